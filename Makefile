@@ -1,0 +1,52 @@
+# `make help` lists the targets. Only Python 3.11+ and make are needed; everything else is fetched into
+# this checkout by `make setup`.
+SHELL := /bin/sh
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.stamp
+
+.PHONY: help setup demo test check format lock faults bench clean
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## make .venv from the locked requirements (seconds; nothing when it is up to date)
+
+UV = $$(command -v uv || echo .tools/bin/uv)
+
+$(STAMP): requirements.lock pyproject.toml
+	@command -v uv >/dev/null || test -x .tools/bin/uv || \
+	  { $(PYTHON) -m venv .tools && .tools/bin/python -m pip install --quiet --disable-pip-version-check uv; }
+	@test -x $(BIN)/python || $(UV) venv --quiet --python $(PYTHON) .venv
+	@VIRTUAL_ENV=.venv $(UV) pip sync --quiet --require-hashes requirements.lock
+	@VIRTUAL_ENV=.venv $(UV) pip install --quiet --no-deps --editable .
+	@touch $(STAMP)
+
+demo: setup ## run the main job on the sample data, against real embedded servers
+	$(BIN)/tenantctl demo $(ARGS)
+
+test: setup ## run all tests
+	$(BIN)/pytest $(ARGS)
+
+check: setup ## formatting, lint, strict types, import rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	PYRIGHT_PYTHON_CACHE_DIR=.tools/pyright PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
+	$(BIN)/lint-imports
+
+format: setup ## format and sort imports
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+faults: setup ## a long round of kills, stops and restarts under load (SECONDS=600)
+	$(BIN)/python -m tests.faults --seconds $(or $(SECONDS),600)
+
+bench: setup ## one table of ratios, side by side on this machine
+	$(BIN)/python -m tests.benchmarks
+
+lock: ## compile requirements.lock again from pyproject.toml
+	$(UV) pip compile --quiet --universal --python-version 3.11 --extra dev --generate-hashes --no-emit-index-url \
+	  --no-emit-find-links --no-annotate --no-header --output-file requirements.lock pyproject.toml
+
+clean: ## remove everything that setup, demo and tests made
+	rm -rf .venv .tools .data build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache .coverage*

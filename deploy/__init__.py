@@ -1,0 +1,1 @@
+"""What runs the service: embedded servers, the development stack, the demo."""

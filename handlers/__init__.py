@@ -1,0 +1,1 @@
+"""Everything that touches the world: bus, HTTP, command line, stores, adapters."""

@@ -1,0 +1,1 @@
+"""The domain of the tenant service: pure rules, no I/O, no clocks, no randomness."""
