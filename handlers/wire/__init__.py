@@ -1,0 +1,1 @@
+"""What goes over a wire: subjects, headers, outcomes, problems, stored events."""

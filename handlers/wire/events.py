@@ -1,0 +1,79 @@
+"""Stored events: a fact's own fields and what came with it, under an explicit name, with a schema version.
+
+A stored body is the JSON object {"v": schema version, "data": the fact's fields, "meta": …}. It is decoded
+through the upcasters, so a body of any former version gives today's event.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from tenant_domain.decision import Event
+from tenant_domain.registry import EVENTS, UPCASTERS
+
+
+class Meta(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What came with the command, and goes on with every event that follows from it."""
+
+    actor: str | None = None
+    correlation_id: str | None = None
+    causation_id: str | None = None
+    traceparent: str | None = None
+
+
+class UnknownEvent(Exception):
+    """The log holds an event that this version does not know, or in a newer version than it knows."""
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """The body of a stored event, its data still as it was written."""
+
+    v: int
+    data: msgspec.Raw
+    meta: Meta
+
+
+class _Writing(msgspec.Struct, frozen=True):
+    v: int
+    data: Event
+    meta: Meta
+
+
+_encode = msgspec.json.Encoder().encode
+_envelope = msgspec.json.Decoder(Stored).decode
+_readers = {name: msgspec.json.Decoder(cls).decode for name, cls in EVENTS.items()}
+
+
+def encoded(event: Event, meta: Meta) -> bytes:
+    """Return the stored body of `event`."""
+    return _encode(_Writing(event.schema, event, meta))
+
+
+def opened(state: bytes) -> Stored:
+    """Return the parts of a stored body; `data` is the fact's fields as they were written."""
+    return _envelope(state)
+
+
+def decoded(name: str, version: int, data: bytes | msgspec.Raw) -> Event:
+    """Return today's event from the fields of the fact stored as `name` in schema `version`.
+
+    Raises UnknownEvent for a name or a version that this program does not know, and
+    msgspec.ValidationError where the fields do not fit.
+    """
+    cls = EVENTS.get(name)
+    if cls is None or version > cls.schema:
+        raise UnknownEvent(f"{name} in version {version}")
+    if version == cls.schema:
+        return _readers[name](data)
+    fields: dict[str, Any] = msgspec.json.decode(data)
+    for former in range(version, cls.schema):
+        fields = UPCASTERS[name, former](fields)
+    return msgspec.convert(fields, cls)
+
+
+def event_of(name: str, state: bytes) -> Event:
+    """Return today's event from a stored name and body."""
+    stored = _envelope(state)
+    return decoded(name, stored.v, stored.data)

@@ -1,0 +1,31 @@
+"""Header names of commands and events (CONTRACT, version 1; CloudEvents 1.0, NATS binding, binary mode)."""
+
+from __future__ import annotations
+
+COMMAND_ID = "Command-Id"
+REPLY_TO = "Reply-To"
+EXPECTED_VERSION = "Expected-Version"
+ACTOR = "Actor"
+CORRELATION_ID = "Correlation-Id"
+CAUSATION_ID = "Causation-Id"
+TRACEPARENT = "traceparent"
+
+MSG_ID = "Nats-Msg-Id"
+EXPECTED_LAST_SEQUENCE = "Nats-Expected-Last-Sequence"
+ERROR_CODE = "Nats-Service-Error-Code"
+ERROR = "Nats-Service-Error"
+
+CE_SPECVERSION = "ce-specversion"
+CE_ID = "ce-id"
+CE_SOURCE = "ce-source"
+CE_TYPE = "ce-type"
+CE_SUBJECT = "ce-subject"
+CE_TIME = "ce-time"
+CE_DATACONTENTTYPE = "ce-datacontenttype"
+CE_POSITION = "ce-position"
+CE_STREAMVERSION = "ce-streamversion"
+CE_SCHEMAVERSION = "ce-schemaversion"
+CE_CORRELATIONID = "ce-correlationid"
+CE_CAUSATIONID = "ce-causationid"
+CE_ACTOR = "ce-actor"
+CE_TRACEPARENT = "ce-traceparent"

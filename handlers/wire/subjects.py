@@ -1,0 +1,64 @@
+"""Subjects and streams of the bus (CONTRACT, version 1)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+from uuid import UUID
+
+FLEET = "fleet"
+"""Stands in a query's subject where a tenant id would, for a query over all tenants."""
+
+INBOX = "_INBOX"
+"""Replies and outcomes go only to subjects that begin with this token (or `_INBOX_<name>`)."""
+
+
+class Streams(NamedTuple):
+    """Names of the JetStream streams, and of the key-value bucket."""
+
+    commands: str = "TENANT_COMMANDS"
+    usage: str = "TENANT_USAGE"
+    events: str = "TENANT_EVENTS"
+    dead_letters: str = "TENANT_DEAD_LETTERS"
+    context: str = "TENANT_CONTEXT"
+
+
+class Subjects(NamedTuple):
+    """The subjects below one prefix."""
+
+    prefix: str = "tenants"
+
+    def command(self, tenant_id: UUID | str, command: str) -> str:
+        """Return the durable door of a command."""
+        return f"{self.prefix}.commands.{tenant_id}.{command}"
+
+    def rpc(self, tenant_id: UUID | str, command: str) -> str:
+        """Return the answered door of a command."""
+        return f"{self.prefix}.rpc.{tenant_id}.{command}"
+
+    def query(self, tenant_id: UUID | str, query: str) -> str:
+        """Return the subject of a query; with FLEET as tenant, of one over all tenants."""
+        return f"{self.prefix}.queries.{tenant_id}.{query}"
+
+    def event(self, tenant_id: UUID | str, name: str) -> str:
+        """Return the subject of the event stored as `name` (`entity.fact`)."""
+        return f"{self.prefix}.events.{tenant_id}.{name}"
+
+    def dead(self, tenant: str, stream: str, reason: str) -> str:
+        """Return the subject of a dead letter; `tenant` is an id or `unknown`."""
+        return f"{self.prefix}.dead.{tenant}.{stream}.{reason}"
+
+    def partition(self, number: int) -> str:
+        """Return what the stream stores a partition's commands under (its subject transform)."""
+        return f"{self.prefix}.partitions.{number}.>"
+
+    def hint(self, what: str) -> str:
+        """Return the subject of a hint between our own processes; a lost hint only costs a poll.
+
+        `committed`: events were committed; `projected`: read models moved; body: the position.
+        """
+        return f"{self.prefix}.hints.{what}"
+
+
+def is_inbox(subject: str) -> bool:
+    """Return whether a reply may go to `subject`; anything else would lend our rights to the caller."""
+    return subject.startswith(INBOX) and "*" not in subject and ">" not in subject

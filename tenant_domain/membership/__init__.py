@@ -1,0 +1,1 @@
+"""A membership: one user, or one invited address, in one tenant."""

@@ -1,0 +1,1 @@
+"""An operation: one run of a saga, whose events are its journal."""

@@ -1,0 +1,101 @@
+"""Decisions about an operation: an operator's, and those that the journal of a run asks for."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from uuid import UUID
+
+from tenant_domain.decision import Context, Decision, Event, NewEvent, Ref, World
+from tenant_domain.operation.commands import CancelOperation, CompensateOperation, RetryOperation
+from tenant_domain.operation.events import (
+    CompensationStarted,
+    Ending,
+    OperationCancelled,
+    OperationRetried,
+    OperationRolledBack,
+    OperationStarted,
+    OperationSucceeded,
+)
+from tenant_domain.operation.state import Operation, OperationStatus
+from tenant_domain.refusals import InvalidTransition, NotFound
+from tenant_domain.values import Json
+
+
+def ref(operation_id: UUID) -> Ref:
+    """Return the stream of an operation."""
+    return Ref("operation", operation_id)
+
+
+def start(
+    operation_id: UUID,
+    tenant_id: UUID,
+    kind: str,
+    steps: tuple[str, ...],
+    payload: dict[str, Json],
+    now: datetime,
+) -> NewEvent:
+    """Begin a run of the saga `kind`; `payload` is the input of its steps."""
+    event = OperationStarted(
+        operation_id=str(operation_id),
+        tenant_id=str(tenant_id),
+        kind=kind,
+        steps=steps,
+        input=payload,
+        started_at=now,
+    )
+    return NewEvent(ref(operation_id), event)
+
+
+def retry(command: RetryOperation, world: World, ctx: Context) -> Decision:
+    """Go on with a parked run, or try a waiting step now; a run that is at work is left alone."""
+    operation = _unfinished(command.operation_id, world, ctx, command.name_)
+    waiting = any(step.retry_at for step in operation.steps)
+    if operation.status is not OperationStatus.PARKED and not waiting:
+        return Decision(operation_id=command.operation_id)
+    return _decided(command.operation_id, OperationRetried())
+
+
+def cancel(command: CancelOperation, world: World, ctx: Context) -> Decision:
+    """Undo the run, to end as `cancelled`."""
+    return _undo(command, "cancelled", "Cancelled by an operator.", world, ctx)
+
+
+def compensate(command: CompensateOperation, world: World, ctx: Context) -> Decision:
+    """Undo the run, to end as `rolled_back`."""
+    return _undo(command, "rolled_back", "Compensated by an operator.", world, ctx)
+
+
+def ended(operation: Operation, now: datetime) -> Event:
+    """Return the event that ends a run whose steps are all done, or all undone."""
+    reason = operation.reason or ""
+    match operation.ending:
+        case None:
+            return OperationSucceeded(finished_at=now)
+        case "cancelled":
+            return OperationCancelled(reason=reason, finished_at=now)
+        case "rolled_back":
+            return OperationRolledBack(reason=reason, finished_at=now)
+
+
+def _undo(
+    command: CancelOperation | CompensateOperation, ending: Ending, reason: str, world: World, ctx: Context
+) -> Decision:
+    operation = _unfinished(command.operation_id, world, ctx, command.name_)
+    if operation.status is OperationStatus.COMPENSATING:
+        return Decision(operation_id=command.operation_id)
+    return _decided(command.operation_id, CompensationStarted(ending=ending, reason=reason))
+
+
+def _unfinished(operation_id: UUID, world: World, ctx: Context, command: str) -> Operation:
+    operation = world.get(ref(operation_id), Operation)
+    if operation is None or operation.tenant_id != ctx.tenant_id:
+        raise NotFound(f"The tenant has no operation {operation_id}.", operation_id=str(operation_id))
+    if operation.finished:
+        status = operation.status.value
+        detail = f"The operation has ended as {status}; {command} is not possible any more."
+        raise InvalidTransition(detail, **{"from": status, "command": command})
+    return operation
+
+
+def _decided(operation_id: UUID, event: Event) -> Decision:
+    return Decision((NewEvent(ref(operation_id), event),), operation_id=operation_id)

@@ -1,0 +1,91 @@
+"""The one table from message to handler: every command, every entity, every event by its stored name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from tenant_domain.decision import Command, Context, Decision, Event, Ref, Upcaster, World
+from tenant_domain.membership import events as membership_events
+from tenant_domain.membership import state as membership_state
+from tenant_domain.operation import commands as operation_commands
+from tenant_domain.operation import decide as operation
+from tenant_domain.operation import events as operation_events
+from tenant_domain.operation import state as operation_state
+from tenant_domain.subdomain import events as subdomain_events
+from tenant_domain.subdomain import state as subdomain_state
+from tenant_domain.tenant import commands as tenant_commands
+from tenant_domain.tenant import decide as tenant
+from tenant_domain.tenant import events as tenant_events
+from tenant_domain.tenant import state as tenant_state
+
+
+class Entity(NamedTuple):
+    """An aggregate: its state's type, how an event changes it, its events and their upcasters.
+
+    `upcasters` maps (stored name, from version) to the function that leads to the next version.
+    """
+
+    state: type[Any]
+    evolve: Callable[[Any, Event], Any]
+    events: tuple[type[Event], ...]
+    upcasters: Mapping[tuple[str, int], Upcaster]
+
+
+class CommandSpec(NamedTuple):
+    """A command: its form, the decision, and the streams it reads besides the tenant's own.
+
+    `streams` is called with the tenant's state, as far as it is known.
+    """
+
+    form: type[Command]
+    decide: Callable[[Any, World, Context], Decision]
+    streams: Callable[[UUID, Any, Any], Iterable[Ref]]
+
+
+def _operation_stream(_tenant_id: UUID, command: Any, _tenant: Any) -> Iterable[Ref]:
+    yield operation.ref(command.operation_id)
+
+
+def _no_streams(_tenant_id: UUID, _command: Any, _tenant: Any) -> Iterable[Ref]:
+    return ()
+
+
+ENTITIES: Mapping[str, Entity] = {
+    "tenant": Entity(tenant_state.Tenant, tenant_state.evolve, tenant_events.EVENTS, tenant_events.UPCASTERS),
+    "operation": Entity(
+        operation_state.Operation, operation_state.evolve, operation_events.EVENTS, operation_events.UPCASTERS
+    ),
+    "subdomain": Entity(
+        subdomain_state.SubdomainClaim,
+        subdomain_state.evolve,
+        subdomain_events.EVENTS,
+        subdomain_events.UPCASTERS,
+    ),
+    "member": Entity(
+        membership_state.Membership,
+        membership_state.evolve,
+        membership_events.EVENTS,
+        membership_events.UPCASTERS,
+    ),
+}
+
+EVENTS: Mapping[str, type[Event]] = {cls.name: cls for entity in ENTITIES.values() for cls in entity.events}
+
+UPCASTERS: Mapping[tuple[str, int], Upcaster] = {
+    key: upcast for entity in ENTITIES.values() for key, upcast in entity.upcasters.items()
+}
+
+COMMANDS: Mapping[str, CommandSpec] = {
+    spec.form.name_: spec
+    for spec in (
+        CommandSpec(tenant_commands.Provision, tenant.provision, tenant.provision_streams),
+        CommandSpec(tenant_commands.UpdateProfile, tenant.update_profile, tenant.update_profile_streams),
+        CommandSpec(tenant_commands.Suspend, tenant.suspend, _no_streams),
+        CommandSpec(tenant_commands.Resume, tenant.resume, _no_streams),
+        CommandSpec(operation_commands.RetryOperation, operation.retry, _operation_stream),
+        CommandSpec(operation_commands.CancelOperation, operation.cancel, _operation_stream),
+        CommandSpec(operation_commands.CompensateOperation, operation.compensate, _operation_stream),
+    )
+}

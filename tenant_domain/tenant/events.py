@@ -1,0 +1,123 @@
+"""Events of a tenant."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import ClassVar
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from tenant_domain.decision import Event, Upcaster
+from tenant_domain.values import Json, Personal
+
+
+class AdminContact(msgspec.Struct, frozen=True, kw_only=True):
+    """The first admin of a tenant."""
+
+    email: Personal
+    name: Personal
+    user_id: str | None = None
+
+
+class ProvisioningStarted(Event, frozen=True, kw_only=True):
+    """The tenant exists from now on, and is being made."""
+
+    name: ClassVar[str] = "tenant.provisioning_started"
+    operation_id: str
+    tenant_name: str = msgspec.field(name="name")
+    subdomain: str
+    plan: str
+    region: str
+    admin: AdminContact
+    trial_ends_at: datetime | None = None
+    metadata: dict[str, str] = {}
+    settings: dict[str, Json] = {}
+
+
+class DefaultsConfigured(Event, frozen=True, kw_only=True):
+    """The tenant has the quotas, flags and branding that its plan starts with."""
+
+    name: ClassVar[str] = "tenant.defaults_configured"
+    operation_id: str
+    quotas: dict[str, int]
+    flags: dict[str, bool]
+    branding: dict[str, str]
+
+
+class Activated(Event, frozen=True, kw_only=True):
+    """The tenant is in service."""
+
+    name: ClassVar[str] = "tenant.activated"
+    operation_id: str
+
+
+class ProvisioningFailed(Event, frozen=True, kw_only=True):
+    """The tenant could not be made; nothing of it is left, and its subdomain is free again."""
+
+    name: ClassVar[str] = "tenant.provisioning_failed"
+    operation_id: str
+    reason: str
+
+
+class ProfileUpdated(Event, frozen=True, kw_only=True):
+    """The fields that changed; in `settings` only the keys that changed, null for a removed one."""
+
+    name: ClassVar[str] = "tenant.profile_updated"
+    tenant_name: str | UnsetType = msgspec.field(name="name", default=UNSET)
+    subdomain: str | UnsetType = UNSET
+    metadata: dict[str, str] | UnsetType = UNSET
+    settings: dict[str, Json] | UnsetType = UNSET
+
+
+class Suspended(Event, frozen=True, kw_only=True):
+    """The tenant is out of service; an operation closes all access to it."""
+
+    name: ClassVar[str] = "tenant.suspended"
+    operation_id: str
+    reason: str
+
+
+class AccessClosed(Event, frozen=True, kw_only=True):
+    """All access to the suspended tenant is closed."""
+
+    name: ClassVar[str] = "tenant.access_closed"
+    operation_id: str
+
+
+class Resumed(Event, frozen=True, kw_only=True):
+    """The tenant is in service again; an operation opens the access to it."""
+
+    name: ClassVar[str] = "tenant.resumed"
+    operation_id: str
+
+
+class AccessOpened(Event, frozen=True, kw_only=True):
+    """The access to the tenant is open."""
+
+    name: ClassVar[str] = "tenant.access_opened"
+    operation_id: str
+
+
+class StatusReverted(Event, frozen=True, kw_only=True):
+    """The operation of a suspension or a resumption was undone: the former status holds again."""
+
+    name: ClassVar[str] = "tenant.status_reverted"
+    operation_id: str
+    status: str
+
+
+EVENTS = (
+    ProvisioningStarted,
+    DefaultsConfigured,
+    Activated,
+    ProvisioningFailed,
+    ProfileUpdated,
+    Suspended,
+    AccessClosed,
+    Resumed,
+    AccessOpened,
+    StatusReverted,
+)
+UPCASTERS: Mapping[tuple[str, int], Upcaster] = {}

@@ -1,0 +1,119 @@
+"""State of a tenant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from msgspec import UNSET
+from msgspec.structs import replace
+
+from tenant_domain.decision import Event
+from tenant_domain.tenant.events import (
+    AccessClosed,
+    AccessOpened,
+    Activated,
+    AdminContact,
+    DefaultsConfigured,
+    ProfileUpdated,
+    ProvisioningFailed,
+    ProvisioningStarted,
+    Resumed,
+    StatusReverted,
+    Suspended,
+)
+from tenant_domain.values import Json, Status
+
+
+class Tenant(msgspec.Struct, frozen=True, kw_only=True):
+    """A tenant. `operation_id` names the operation that holds it; None when none does."""
+
+    status: Status
+    name: str
+    subdomain: str
+    plan: str
+    region: str
+    admin: AdminContact
+    trial_ends_at: datetime | None = None
+    metadata: dict[str, str] = {}
+    settings: dict[str, Json] = {}
+    quotas: dict[str, int] = {}
+    flags: dict[str, bool] = {}
+    branding: dict[str, str] = {}
+    operation_id: UUID | None = None
+    suspension_reason: str | None = None
+
+
+def merged(settings: dict[str, Json], changes: dict[str, Json]) -> dict[str, Json]:
+    """Return `settings` with the given keys set, and those given as None removed."""
+    return {key: value for key, value in {**settings, **changes}.items() if value is not None}
+
+
+def _born(event: ProvisioningStarted) -> Tenant:
+    return Tenant(
+        status=Status.PROVISIONING,
+        name=event.tenant_name,
+        subdomain=event.subdomain,
+        plan=event.plan,
+        region=event.region,
+        admin=event.admin,
+        trial_ends_at=event.trial_ends_at,
+        metadata=event.metadata,
+        settings=event.settings,
+        operation_id=UUID(event.operation_id),
+    )
+
+
+def _profile(state: Tenant, event: ProfileUpdated) -> Tenant:
+    return replace(
+        state,
+        name=state.name if event.tenant_name is UNSET else event.tenant_name,
+        subdomain=state.subdomain if event.subdomain is UNSET else event.subdomain,
+        metadata=state.metadata if event.metadata is UNSET else event.metadata,
+        settings=state.settings if event.settings is UNSET else merged(state.settings, event.settings),
+    )
+
+
+def _suspended(state: Tenant, event: Suspended) -> Tenant:
+    held = UUID(event.operation_id)
+    return replace(state, status=Status.SUSPENDED, operation_id=held, suspension_reason=event.reason)
+
+
+def _resumed(state: Tenant, event: Resumed) -> Tenant:
+    return replace(state, status=Status.ACTIVE, operation_id=UUID(event.operation_id), suspension_reason=None)
+
+
+def _defaults(state: Tenant, event: DefaultsConfigured) -> Tenant:
+    return replace(state, quotas=event.quotas, flags=event.flags, branding=event.branding)
+
+
+def _reverted(state: Tenant, event: StatusReverted) -> Tenant:
+    return replace(state, status=Status(event.status), operation_id=None)
+
+
+def _released(state: Tenant, _: Event) -> Tenant:
+    return replace(state, operation_id=None)
+
+
+_FOLDS: Mapping[type[Event], Callable[[Tenant, Any], Tenant]] = {
+    ProfileUpdated: _profile,
+    DefaultsConfigured: _defaults,
+    Activated: lambda state, _: replace(state, status=Status.ACTIVE, operation_id=None),
+    ProvisioningFailed: lambda state, _: replace(state, status=Status.FAILED, operation_id=None),
+    Suspended: _suspended,
+    AccessClosed: _released,
+    Resumed: _resumed,
+    AccessOpened: _released,
+    StatusReverted: _reverted,
+}
+
+
+def evolve(state: Tenant | None, event: Event) -> Tenant | None:
+    """Return the state after `event`; a fact that says nothing about the tenant leaves it as it is."""
+    if isinstance(event, ProvisioningStarted):
+        return _born(event)
+    fold = _FOLDS.get(type(event))
+    return state if state is None or fold is None else fold(state, event)

@@ -1,0 +1,113 @@
+"""Values: the types that commands and events are made of, and the ids that derive from others."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from enum import StrEnum
+from typing import Annotated, Any, TypeAlias
+from uuid import UUID, uuid5
+
+import msgspec
+from pydantic import AfterValidator, Field, JsonValue
+
+Personal = Annotated[str, msgspec.Meta(extra={"personal": True})]
+"""A field of an event that names a person; erasing a tenant must make it unreadable everywhere."""
+
+Json: TypeAlias = Any
+"""A JSON value inside an event: decoded as it stands."""
+
+_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+_EMAIL = re.compile(
+    r"[^@\s\x00-\x1f\x7f]{1,64}@(?=.{3,253}\Z)(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z]{2,63}"
+)
+
+_SUBDOMAINS = UUID("5b0f5a7c-54a8-5f5c-9d33-0d3c6f2a8a01")
+_OPERATIONS = UUID("5b0f5a7c-54a8-5f5c-9d33-0d3c6f2a8a02")
+
+
+class Status(StrEnum):
+    """Where a tenant is in its life."""
+
+    PROVISIONING = "provisioning"
+    ACTIVE = "active"
+    SUSPENDED = "suspended"
+    PENDING_DELETION = "pending_deletion"
+    PURGING = "purging"
+    DELETED = "deleted"
+    FAILED = "failed"
+
+
+def checked_name(name: str) -> str:
+    """Return `name` when it is 1–200 characters, not blank and free of control characters."""
+    if not name.strip():
+        raise ValueError("must not be blank")
+    if len(name) > 200:
+        raise ValueError("must have at most 200 characters")
+    if any(unicodedata.category(char) in ("Cc", "Cs") for char in name):
+        raise ValueError("must not contain control characters")
+    return name
+
+
+def checked_subdomain(label: str) -> str:
+    """Return `label` when it is a lower-case DNS label of 1–63 characters (RFC 1123)."""
+    if not _LABEL.fullmatch(label):
+        raise ValueError("must be a DNS label: 1–63 of a–z, 0–9 and inner hyphens")
+    return label
+
+
+def checked_email(address: str) -> str:
+    """Return `address` when it is well formed: local part, @, and a domain with a dot."""
+    if not _EMAIL.fullmatch(address):
+        raise ValueError("must be an e-mail address such as ada@example.com")
+    return address
+
+
+def checked_json(value: JsonValue, depth: int = 32) -> JsonValue:
+    """Return `value` when it nests at most `depth` deep, and its strings can be stored (no NUL)."""
+    if depth == 0:
+        raise ValueError("is nested too deep")
+    if isinstance(value, str) and "\x00" in value:
+        raise ValueError("must not contain the NUL character")
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            checked_json(key, depth)
+            checked_json(inner, depth - 1)
+    if isinstance(value, list):
+        for inner in value:
+            checked_json(inner, depth - 1)
+    return value
+
+
+def checked_metadata(metadata: dict[str, str]) -> dict[str, str]:
+    """Return `metadata` when none of its keys and values holds a NUL."""
+    checked_json(dict(metadata))
+    return metadata
+
+
+Name = Annotated[str, AfterValidator(checked_name)]
+Subdomain = Annotated[str, AfterValidator(checked_subdomain)]
+Email = Annotated[str, AfterValidator(checked_email)]
+Reason = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(checked_json)]
+Metadata = Annotated[dict[str, str], AfterValidator(checked_metadata)]
+Settings = Annotated[dict[str, JsonValue], AfterValidator(checked_json)]
+
+
+def subdomain_stream(label: str) -> UUID:
+    """Return the id of the stream that says who holds the subdomain `label`."""
+    return uuid5(_SUBDOMAINS, label)
+
+
+def operation_id_of(tenant_id: UUID, command_id: UUID) -> UUID:
+    """Return the id of the operation that a command starts: the same for the same command."""
+    return uuid5(_OPERATIONS, f"{tenant_id}:{command_id}")
+
+
+def member_stream(tenant_id: UUID, user_id: str) -> UUID:
+    """Return the id of the stream of one user's membership in one tenant."""
+    return uuid5(tenant_id, f"member:{user_id}")
+
+
+def invitation_id_of(operation_id: UUID) -> UUID:
+    """Return the id of the invitation that a provisioning sends to the tenant's first admin."""
+    return uuid5(operation_id, "admin-invitation")
