@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from deploy.embedded import EmbeddedStack
-from tests.support.servers import SharedStack, public_folder
+from tests.support.servers import SharedStack, copy_folder, prepare_folder, public_folder
 
 
 @pytest.fixture(scope="session")
@@ -34,10 +34,26 @@ def nats_url(stack: SharedStack) -> str:
 
 @pytest.fixture
 def data_dir() -> Iterator[Path]:
-    """A folder for a stack of this test's own, not there yet."""
+    """Where a stack of this test's own may have its folder, which is not there yet."""
     folder = public_folder()
     yield folder / "data"
     shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def prepared_dir() -> Iterator[Path]:
+    """A data folder whose first start is over, for others to be copied from."""
+    folder = public_folder()
+    prepare_folder(folder / "data")
+    yield folder / "data"
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def warm_dir(prepared_dir: Path, data_dir: Path) -> Path:
+    """A data folder of this test's own whose first start is over."""
+    copy_folder(prepared_dir, data_dir)
+    return data_dir
 
 
 @pytest.fixture
@@ -47,7 +63,7 @@ def restarts() -> asyncio.Queue[str]:
 
 
 @pytest.fixture
-async def own_stack(data_dir: Path, restarts: asyncio.Queue[str]) -> AsyncIterator[EmbeddedStack]:
+async def own_stack(warm_dir: Path, restarts: asyncio.Queue[str]) -> AsyncIterator[EmbeddedStack]:
     """A started stack of this test's own, to kill, pause and stop."""
-    async with EmbeddedStack(data_dir, on_restart=restarts.put_nowait) as private:
+    async with EmbeddedStack(warm_dir, on_restart=restarts.put_nowait) as private:
         yield private

@@ -3,12 +3,13 @@
 import os
 import pwd
 import stat
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.embedded.errors import EmbeddedError
 
-_CANDIDATES = ("postgres", "nobody")
+_CUSTOMARY = ("postgres", "nobody")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,29 +21,63 @@ class Account:
     gid: int
 
 
-def for_servers(folder: Path) -> Account | None:
-    """Return the account that the servers of a data folder run as, None for our own.
+def for_servers(home: Path, places: Iterable[Path]) -> Account | None:
+    """Return the account to run servers as whose data is in `home`; None for our own, unless that is root.
 
-    Only root changes accounts: to the one that already owns the folder's servers, else to an existing
-    unprivileged one. Raises EmbeddedError when the machine has none.
+    It is the owner of `home` when that is not root; else the first that can enter all places of: who owns
+    the folder around it (root at work in somebody's checkout), `postgres`, `nobody`. Raises EmbeddedError
+    when none can, naming what is in the way.
     """
     if os.geteuid() != 0:
         return None
-    for entry in _entries(folder):
-        if entry.pw_uid != 0:
-            return Account(entry.pw_name, entry.pw_uid, entry.pw_gid)
+    owner = _account(home.stat().st_uid)
+    candidates = [owner] if owner else [*_owner_around(home), *_customary()]
+    if not candidates:
+        raise EmbeddedError(
+            f"PostgreSQL does not run as root, and this machine has none of the accounts "
+            f"{', '.join(_CUSTOMARY)} to run it as: start as an ordinary user, or add one of them"
+        )
+    checked = [home.parent, *places]
+    obstacles = {account: _first_obstacle(account, checked) for account in candidates}
+    for account, obstacle in obstacles.items():
+        if obstacle is None:
+            return account
+    account, obstacle = list(obstacles.items())[-1]
     raise EmbeddedError(
-        f"PostgreSQL does not run as root, and this machine has none of the accounts "
-        f"{', '.join(_CANDIDATES)} to run it as: start as an ordinary user, or add one of them"
+        f"PostgreSQL does not run as root, so its account here would be {account.name}, which cannot enter "
+        f"{obstacle}: choose a place that everyone may pass through, let others enter that folder "
+        f"(chmod o+x), or start as an ordinary user"
     )
 
 
-def _entries(folder: Path) -> list[pwd.struct_passwd]:
-    found: list[pwd.struct_passwd] = []
-    if folder.exists():
-        found += [entry for entry in pwd.getpwall() if entry.pw_uid == folder.stat().st_uid]
-    found += [entry for name in _CANDIDATES for entry in pwd.getpwall() if entry.pw_name == name]
-    return found
+def _customary() -> Iterable[Account]:
+    for name in _CUSTOMARY:
+        try:
+            entry = pwd.getpwnam(name)
+        except KeyError:
+            continue
+        yield Account(entry.pw_name, entry.pw_uid, entry.pw_gid)
+
+
+def _owner_around(home: Path) -> Iterable[Account]:
+    owners = (_account(place.stat().st_uid) for place in home.parents)
+    return [owner for owner in owners if owner][:1]
+
+
+def _account(uid: int) -> Account | None:
+    try:
+        entry = pwd.getpwuid(uid)
+    except KeyError:
+        return None
+    return Account(entry.pw_name, entry.pw_uid, entry.pw_gid) if uid != 0 else None
+
+
+def _first_obstacle(account: Account, places: Iterable[Path]) -> Path | None:
+    for place in places:
+        for folder in (*reversed(place.parents), place):
+            if not can_enter(account, folder):
+                return folder
+    return None
 
 
 def can_enter(account: Account, folder: Path) -> bool:
@@ -53,14 +88,3 @@ def can_enter(account: Account, folder: Path) -> bool:
     if status.st_gid == account.gid:
         return bool(status.st_mode & stat.S_IXGRP)
     return bool(status.st_mode & stat.S_IXOTH)
-
-
-def must_reach(account: Account, folder: Path) -> None:
-    """Raise EmbeddedError naming the first folder above, or the folder itself, that shuts the account out."""
-    for place in [*reversed(folder.parents), folder]:
-        if not can_enter(account, place):
-            raise EmbeddedError(
-                f"PostgreSQL does not run as root, so its account here is {account.name}, which cannot enter "
-                f"{place} on the way to {folder}: choose a place that everyone may pass through, "
-                f"let others enter that folder (chmod o+x), or start as an ordinary user"
-            )

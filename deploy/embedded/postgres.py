@@ -89,6 +89,7 @@ def program(folder: DataFolder, memory: Memory, account: Account | None) -> Prog
         account=account,
         stop_signals=STOP_SIGNALS,
         death_signal=signal.SIGQUIT,  # takes the children with it, and the next start recovers
+        prepare=functools.partial(_remove_stale_pid, _data(folder)),
         check=functools.partial(_check, memory),
     )
 
@@ -167,6 +168,23 @@ async def furnish(memory: Memory) -> None:
             await connection.execute(
                 sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(DATABASE), role)
             )
+
+
+def _remove_stale_pid(data: Path) -> None:
+    """Remove the record of a dead server: its number may be another process's now, which would stop every start."""
+    pid_file = data / "postmaster.pid"
+    if not pid_file.exists():
+        return
+    pid = pid_file.read_text().partition("\n")[0].strip()
+    working_folder = Path(f"/proc/{pid}/cwd")
+    try:
+        in_use = working_folder.samefile(data)
+    except OSError:
+        in_use = False  # no such process, or another user's
+    if in_use:
+        # It has no lock of ours: somebody started it by hand.
+        raise EmbeddedError(f"process {pid}, which is not ours, runs PostgreSQL on {data}: stop it first")
+    pid_file.unlink()
 
 
 async def _check(memory: Memory) -> None:

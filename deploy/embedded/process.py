@@ -42,6 +42,8 @@ class Program:
     """Sent in this order, each with its time, before SIGKILL."""
     death_signal: signal.Signals
     """What the kernel sends when the supervisor dies."""
+    prepare: Callable[[], None]
+    """Called before each start, while nothing of the server runs; may read and write files."""
     check: Callable[[], Awaitable[None]]
     """Returns when the server answers; raises NotReadyError to be asked again, EmbeddedError to give up."""
 
@@ -146,6 +148,7 @@ class Server:
         if not ports.is_free(program.port):
             raise PortTakenError(program.name, program.port)
         await asyncio.to_thread(_set_long_log_aside, program.log)
+        await asyncio.to_thread(program.prepare)
         self._process = launch(
             program.command,
             folder=program.folder,

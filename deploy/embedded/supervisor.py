@@ -9,7 +9,6 @@ from typing import Any, Self
 
 import structlog
 
-from deploy.embedded import account as accounts
 from deploy.embedded import leftovers, nats, postgres
 from deploy.embedded.account import Account
 from deploy.embedded.datafolder import DataFolder, Memory, with_ports
@@ -129,10 +128,9 @@ class EmbeddedStack:
             raise EmbeddedError("the embedded stack is not running: start it first") from None
 
     async def _bring_up(self) -> None:
-        account = self._folder.acquire()
-        if account:
-            for program in (nats.executable(), postgres.executable("postgres")):
-                accounts.must_reach(account, program.parent)
+        self._folder.acquire()
+        programs = (nats.executable(), postgres.executable("postgres"))
+        account = await asyncio.to_thread(self._folder.furnish, programs)
         await _together(
             leftovers.end(self._folder.nats, nats.STOP_SIGNALS[-1]),
             leftovers.end(self._folder.postgres, postgres.STOP_SIGNALS[-1]),
@@ -160,7 +158,6 @@ class EmbeddedStack:
 
     async def _bring_up_on(self, memory: Memory, account: Account | None) -> None:
         await asyncio.to_thread(self._folder.keep, memory)
-        await asyncio.to_thread(nats.configure, self._folder, memory, account, self._sync_interval)
         self._servers = {
             "nats": Server(nats.program(self._folder, memory, account, self._sync_interval)),
             "postgres": Server(postgres.program(self._folder, memory, account)),

@@ -3,9 +3,12 @@
 import asyncio
 import secrets
 import shutil
+import subprocess
 import tempfile
 import threading
 from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
@@ -24,6 +27,24 @@ def public_folder() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="tenants-test-"))
     folder.chmod(0o755)
     return folder
+
+
+def prepare_folder(folder: Path) -> None:
+    """Make a data folder with a prepared database, at rest, for `copy_folder`."""
+
+    async def start_and_stop() -> None:
+        async with EmbeddedStack(folder):
+            pass
+
+    with ThreadPoolExecutor(1) as aside:  # whatever event loop the calling thread has stays as it is
+        aside.submit(asyncio.run, start_and_stop()).result()
+
+
+def copy_folder(prepared: Path, folder: Path) -> None:
+    """Copy a prepared data folder, which is quicker than initdb; the copy gets ports of its own."""
+    subprocess.run(["cp", "-a", str(prepared), str(folder)], check=True)
+    copy = DataFolder(folder)
+    copy.keep(replace(copy.remember(), nats_port=0, postgres_port=0))
 
 
 class SharedStack:
@@ -79,7 +100,7 @@ class SharedStack:
         return urlsplit(self.endpoints.postgres_url)._replace(path=f"/{name}").geturl()
 
     async def drop_database(self, url: str) -> None:
-        """Drop a fresh database, whoever is still connected, and the roles made since that own nothing else."""
+        """Drop a fresh database, whoever is still connected, and the roles made since that own no more."""
         name = urlsplit(url).path.removeprefix("/")
         async with await self._admin() as admin:
             await admin.execute(
