@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -46,7 +46,7 @@ def _busy() -> float:
 
 
 @contextmanager
-def measured(pids: Iterable[int]) -> Iterator[Usage]:
+def measured(pids: Iterable[int]) -> Generator[Usage]:
     """Measure a piece of work done by the processes `pids`; the usage is filled at its end."""
     usage, known = Usage(), tuple(pids)
     wall, cpu, busy = time.perf_counter(), cpu_of(known), _busy()
