@@ -22,6 +22,8 @@ from deploy.processes import ProcessFailed
 from handlers import logs
 
 DATA_DIR = Path(".data")
+INTERRUPTED = 130
+"""What a shell calls a program that Ctrl-C ended."""
 
 
 def register(app: App) -> None:
@@ -112,7 +114,7 @@ async def _until_stopped(work: Coroutine[Any, Any, int]) -> int:
     try:
         return await task
     except asyncio.CancelledError:
-        return 0
+        return INTERRUPTED
 
 
 async def _run_until_stopped(options: Options, as_json: bool) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import shutil
 import tempfile
@@ -69,7 +70,8 @@ async def run(
         report.verdict(console, found)
         if keep:
             report.where(console, addresses, folder)
-            await asyncio.Event().wait()
+            with contextlib.suppress(asyncio.CancelledError):  # Ctrl-C ends the waiting, not the verdict
+                await asyncio.Event().wait()
         return 0 if all(check.passed for check in found) else 1
     finally:
         await stack.stop()
