@@ -21,7 +21,7 @@ ServerName = Literal["nats", "postgres"]
 _LAUNCH = Path(__file__).with_name("launch.py")
 _LOG_LIMIT = 16 * 1024 * 1024  # bytes; a longer log is set aside at the next start
 _START_LIMIT = 180.0  # seconds; crash recovery on a busy machine takes its time
-_STOP_LIMIT = 10.0  # seconds for each of the stop signals
+STOP_LIMIT = 10.0  # seconds for each of the stop signals
 
 
 class NotReadyError(Exception):
@@ -117,7 +117,7 @@ async def _end(process: subprocess.Popen[bytes], signals: Iterable[signal.Signal
         if process.poll() is None:
             process.send_signal(number)
         try:
-            async with asyncio.timeout(_STOP_LIMIT):
+            async with asyncio.timeout(STOP_LIMIT):
                 await ended(process)
         except TimeoutError:
             continue

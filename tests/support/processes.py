@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from pathlib import Path
 
 
 def is_alive(pid: int) -> bool:
@@ -27,3 +28,22 @@ async def gone(pid: int) -> None:
     finally:
         loop.remove_reader(descriptor)
         os.close(descriptor)
+
+
+async def appears(file: Path) -> None:
+    """Wait until the file is there."""
+    while not file.exists():  # noqa: ASYNC110, ASYNC240 - files have no events that Python could await
+        await asyncio.sleep(0.002)
+
+
+def processes_on(folder: Path) -> list[str]:
+    """Return the command lines, of all processes, that mention the folder."""
+    lines = (_command_line(entry) for entry in Path("/proc").iterdir() if entry.name.isdigit())
+    return [line for line in lines if str(folder) in line]
+
+
+def _command_line(process: Path) -> str:
+    try:
+        return (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return ""
