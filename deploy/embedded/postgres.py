@@ -88,7 +88,7 @@ def program(folder: DataFolder, memory: Memory, account: Account | None) -> Prog
         account=account,
         stop_signals=STOP_SIGNALS,
         death_signal=signal.SIGQUIT,  # takes the children with it, and the next start recovers
-        prepare=functools.partial(_remove_stale_pid, _data(folder)),
+        prepare=functools.partial(remove_stale_pid, _data(folder)),
         check=functools.partial(_check, memory),
     )
 
@@ -160,7 +160,7 @@ async def furnish(memory: Memory) -> None:
             )
 
 
-def _remove_stale_pid(data: Path) -> None:
+def remove_stale_pid(data: Path) -> None:
     """Remove the record of a dead server: its number may be another's now, and stop every start."""
     pid_file = data / "postmaster.pid"
     if not pid_file.exists():

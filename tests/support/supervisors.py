@@ -12,16 +12,18 @@ from pathlib import Path
 from typing import Self
 
 from deploy.embedded import Endpoints
+from tests.support.processes import gone
 
 ROOT = Path(__file__).parents[2]
 
 
 class Supervisor:
-    """A process that supervises a stack on a folder; killed at the end of the block if it still runs."""
+    """A process that supervises a stack on a folder; killed with it at the end of the block."""
 
     def __init__(self, folder: Path, *options: str, uid: int | None = None) -> None:
         self._command = [interpreter_for(uid), "-m", "tests.deploy.supervise", str(folder), *options]
         self._uid = uid
+        self._endpoints: Endpoints | None = None
 
     async def __aenter__(self) -> Self:
         self.process = await asyncio.create_subprocess_exec(
@@ -39,6 +41,9 @@ class Supervisor:
     async def __aexit__(self, *_: object) -> None:
         if self.process.returncode is None:
             self.process.kill()
+            if self._endpoints:
+                await gone(self._endpoints.nats_pid)
+                await gone(self._endpoints.postgres_pid)
         await self.process.communicate()
 
     async def ready(self) -> Endpoints:
@@ -48,7 +53,8 @@ class Supervisor:
         line = await self.process.stdout.readline()
         if not line:
             raise AssertionError((await self.process.stderr.read()).decode())
-        return Endpoints(**json.loads(line))
+        self._endpoints = Endpoints(**json.loads(line))
+        return self._endpoints
 
 
 @functools.cache
