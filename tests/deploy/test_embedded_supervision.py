@@ -13,7 +13,7 @@ from nats.aio.client import Client
 from deploy.embedded import EmbeddedStack, leftovers, ports, process, supervisor
 from deploy.embedded.datafolder import make_folders
 from deploy.embedded.process import ServerName
-from tests.support.processes import gone, is_alive, processes_on
+from tests.support.processes import Restarts, gone, is_alive, processes_on
 from tests.support.servers import recall, remember
 
 SERVERS: list[ServerName] = ["nats", "postgres"]
@@ -21,7 +21,7 @@ SERVERS: list[ServerName] = ["nats", "postgres"]
 
 @pytest.mark.parametrize("server", SERVERS)
 async def test_a_killed_server_comes_back_on_its_port_with_its_data(
-    own_stack: EmbeddedStack, restarts: asyncio.Queue[str], server: ServerName
+    own_stack: EmbeddedStack, restarts: Restarts, server: ServerName
 ) -> None:
     before = own_stack.endpoints
     await remember(before)
@@ -38,7 +38,7 @@ async def test_a_killed_server_comes_back_on_its_port_with_its_data(
 
 @pytest.mark.parametrize("server", SERVERS)
 async def test_a_server_that_ends_by_itself_comes_back_again_and_again(
-    own_stack: EmbeddedStack, restarts: asyncio.Queue[str], server: ServerName
+    own_stack: EmbeddedStack, restarts: Restarts, server: ServerName
 ) -> None:
     for _ in range(3):
         endpoints = own_stack.endpoints
@@ -48,7 +48,7 @@ async def test_a_server_that_ends_by_itself_comes_back_again_and_again(
 
 
 async def test_servers_killed_together_come_back_together(
-    own_stack: EmbeddedStack, restarts: asyncio.Queue[str]
+    own_stack: EmbeddedStack, restarts: Restarts
 ) -> None:
     await remember(own_stack.endpoints)
     await asyncio.gather(own_stack.kill("nats"), own_stack.kill("postgres"))
@@ -57,7 +57,7 @@ async def test_servers_killed_together_come_back_together(
 
 
 async def test_a_busy_child_of_a_killed_postmaster_does_not_keep_postgres_down(
-    own_stack: EmbeddedStack, restarts: asyncio.Queue[str], monkeypatch: pytest.MonkeyPatch
+    own_stack: EmbeddedStack, restarts: Restarts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with await psycopg.AsyncConnection.connect(own_stack.endpoints.postgres_url) as connection:
         backend = connection.info.backend_pid
@@ -70,7 +70,7 @@ async def test_a_busy_child_of_a_killed_postmaster_does_not_keep_postgres_down(
 
 
 async def test_a_port_taken_while_its_server_was_down_is_waited_for(
-    warm_dir: Path, restarts: asyncio.Queue[str], monkeypatch: pytest.MonkeyPatch
+    warm_dir: Path, restarts: Restarts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taken = asyncio.Event()
     async with EmbeddedStack(warm_dir, on_restart=restarts.put_nowait) as stack:
@@ -100,7 +100,7 @@ async def test_a_stop_is_complete_while_a_server_is_being_restarted(
 
 
 async def test_a_server_that_dies_at_once_is_restarted_ever_more_slowly(
-    warm_dir: Path, restarts: asyncio.Queue[str], monkeypatch: pytest.MonkeyPatch
+    warm_dir: Path, restarts: Restarts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pauses: list[float] = []
     sleep = asyncio.sleep
@@ -198,7 +198,7 @@ async def test_a_server_that_will_not_stop_is_killed_with_its_children(
 
 
 async def test_a_server_is_awaited_also_where_there_are_no_process_descriptors(
-    own_stack: EmbeddedStack, restarts: asyncio.Queue[str], monkeypatch: pytest.MonkeyPatch
+    own_stack: EmbeddedStack, restarts: Restarts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unknown(pid: int) -> int:
         raise OSError("function not implemented")

@@ -4,6 +4,9 @@ import asyncio
 import os
 from pathlib import Path
 
+PATIENCE = 120.0
+"""Seconds after which a test gives up on what it waits for, on a busy machine too."""
+
 
 def is_alive(pid: int) -> bool:
     """Whether the process runs; one that ended and was not collected yet does not."""
@@ -24,7 +27,8 @@ async def gone(pid: int) -> None:
     ended = asyncio.Event()
     loop.add_reader(descriptor, ended.set)
     try:
-        await ended.wait()
+        async with asyncio.timeout(PATIENCE):
+            await ended.wait()
     finally:
         loop.remove_reader(descriptor)
         os.close(descriptor)
@@ -32,8 +36,9 @@ async def gone(pid: int) -> None:
 
 async def appears(file: Path) -> None:
     """Wait until the file is there."""
-    while not file.exists():  # noqa: ASYNC110, ASYNC240 - files have no events that Python could await
-        await asyncio.sleep(0.002)
+    async with asyncio.timeout(PATIENCE):
+        while not file.exists():  # noqa: ASYNC110, ASYNC240 - files have no events that Python could await
+            await asyncio.sleep(0.002)
 
 
 def processes_on(folder: Path) -> list[str]:
@@ -47,3 +52,12 @@ def _command_line(process: Path) -> str:
         return (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
     except OSError:
         return ""
+
+
+class Restarts(asyncio.Queue[str]):
+    """The names of servers that came back, in order; put in by the supervisor's `on_restart`."""
+
+    async def get(self) -> str:
+        """Wait for the next one."""
+        async with asyncio.timeout(PATIENCE):
+            return await super().get()

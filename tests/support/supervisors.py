@@ -33,6 +33,7 @@ class Supervisor:
             user=self._uid,
             group=self._uid,
             extra_groups=None if self._uid is None else [],
+            start_new_session=True,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
