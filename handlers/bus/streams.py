@@ -163,6 +163,29 @@ async def declare(nc: Client, subjects: Subjects, streams: Streams, limits: Limi
     return frozenset(missing)
 
 
+async def recreate_events(
+    nc: Client, subjects: Subjects, streams: Streams, limits: Limits, first: int = 1
+) -> None:
+    """Delete TENANT_EVENTS with all its messages and consumers, and make it again, to begin at `first`.
+
+    It keeps the settings it had that this program does not know. Raises as `declare` does.
+    """
+    name = streams.events
+    wanted = definitions(subjects, streams, limits)[name] | {"first_seq": first}
+    former = await jetstream.stream_info(nc, name)
+    config: Json = (former["config"] if former else {}) | wanted
+    while True:
+        if await jetstream.stream_info(nc, name):
+            await jetstream.call(nc, f"STREAM.DELETE.{name}")
+        try:
+            await jetstream.call(nc, f"STREAM.CREATE.{name}", config)
+        except JetStreamError as error:
+            if error.code != jetstream.NAME_IN_USE:
+                raise
+        else:
+            return  # else a relay was quicker to make the missing stream, with another first sequence
+
+
 async def declare_one(nc: Client, wanted: Json) -> bool:
     """Make or grow one stream; return whether it was missing. Raises as `declare` does."""
     name = wanted["name"]

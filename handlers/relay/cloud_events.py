@@ -89,5 +89,5 @@ def _carried(meta: Meta) -> str:
 
 
 def escaped(value: str) -> str:
-    """Return a header's value percent-encoded as CloudEvents' bindings want it: visible ASCII, nothing else."""
+    """Return a header's value percent-encoded as CloudEvents' bindings want it, in visible ASCII."""
     return value if _PLAIN(value) else quote(value, safe=_SAFE)
