@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
-from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -22,6 +21,7 @@ from nats.aio.client import Client
 
 from handlers.adapters import jetstream
 from handlers.adapters.jetstream import Json
+from handlers.adapters.tasks import end
 from handlers.relay.events import EventRelay
 from handlers.store.event_store import EventStore
 from handlers.wire.subjects import Subjects
@@ -86,9 +86,7 @@ async def _fill(
                 return
             await asyncio.sleep(LOOK)
     finally:
-        filling.cancel()
-        with suppress(asyncio.CancelledError):
-            await filling
+        await end(filling)
 
 
 async def _consumers(nc: Client, stream: str) -> list[Consumer]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry
 
 from handlers.adapters import jetstream
 from handlers.adapters.jetstream import StreamMessage
+from handlers.adapters.tasks import end
 from handlers.bus.streams import Limits, declare
 from handlers.relay.cloud_events import event_id
 from handlers.relay.events import EventRelay
@@ -45,11 +46,7 @@ async def running(*relays: EventRelay) -> AsyncGenerator[None]:
     try:
         yield
     finally:
-        for task in tasks:
-            task.cancel()
-        for task in tasks:
-            with suppress(asyncio.CancelledError):
-                await task
+        await end(*tasks)
 
 
 async def reached(bus: Bus, sequence: int) -> None:
