@@ -4,21 +4,36 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import Annotated, TypeVar
+import re
+from datetime import datetime
+from typing import Annotated, Any
 
 import msgspec
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from tenant_domain.refusals import InvalidQuery
 from tenant_domain.values import checked_json
-
-Key = TypeVar("Key")
 
 LAST_POSITION = 2**63 - 1
 """The largest position that PostgreSQL and NATS can count to."""
 
 Position = Annotated[int, Field(ge=0, le=LAST_POSITION)]
 Text = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(checked_json)]
+
+
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE)
+
+
+def _time(value: Any) -> Any:
+    """Return the time that an RFC 3339 text names; digits beyond microseconds are cut off."""
+    if isinstance(value, datetime):
+        return value
+    if not isinstance(value, str) or not _RFC3339.fullmatch(value):
+        raise ValueError("must be a time with a zone, as 2026-11-23T09:30:00Z (RFC 3339)")
+    return datetime.fromisoformat(value.upper())
+
+
+Time = Annotated[datetime, BeforeValidator(_time)]
 
 
 class Query(BaseModel):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import unicodedata
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
+from pydantic import Field
 
-from projections.forms import Page, Query, Text
-from projections.questions import Condition, Listing, Lookup, Row
+from projections.forms import LAST_POSITION, Page, Query, Text, Time
+from projections.questions import Condition, Listing, LogQuestion, Lookup, Row
 from projections.read_model import Column, ReadModel, Standing, utc
 from tenant_domain.refusals import TenantGone, TenantNotFound
 from tenant_domain.tenant.state import Tenant
@@ -112,6 +113,13 @@ class GetBySubdomain(Query):
     subdomain: Subdomain
 
 
+class GetAsOf(Query):
+    """The tenant as it was: at a time, whose own events belong to it, or after an event of its stream."""
+
+    at: Time | None = None
+    version: Annotated[int, Field(ge=1, le=LAST_POSITION)] | None = None
+
+
 def _tenant(tenant_id: UUID | None, _: GetTenant, row: Row | None) -> bytes:
     if row is None:
         raise TenantNotFound(f"There is no tenant {tenant_id}.")
@@ -166,3 +174,4 @@ BY_SUBDOMAIN = Lookup(
 TENANTS = Listing(
     name="tenants", fleet=True, form=ListTenants, item=TenantView, model=MODEL, conditions=_conditions
 )
+AS_OF = LogQuestion(name="as_of", fleet=False, form=GetAsOf, item=TenantView, paged=False)

@@ -210,9 +210,8 @@ class _Building:
 async def _trigrams(connections: Connections) -> str | None:
     """Return the schema that pg_trgm is in, which makes it where that is possible; else None: then search scans."""
     try:
-        await connections.fetch(
-            b"CREATE EXTENSION IF NOT EXISTS pg_trgm SCHEMA service", ()
-        )
+        async with connections.transaction() as transaction:
+            await transaction.execute(b"CREATE EXTENSION IF NOT EXISTS pg_trgm SCHEMA service")
     except (StoreError, psycopg.Error) as error:
         log.warning("search without an index", error=str(error))
     rows = await connections.fetch(_TRIGRAMS, ())
