@@ -45,7 +45,7 @@ class GetOutcome(Query):
 
 
 class ListHistory(Page):
-    """All facts, oldest first; both ends of the range belong to it, `types` are names such as tenant.activated."""
+    """All facts, oldest first; both ends of the range belong to it; `types` as `tenant.activated`."""
 
     from_position: Position = 0
     to_position: Position = LAST_POSITION

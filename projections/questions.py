@@ -39,7 +39,7 @@ class Lookup(NamedTuple):
     item: type[msgspec.Struct]
     model: ReadModel
     column: str
-    key: Callable[[UUID | None, Any], UUID | str | None]
+    key: Callable[[UUID | None, Any], Any]
     answer: Callable[[UUID | None, Any, Row | None], bytes]
 
 

@@ -35,7 +35,7 @@ _SLICE = 1000
 """Events folded before others in this process get a turn: some 10 ms."""
 
 _NEAR = 2000
-"""How near to the log's end a new generation must be for the swap: the rest is folded with the live one held."""
+"""How near to the log's end is near enough for the swap: the rest is folded with the live one held."""
 
 _REMEMBERED = 100_000
 """Streams in memory: with those that are at work at the same time in it, few are read back."""
@@ -62,7 +62,8 @@ _FORGET = (
 )
 
 _TRIGRAMS = b"""
-SELECT n.nspname FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'pg_trgm'"""
+SELECT n.nspname FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
+WHERE e.extname = 'pg_trgm'"""
 
 
 class Rebuilt(NamedTuple):
@@ -181,7 +182,7 @@ class _Building:
 
     async def _read(self, after: int, upto: int) -> list[StoredEvent]:
         statement = (
-            "SELECT notification_id, tenant_id, originator_id, originator_version, topic, state, recorded_at "
+            "SELECT notification_id, tenant_id, originator_id, originator_version, topic, state, recorded_at "  # noqa: S608
             "FROM service.events WHERE notification_id > %s AND notification_id <= %s "
             f"AND {self.place.model.where} ORDER BY notification_id"
         )
@@ -208,7 +209,7 @@ class _Building:
 
 
 async def _trigrams(connections: Connections) -> str | None:
-    """Return the schema that pg_trgm is in, which makes it where that is possible; else None: then search scans."""
+    """Return the schema that pg_trgm is in, making it where possible; None without it: then search scans."""
     try:
         async with connections.transaction() as transaction:
             await transaction.execute(b"CREATE EXTENSION IF NOT EXISTS pg_trgm SCHEMA service")
