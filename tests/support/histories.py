@@ -123,7 +123,9 @@ class History:
             elif what < 5 and who not in operations:
                 operations[who] = self.operation(tenants[who])
             elif what < 11:
-                self.add(tenants[who], operations.get(who, tenants[who]), self._fact(who in operations, what, n))
+                self.add(
+                    tenants[who], operations.get(who, tenants[who]), self._fact(who in operations, what, n)
+                )
             elif what < 22:
                 self.add(tenants[who], tenants[who], tenant_fact(what, n))
             else:

@@ -13,8 +13,12 @@ from tests.support.readside import ReadSide
 
 
 async def rows_of(side: ReadSide, model: str) -> dict[UUID, tuple[Any, ...]]:
-    ((generation,),) = await side.fetch("SELECT generation FROM service.projections WHERE live AND name = %s", model)
-    rows = await side.fetch(f"SELECT stream_id, version, state, body, parked FROM service.rm_{model}_{generation}")
+    ((generation,),) = await side.fetch(
+        "SELECT generation FROM service.projections WHERE live AND name = %s", model
+    )
+    rows = await side.fetch(
+        f"SELECT stream_id, version, state, body, parked FROM service.rm_{model}_{generation}"
+    )
     return {row[0]: row[1:] for row in rows}
 
 
@@ -40,7 +44,9 @@ async def assert_equal_to_the_fold(side: ReadSide, history: History) -> None:
 
 
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(random_moves=moves, batch=st.integers(1, 40), remembered=st.integers(0, 6))
 async def test_the_rows_equal_the_fold_of_each_stream(
@@ -53,10 +59,14 @@ async def test_the_rows_equal_the_fold_of_each_stream(
 
 
 @settings(
-    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=10,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(random_moves=moves)
-async def test_a_rebuilt_read_model_equals_the_projected_one(side: ReadSide, random_moves: list[Move]) -> None:
+async def test_a_rebuilt_read_model_equals_the_projected_one(
+    side: ReadSide, random_moves: list[Move]
+) -> None:
     side.history.run(random_moves)
     await side.project()
     projected = [await rows_of(side, model) for model in ("tenants", "operations")]
@@ -77,5 +87,3 @@ async def test_the_search_index_is_there(side: ReadSide) -> None:
     """The embedded server carries pg_trgm; without it search still answers, by scanning."""
     indexes = await side.fetch("SELECT indexdef FROM pg_indexes WHERE schemaname = 'service'")
     assert any("gin_trgm_ops" in definition for (definition,) in indexes)
-
-
