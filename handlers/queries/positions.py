@@ -24,6 +24,11 @@ class Positions:
         self._turn = count()
         self._looking: asyncio.Task[None] | None = None
 
+    @property
+    def waiting(self) -> int:
+        """How many wait."""
+        return sum(not future.done() for _, _, future in self._waiting)
+
     def heard(self, position: int) -> None:
         """Take in that the read models reached `position`."""
         self._position = max(self._position, position)

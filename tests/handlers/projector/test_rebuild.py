@@ -116,7 +116,9 @@ async def test_another_process_finds_the_new_generation_by_itself(side: ReadSide
 async def test_what_a_dead_rebuild_left_is_cleared_by_the_next_one(side: ReadSide) -> None:
     side.history.tenant()
     await side.project()
-    await side.execute("INSERT INTO service.projections (name, generation, revision) VALUES ('tenants', 2, 1)")
+    await side.execute(
+        "INSERT INTO service.projections (name, generation, revision) VALUES ('tenants', 2, 1)"
+    )
     await side.execute("CREATE TABLE service.rm_tenants_2 ()")
     rebuilt = await rebuild(side.url, side.connections, tenants.MODEL)
     assert await generations(side) == [(rebuilt.generation, True)]
