@@ -77,7 +77,7 @@ def rate(console: Console, tenants: int, seconds: float, board: Board) -> None:
     """Show how fast it went."""
     title(console, "The rate reached")
     console.print(
-        f"  {tenants} tenants, each with schema, role, bucket, defaults, admin and notices, in {seconds:.2f} s: "
+        f"  {tenants} tenants, each with schema, role, bucket, defaults, admin, notices, in {seconds:.2f} s: "
         f"[bold]{tenants / seconds:.0f} tenants/s[/]; {board.events} events so far.",
         highlight=False,
     )
