@@ -27,7 +27,7 @@ from tenant_domain.registry import COMMANDS
 
 
 class Request(msgspec.Struct, frozen=True):
-    """A command that fits its form. `hash` tells it from any other one under the same id."""
+    """A command that fits its form; `hash` tells it from any other one under its id, `size` is its body's."""
 
     tenant_id: UUID
     command: str
@@ -36,6 +36,7 @@ class Request(msgspec.Struct, frozen=True):
     hash: bytes
     expected_version: int | None
     meta: Meta
+    size: int
 
 
 _HEX = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
@@ -84,7 +85,7 @@ def decoded(
     if durable and not is_inbox(headers.get(REPLY_TO, "_INBOX")):
         _refuse(errors, REPLY_TO, "must be an inbox of the caller (_INBOX…)")
     expected = _expected_version(headers, errors)
-    meta = _meta(headers, given or str(command_id), errors)
+    meta = _meta(headers, given.lower() if given else str(command_id), errors)
     if errors or command_id is None:
         raise InvalidCommand(f"{errors[0]['field']}: {errors[0]['detail']}", errors=errors)
     text = canonical(body)
@@ -96,6 +97,7 @@ def decoded(
         hash=blake2b(command.encode() + b"\n" + text, digest_size=16).digest(),
         expected_version=expected,
         meta=meta,
+        size=len(body),
     )
 
 
