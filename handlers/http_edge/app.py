@@ -31,7 +31,7 @@ def http_app(
     origins: Collection[str] = (),
 ) -> ASGIApp:
     """Return the app. `asyncapi` is the bus's document; `origins` are those that browsers may call from."""
-    routes = [*tenants.handlers(doors), *_open(doors, signer, health, asyncapi, registry)]
+    routes = [*tenants.handlers(doors), *_open(signer, health, asyncapi, registry)]
     app = Litestar(
         routes,
         exception_handlers={Refusal: problems.of_refusal, Exception: problems.of_framework},
@@ -44,9 +44,9 @@ def http_app(
 
 
 def _open(
-    doors: tenants.Doors, signer: Signer, health: Health, asyncapi: bytes, registry: CollectorRegistry
+    signer: Signer, health: Health, asyncapi: bytes, registry: CollectorRegistry
 ) -> list[HTTPRouteHandler]:
-    document = msgspec.json.encode(openapi(doors.forms))
+    document = msgspec.json.encode(openapi())
     keys = msgspec.json.encode(signer.jwks())
 
     @get("/health/live")
@@ -62,7 +62,7 @@ def _open(
 
     @get("/metrics")
     async def metrics() -> Response[bytes]:
-        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST.partition("; charset")[0])
 
     @get("/openapi.json")
     async def openapi_document() -> Response[bytes]:

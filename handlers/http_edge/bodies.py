@@ -1,25 +1,27 @@
-"""What a request brings: its body within limits, and query parameters as typed fields."""
+"""What a request brings: its body within limits, and its query parameters."""
 
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import Mapping
+from collections.abc import Iterable
 from typing import Any
 from urllib.parse import parse_qsl
 
 from litestar import Request
 from litestar.types import Receive
+from pydantic import BaseModel
 
 from handlers.http_edge.problems import BadRequest, ContentTooLarge, RequestTimeout, UnsupportedMediaType
+
+Kinds = Mapping[str, frozenset[str]]
+"""JSON types and formats that each field of a form allows."""
 
 MOST_PARAMETERS = 100
 """Most query parameters; no query has a tenth of that."""
 
-_INTEGER = re.compile(r"-?[0-9]{1,18}")
+_INTEGER = re.compile(r"-?[0-9]{1,20}")
 _OFFSET_WITHOUT_PLUS = re.compile(r" (?=\d\d:\d\d\Z)")
-
-Schema = Mapping[str, Any]
+"""A plus that nobody percent-encoded arrives as a space; no time has one there."""
 
 
 async def read(receive: Receive, limit: int, seconds: float) -> bytes:
@@ -74,40 +76,44 @@ def parameters(query_string: bytes) -> list[tuple[str, str]]:
         ) from None
 
 
-def fields(given: list[tuple[str, str]], schema: Schema) -> dict[str, Any]:
-    """Return query parameters as the fields of a form with this JSON Schema.
+def kinds_of(form: type[BaseModel]) -> Kinds:
+    """Return what each field of a form may be, in the words of JSON Schema."""
+    schema = form.model_json_schema()
+    definitions = schema.get("$defs", {})
+    return {name: frozenset(_kinds(field, definitions)) for name, field in schema["properties"].items()}
 
-    A list is a repeated parameter, or one with commas. What does not fit its type stays a text, so the form
-    refuses it and names it.
+
+def fields(given: Iterable[tuple[str, str]], kinds: Kinds) -> dict[str, Any]:
+    """Return query parameters as the fields of a form; a list is repeated, or has commas.
+
+    What does not fit its kind stays a text, so that the form refuses it and names it. Raises BadRequest when
+    another one than a list is given more than once.
     """
-    known: Mapping[str, Schema] = schema.get("properties", {})
     result: dict[str, Any] = {}
     for name, text in given:
-        kinds = _kinds(known.get(name, {}), schema.get("$defs", {}))
-        if "array" in kinds:
+        kind = kinds.get(name, frozenset())
+        if "array" in kind:
             result.setdefault(name, []).extend(part for part in text.split(",") if part)
         elif name in result:
-            raise BadRequest(f"{name} is given more than once")
+            raise BadRequest(f"{name[:100]!r} is given more than once")
         else:
-            result[name] = _typed(text, kinds)
+            result[name] = _typed(text, kind)
     return result
 
 
-def _typed(text: str, kinds: set[str]) -> Any:
-    if "integer" in kinds and _INTEGER.fullmatch(text):
+def _typed(text: str, kind: frozenset[str]) -> Any:
+    if "integer" in kind and _INTEGER.fullmatch(text):
         return int(text)
-    if "boolean" in kinds and text in ("true", "false"):
+    if "boolean" in kind and text in ("true", "false"):
         return text == "true"
-    if "date-time" in kinds:  # a plus that nobody percent-encoded arrives as a space
+    if "date-time" in kind:
         return _OFFSET_WITHOUT_PLUS.sub("+", text)
     return text
 
 
-def _kinds(schema: Schema, definitions: Mapping[str, Schema]) -> set[str]:
-    """Return the JSON types, and formats, that a schema allows."""
+def _kinds(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> Iterator[str]:
     if "$ref" in schema:
-        schema = definitions.get(schema["$ref"].rsplit("/", 1)[-1], {})
-    kinds = {schema[key] for key in ("type", "format") if isinstance(schema.get(key), str)}
+        schema = definitions[schema["$ref"].rpartition("/")[2]]
+    yield from (schema[key] for key in ("type", "format") if key in schema)
     for part in schema.get("anyOf", ()):
-        kinds |= _kinds(part, definitions)
-    return kinds
+        yield from _kinds(part, definitions)

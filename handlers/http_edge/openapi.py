@@ -1,16 +1,20 @@
-"""The OpenAPI 3.1 document, made from the tables that the app is made from: routes, commands, queries, problems."""
+"""The OpenAPI 3.1 document, made from the tables that the app is made from: routes, commands, queries."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable
 
+import msgspec
+
+from handlers.http_edge import openapi_components as components
 from handlers.http_edge import openapi_parts as parts
-from handlers.http_edge.openapi_parts import Json
+from handlers.http_edge.openapi_components import Json
 from handlers.http_edge.problems import PROBLEMS
 from handlers.http_edge.routes import API, FLEET_QUERIES, ROUTES, Route
 from handlers.wire.subjects import FLEET
+from projections.questions import Listing, LogQuestion, Question
+from projections.registry import QUESTIONS
 from tenant_domain.registry import COMMANDS
 
 VERSION = "1"
@@ -20,31 +24,24 @@ _COMMAND_REFUSALS = (400, 401, 403, 404, 405, 408, 409, 410, 412, 413, 415, 422,
 _QUERY_REFUSALS = (400, 401, 403, 404, 405, 410, 422, 429, 500, 503, 504)
 
 
-class QuerySchemas(NamedTuple):
-    """JSON Schemas of a query: of its own fields, and of its answer."""
-
-    fields: Json
-    answer: Json
-
-
-def openapi(queries: Mapping[str, QuerySchemas]) -> Json:
-    """Return the document. `queries` are by name, those over all tenants as `fleet.…`."""
-    schemas = dict(parts.SCHEMAS)
+def openapi() -> Json:
+    """Return the document."""
+    schemas = dict(components.SCHEMAS)
     for name, spec in COMMANDS.items():
         schemas[name] = parts.hoisted(spec.form.model_json_schema(), schemas)
-    for name, query in queries.items():
-        schemas[f"{name}.answer"] = parts.hoisted(query.answer, schemas)
+    for question in QUESTIONS.values():
+        schemas[_answer_name(question)] = _answer(question, schemas)
     return {
         "openapi": "3.1.0",
         "info": parts.info(VERSION),
         "servers": [{"url": "/", "description": "The service that this document comes from"}],
-        "tags": parts.TAGS,
+        "tags": components.TAGS,
         "security": [{"bearer": []}],
-        "paths": _paths(queries),
+        "paths": _paths(),
         "components": {
-            "securitySchemes": parts.SECURITY,
-            "parameters": parts.PARAMETERS,
-            "headers": parts.HEADERS,
+            "securitySchemes": components.SECURITY,
+            "parameters": components.PARAMETERS,
+            "headers": components.HEADERS,
             "responses": {
                 parts.problem_name(status): parts.problem_response(status)
                 for status in sorted({kind.status for kind in PROBLEMS.values()})
@@ -54,13 +51,11 @@ def openapi(queries: Mapping[str, QuerySchemas]) -> Json:
     }
 
 
-def _paths(queries: Mapping[str, QuerySchemas]) -> Json:
-    paths: Json = {API: {"get": _fleet(queries), "post": _provision()}}
+def _paths() -> Json:
+    paths: Json = {API: {"get": _fleet(), "post": _provision()}}
     for route in ROUTES:
         item = paths.setdefault(re.sub(r":str}", "}", route.path), {})
-        item[route.method.lower()] = (
-            _command(route) if route.kind == "command" else _query(route, queries.get(route.name or ""))
-        )
+        item[route.method.lower()] = _command(route) if route.kind == "command" else _query(route)
     return {**paths, **parts.open_paths()}
 
 
@@ -84,32 +79,35 @@ def _provision() -> Json:
     }
 
 
-def _fleet(queries: Mapping[str, QuerySchemas]) -> Json:
-    listed = queries.get(f"{FLEET}.tenants")
-    known = {item["name"]: item for item in parts.query_parameters(listed.fields if listed else {}, ())}
+def _fleet() -> Json:
+    given = parts.query_parameters(QUESTIONS[True, "tenants"].form.model_json_schema(), ())
     for name, query in FLEET_QUERIES.items():
-        known[name] = {
-            "name": name,
-            "in": "query",
-            "description": f"Asks `{FLEET}.{query}` instead",
-            "schema": {"type": "string"},
-        }
-    found = [f"{FLEET}.{name}" for name in ("tenants", *FLEET_QUERIES.values())]
-    answers = [parts.ref(f"{name}.answer") for name in found if name in queries]
+        given.append(
+            {
+                "name": name,
+                "in": "query",
+                "description": f"Asks `{FLEET}.{query}` instead",
+                "schema": {"type": "string"},
+            }
+        )
+    questions = [QUESTIONS.get((True, name)) for name in ("tenants", *FLEET_QUERIES.values())]
+    answers = [parts.ref(_answer_name(question)) for question in questions if question]
     return {
         "operationId": "fleet.tenants",
         "tags": ["queries"],
         "summary": "All tenants: search, filter, page",
         "description": "Only for operators.",
-        "parameters": [*known.values(), parts.parameter("IfNoneMatch")],
-        "responses": {**_answers({"anyOf": answers} if answers else parts.ANY), **_problems(_QUERY_REFUSALS)},
+        "parameters": [*given, parts.parameter("IfNoneMatch")],
+        "responses": {**_answers({"anyOf": answers}), **_problems(_QUERY_REFUSALS)},
     }
 
 
 def _command(route: Route) -> Json:
     name = route.name
     known = name in COMMANDS
-    schema = parts.ref(name) if name is not None and known else _any_command() if name is None else parts.ANY
+    schema = (
+        parts.ref(name) if name is not None and known else _any_command() if name is None else components.ANY
+    )
     operation: Json = {
         "operationId": name or "command",
         "tags": ["commands"],
@@ -121,7 +119,7 @@ def _command(route: Route) -> Json:
             parts.parameter("IfMatch"),
             *parts.TRACE_HEADERS,
         ],
-        "requestBody": parts.body(schema, name, required=known and _has_required(name)),
+        "requestBody": parts.body(schema, name, required=_has_required(name)),
         "responses": {
             "200": parts.OUTCOME_DONE,
             "202": parts.OUTCOME_RUNNING,
@@ -131,13 +129,19 @@ def _command(route: Route) -> Json:
     return operation
 
 
-def _query(route: Route, query: QuerySchemas | None) -> Json:
-    in_path = _path_names(route)
-    given = parts.query_parameters(query.fields, in_path) if query else [parts.ANY_FIELDS]
-    schema = parts.ref(f"{route.name}.answer") if query else parts.ANY
-    description = "The parameters are the query's own fields." if route.name is None else route.summary + "."
-    if route.name is not None and query is None:
-        description = f"Not in this version: answers `unknown-query`. {description}"
+def _query(route: Route) -> Json:
+    question = QUESTIONS.get((False, route.name or ""))
+    if question is not None:
+        given = parts.query_parameters(question.form.model_json_schema(), _path_names(route))
+        description = " ".join((question.form.__doc__ or route.summary).split())
+    else:
+        given = [parts.ANY_FIELDS]
+        description = (
+            "Not in this version: answers `unknown-query`."
+            if route.name
+            else "Its fields are the parameters."
+        )
+    schema = parts.ref(_answer_name(question)) if question else components.ANY
     return {
         "operationId": route.name or "query",
         "tags": ["queries"],
@@ -148,6 +152,21 @@ def _query(route: Route, query: QuerySchemas | None) -> Json:
     }
 
 
+def _answer_name(question: Question) -> str:
+    return f"{FLEET}.{question.name}.answer" if question.fleet else f"{question.name}.answer"
+
+
+def _answer(question: Question, schemas: Json) -> Json:
+    """Return the schema of an answer: an item, or a page of them, and the position."""
+    (item,), found = msgspec.json.schema_components(
+        [question.item], ref_template="#/components/schemas/{name}"
+    )
+    schemas.update(found)
+    if not (isinstance(question, Listing) or (isinstance(question, LogQuestion) and question.paged)):
+        return {"allOf": [item, components.POSITIONED]}
+    return parts.page_of(item)
+
+
 def _said(command: str) -> str:
     spec = COMMANDS.get(command)
     if spec is None:
@@ -156,7 +175,8 @@ def _said(command: str) -> str:
 
 
 def _has_required(command: str | None) -> bool:
-    return command in COMMANDS and bool(COMMANDS[command].form.model_json_schema().get("required"))
+    spec = COMMANDS.get(command or "")
+    return spec is not None and "required" in spec.form.model_json_schema()
 
 
 def _any_command() -> Json:

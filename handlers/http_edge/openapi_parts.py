@@ -1,164 +1,23 @@
-"""The parts of the OpenAPI document that do not depend on the route."""
+"""The pieces that the OpenAPI document is put together from."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from typing import Any
+from collections.abc import Collection, Iterable
+from typing import Any, cast
 
+from handlers.http_edge.openapi_components import (
+    ANY,
+    COMMAND,
+    EXAMPLES,
+    ID,
+    OPERATION,
+    POSITION,
+    PROBLEM_EXTRAS,
+    TENANT,
+    Json,
+)
 from handlers.http_edge.problems import PROBLEM_JSON, PROBLEMS
 from tenant_domain.refusals import Refusal
-
-Json = dict[str, Any]
-
-TENANT = "0197a3f0-1c5e-7b41-9d27-3f6e8a2b4c10"
-OPERATION = "6c1f7c1e-52a7-5f0e-8a55-0d9ad1f0a3b2"
-COMMAND = "3d0c1a52-9f6e-5d53-8d6c-5c2f4a1b7e90"
-
-ANY: Json = {"type": "object", "additionalProperties": True}
-
-TAGS = [
-    {"name": "commands", "description": "What changes a tenant; safe to repeat with an `Idempotency-Key`"},
-    {"name": "queries", "description": "What is known about tenants"},
-    {"name": "service", "description": "The service itself; without a token"},
-]
-
-SECURITY: Json = {
-    "bearer": {
-        "type": "http",
-        "scheme": "bearer",
-        "bearerFormat": "JWT",
-        "description": "A JWT (EdDSA) with `sub`, `role`, `exp`, `iss`, `aud`, and `tenant` for everybody but "
-        "operators. `tenantctl token` signs one; /.well-known/jwks.json has the key.",
-    }
-}
-
-EXAMPLES: Mapping[str, Json] = {
-    "provision": {
-        "name": "Acme Rockets",
-        "subdomain": "acme",
-        "plan": "professional",
-        "admin": {"email": "ada@acme.example", "name": "Ada Lovelace"},
-        "region": "eu-central",
-    },
-    "update_profile": {"name": "Acme Rockets & Sons", "settings": {"locale": "de-AT", "beta": None}},
-    "suspend": {"reason": "Invoice 2026-114 is 60 days overdue"},
-    "resume": {},
-    "retry_operation": {"operation_id": OPERATION},
-    "cancel_operation": {"operation_id": OPERATION},
-    "compensate_operation": {"operation_id": OPERATION},
-}
-"""One body for each command."""
-
-_PROBLEM_EXTRAS: Mapping[str, Json] = {
-    "invalid-command": {"errors": [{"field": "subdomain", "detail": "must be a DNS label"}]},
-    "invalid-query": {"errors": [{"field": "limit", "detail": "Input should be a valid integer"}]},
-    "invalid-transition": {"from": "suspended", "command": "suspend"},
-    "operation-in-progress": {"operation_id": OPERATION},
-    "version-conflict": {"version": 7},
-    "quota-exceeded": {"resource": "users", "limit": 25, "used": 25},
-    "rate-limited": {"retry_after": 2},
-    "stale-read": {"position": 4711},
-    "unavailable": {"retry_after": 1},
-}
-
-_ID: Json = {"type": "string", "format": "uuid"}
-_OUTCOME: Json = {
-    "type": "object",
-    "description": "What became of a command. The same for the same `Idempotency-Key`, byte for byte.",
-    "required": ["command_id", "tenant_id", "status", "version", "position", "operation_id", "result"],
-    "properties": {
-        "command_id": _ID,
-        "tenant_id": _ID,
-        "status": {"const": "completed"},
-        "version": {"type": "integer", "description": "The tenant's version after the command"},
-        "position": {"type": "integer", "description": "Ask with it as `min_position` to read what you wrote"},
-        "operation_id": {"type": ["string", "null"], "format": "uuid", "description": "What goes on with it"},
-        "result": ANY,
-    },
-}
-SCHEMAS: Mapping[str, Json] = {
-    "Outcome": _OUTCOME,
-    "Problem": {
-        "type": "object",
-        "description": "A refusal (RFC 9457). Some kinds have more fields; see the examples, or GET its `type`.",
-        "required": ["type", "title", "status", "detail"],
-        "properties": {
-            "type": {"type": "string", "enum": [f"/problems/{name}" for name in PROBLEMS]},
-            "title": {"type": "string"},
-            "status": {"type": "integer"},
-            "detail": {"type": "string"},
-        },
-        "additionalProperties": True,
-    },
-    "ProblemKind": {
-        "type": "object",
-        "required": ["type", "title", "status", "description"],
-        "properties": {
-            "type": {"type": "string"},
-            "title": {"type": "string"},
-            "status": {"type": "integer"},
-            "description": {"type": "string"},
-        },
-    },
-    "Health": {
-        "type": "object",
-        "required": ["status"],
-        "properties": {
-            "status": {"enum": ["ok", "unavailable"]},
-            "parts": {"type": "object", "additionalProperties": {"enum": ["ok", "down"]}},
-        },
-    },
-    "KeySet": {
-        "type": "object",
-        "required": ["keys"],
-        "properties": {"keys": {"type": "array", "items": {"type": "object", "required": ["kty", "kid"]}}},
-    },
-}
-
-_TEXT: Json = {"type": "string", "minLength": 1, "maxLength": 255}
-PARAMETERS: Json = {
-    "IdempotencyKey": {
-        "name": "Idempotency-Key",
-        "in": "header",
-        "description": "Any text of your own. The same key with the same request gives the recorded outcome and "
-        "does nothing again; with another body it is refused. Without a key a request is not safe to repeat.",
-        "schema": _TEXT,
-        "example": "order-2026-11-23-0042",
-    },
-    "IfMatch": {
-        "name": "If-Match",
-        "in": "header",
-        "description": "Refuse unless the tenant is at this version (an `ETag` of a read); `*` is any.",
-        "schema": {"type": "string"},
-        "example": '"7"',
-    },
-    "IfNoneMatch": {
-        "name": "If-None-Match",
-        "in": "header",
-        "description": "Answer 304 when the version is still this one.",
-        "schema": {"type": "string"},
-        "example": '"7"',
-    },
-    "CorrelationId": {
-        "name": "Correlation-Id",
-        "in": "header",
-        "description": "Stands in every event that follows, and in the response.",
-        "schema": _TEXT,
-    },
-    "Traceparent": {
-        "name": "traceparent",
-        "in": "header",
-        "description": "W3C Trace Context; stands in every event that follows.",
-        "schema": {"type": "string"},
-    },
-}
-HEADERS: Json = {
-    "ETag": {"description": "The tenant's version, in quotes", "schema": {"type": "string"}},
-    "Location": {"description": "The operation that goes on with it", "schema": {"type": "string"}},
-    "RetryAfter": {"description": "Seconds to wait", "schema": {"type": "integer"}},
-    "CommandId": {"description": "The id that the outcome is recorded under", "schema": _ID},
-    "Challenge": {"description": "What to send", "schema": {"type": "string"}},
-}
 
 
 def info(version: str) -> Json:
@@ -167,9 +26,9 @@ def info(version: str) -> Json:
         "title": "Tenant service",
         "version": version,
         "summary": "Owns the life of every tenant",
-        "description": "The same commands and queries as over NATS, with the same problems. A command is answered "
-        "after it is durable: 202 with a `Location` when an operation goes on with it, else 200. Numbers in "
-        "query parameters are decimal, lists are repeated or have commas.",
+        "description": "The same commands and queries as over NATS, with the same problems. A command is "
+        "answered after it is durable: 202 with a `Location` when an operation goes on with it, else 200. "
+        "Lists in query parameters are repeated, or have commas.",
         "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
     }
 
@@ -177,6 +36,22 @@ def info(version: str) -> Json:
 def ref(schema: str) -> Json:
     """Return a reference to a schema of the document."""
     return {"$ref": f"#/components/schemas/{schema}"}
+
+
+def page_of(item: Json) -> Json:
+    """Return the schema of a page of items."""
+    return {
+        "type": "object",
+        "required": ["items", "next_cursor", "position"],
+        "properties": {
+            "items": {"type": "array", "items": item},
+            "next_cursor": {
+                "type": ["string", "null"],
+                "description": "The next page's `cursor`; null: no more",
+            },
+            "position": POSITION,
+        },
+    }
 
 
 def parameter(name: str) -> Json:
@@ -229,15 +104,15 @@ OUTCOME_RUNNING = _outcome(
 def body(schema: Json, command: str | None, *, required: bool) -> Json:
     """Return a request body that is a command's fields."""
     content: Json = {"schema": schema}
-    if command in EXAMPLES:
-        content["example"] = EXAMPLES[command]
+    if example := EXAMPLES.get(command or ""):
+        content["example"] = example
     return {"required": required, "content": {"application/json": content}}
 
 
 def path_parameter(name: str, commands: Iterable[str]) -> Json:
     """Return the parameter that the path calls `name`."""
-    schema: Json = dict(_ID) if name.endswith("_id") else {"type": "string"}
-    if name == "command":
+    schema: Json = dict(ID) if name.endswith("_id") else {"type": "string"}
+    if name == "command_name":
         schema["enum"] = list(commands)
     if name == "tenant_id":
         schema["examples"] = [TENANT]
@@ -319,7 +194,9 @@ def hoisted(schema: Json, into: Json) -> Json:
     return moved
 
 
-def _open(name: str, summary: str, schema: Json, media: str = "application/json", *, down: bool = False) -> Json:
+def _open(
+    name: str, summary: str, schema: Json, media: str = "application/json", *, down: bool = False
+) -> Json:
     responses: Json = {"200": {"description": summary, "content": {media: {"schema": schema}}}}
     if name == "problem":
         responses["200"]["content"]["text/html"] = {"schema": {"type": "string"}}
@@ -343,19 +220,20 @@ def _problem(kind: type[Refusal]) -> Json:
         "title": kind.title,
         "status": kind.status,
         "detail": "A sentence about this very case",
-        **_PROBLEM_EXTRAS.get(kind.problem, {}),
+        **PROBLEM_EXTRAS.get(kind.problem, {}),
     }
 
 
 def _rewritten(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {
-            key: inner.replace("#/$defs/", "#/components/schemas/")
-            if key == "$ref" and isinstance(inner, str)
-            else _rewritten(inner)
-            for key, inner in value.items()
-        }
-    return [_rewritten(inner) for inner in value] if isinstance(value, list) else value
+    match value:
+        case {"$ref": str(target), **others}:
+            return {"$ref": target.replace("#/$defs/", "#/components/schemas/"), **_rewritten(others)}
+        case dict():
+            return {key: _rewritten(inner) for key, inner in cast(Json, value).items()}
+        case list():
+            return [_rewritten(inner) for inner in cast(list[Any], value)]
+        case _:
+            return value
 
 
 def _flat(schema: Json, definitions: Json) -> Json:

@@ -1,9 +1,9 @@
 """Problem documents (RFC 9457): the service's refusals, and the few that only HTTP knows.
 
-    HttpRefusal
-    ├── BadRequest 400 · NoSuchRoute 404 · MethodNotAllowed 405 · RequestTimeout 408
-    ├── ContentTooLarge 413 · UnsupportedMediaType 415
-    └── InternalError 500 · NoAnswer 504
+HttpRefusal
+├── BadRequest 400 · NoSuchRoute 404 · MethodNotAllowed 405 · RequestTimeout 408
+├── ContentTooLarge 413 · UnsupportedMediaType 415
+└── InternalError 500 · NoAnswer 504
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class UnsupportedMediaType(HttpRefusal):
 
 
 class InternalError(HttpRefusal):
-    """A defect of the service: its log says more. A command may have been done: send it again with its key."""
+    """A defect of the service: its log says more. Send a command again with its key."""
 
     problem, status, title = "internal-error", 500, "The service has a defect"
 
@@ -162,7 +162,7 @@ def page(request: Request[Any, Any, Any], name: str) -> Response[bytes]:
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{text['title']}</title>"
         f"<h1>{text['title']}</h1><p><code>{html.escape(name)}</code>, HTTP status {text['status']}</p>"
         f"<p>{text['description']}</p>".encode(),
-        media_type="text/html; charset=utf-8",
+        media_type="text/html",
     )
 
 

@@ -1,4 +1,4 @@
-"""The table of routes: which command or query each stands for. The app and the OpenAPI document are made from it."""
+"""The table of routes: which command or query each stands for; app and document are made from it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", f"{TENANT}/suspend", "command", "suspend", "Take a tenant out of service"),
     Route("POST", f"{TENANT}/resume", "command", "resume", "Put a suspended tenant back into service"),
     Route("POST", f"{TENANT}/switch", "command", "switch_context", "Switch a user to this tenant"),
-    Route("POST", f"{TENANT}/commands/{{command:str}}", "command", None, "Any command, by its name"),
+    Route("POST", f"{TENANT}/commands/{{command_name:str}}", "command", None, "Any command, by its name"),
     Route("GET", f"{TENANT}/users", "query", "members", "The members of a tenant"),
     Route("GET", f"{TENANT}/usage", "query", "usage", "What a tenant used, and its limits"),
     Route("GET", f"{TENANT}/operations", "query", "operations", "The operations of a tenant"),
@@ -44,7 +44,7 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route("GET", f"{TENANT}/history", "query", "history", "All facts about a tenant, oldest first"),
     Route("GET", f"{TENANT}/as-of", "query", "as_of", "A tenant as it was"),
-    Route("GET", f"{TENANT}/queries/{{query:str}}", "query", None, "Any query, by its name"),
+    Route("GET", f"{TENANT}/queries/{{query_name:str}}", "query", None, "Any query, by its name"),
 )
 
 FLEET_QUERIES = {"subdomain": "by_subdomain", "user_id": "memberships"}

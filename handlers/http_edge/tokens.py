@@ -85,7 +85,7 @@ class Signer:
     def from_file(
         cls, path: Path, *, create: bool = False, issuer: str = "tenants", audience: str = "tenants"
     ) -> Signer:
-        """Return the signer whose Ed25519 key (PEM, PKCS 8) is in `path`; with `create` a missing one is made.
+        """Return the signer with the Ed25519 key (PEM, PKCS 8) in `path`; `create` makes a missing one.
 
         Raises KeyFileError, which says what to do.
         """
@@ -121,7 +121,7 @@ class Signer:
         """Return who `token` speaks for. Raises Unauthenticated, without saying what is wrong with it."""
         try:
             if len(token) > LONGEST:
-                raise ValueError("too long")  # noqa: TRY301
+                raise ValueError("too long")
             return self._checked(jwt.decode(token, self._key, registry=_ONLY).claims)
         except (JoseError, ValueError, TypeError, KeyError, RecursionError) as error:
             _log.info("bearer refused", why=type(error).__name__)
@@ -134,8 +134,10 @@ class Signer:
 
     def _checked(self, claims: dict[str, Any]) -> Caller:
         now = self._now()
-        audiences = claims["aud"] if isinstance(claims["aud"], list) else [claims["aud"]]
-        if claims["iss"] != self._issuer or self._audience not in audiences:
+        audience: Any = claims["aud"]  # one, or a list
+        if claims["iss"] != self._issuer or self._audience not in (
+            audience if isinstance(audience, list) else [audience]
+        ):
             raise ValueError("for others")
         if not _number(claims["exp"]) + LEEWAY > now:
             raise ValueError("expired")

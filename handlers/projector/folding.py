@@ -121,7 +121,9 @@ class Folding:
         if event.version != standing.version + 1:
             raise ValueError(f"version {event.version} follows {standing.version}")
         version, at, state = standing.version, standing.updated_at, standing.state
-        self._model.advance(standing, event.version, event.recorded_at, self._decode(event.topic, event.state))
+        self._model.advance(
+            standing, event.version, event.recorded_at, self._decode(event.topic, event.state)
+        )
         if carefully:
             try:
                 self._model.row(standing)

@@ -24,7 +24,9 @@ WHERE p.live AND (%s = '' OR q.name = %s) ORDER BY q.name, q.position"""
 
 _HOLD = b"SELECT generation, position FROM service.projections WHERE name = %s AND live FOR UPDATE"
 
-_PARKED = b"SELECT stream_id FROM service.projection_parked WHERE name = %s AND generation = %s ORDER BY position"
+_PARKED = (
+    b"SELECT stream_id FROM service.projection_parked WHERE name = %s AND generation = %s ORDER BY position"
+)
 
 _STREAM = b"""
 SELECT notification_id, tenant_id, originator_id, originator_version, topic, state, recorded_at

@@ -94,7 +94,9 @@ class Projector:
             if model is not None and model.revision == revision:
                 place = Place(model, generation, epoch, position)
                 self._lines.append(_Line(place, Folding(model, self._remembered, event_of)))
-        self._writer = Writer(self._connections, [line.place for line in self._lines]) if self._lines else None
+        self._writer = (
+            Writer(self._connections, [line.place for line in self._lines]) if self._lines else None
+        )
 
     async def run(self) -> None:
         """Project until cancelled, whatever becomes of the database."""

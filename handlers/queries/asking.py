@@ -63,7 +63,12 @@ def _form(form: type[Query], fields: Fields) -> Query:
 
 def _refused(error: ValidationError) -> InvalidQuery:
     errors = [
-        {"field": ".".join(map(str, each["loc"])) or "body", "detail": each["msg"].removeprefix("Value error, ")}
+        {
+            "field": ".".join(map(str, each["loc"])) or "body",
+            "detail": each["msg"].removeprefix("Value error, "),
+        }
         for each in error.errors(include_url=False, include_context=False, include_input=False)
     ]
-    return InvalidQuery("; ".join(f"{each['field']}: {each['detail']}" for each in errors[:5]), errors=errors[:50])
+    return InvalidQuery(
+        "; ".join(f"{each['field']}: {each['detail']}" for each in errors[:5]), errors=errors[:50]
+    )

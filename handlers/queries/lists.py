@@ -20,7 +20,9 @@ async def listed(generations: Generations, question: Listing, tenant_id: UUID | 
     where = " AND ".join(["born > %s", *(condition.sql for condition in conditions)])
 
     def statement(generation: int) -> str:
-        rows = f"SELECT born, body FROM service.{model.table(generation)} WHERE {where} ORDER BY born LIMIT %s"
+        rows = (
+            f"SELECT born, body FROM service.{model.table(generation)} WHERE {where} ORDER BY born LIMIT %s"
+        )
         return (
             f"SELECT p.position, r.born, r.body FROM service.projections p LEFT JOIN ({rows}) r ON true "  # noqa: S608
             f"WHERE p.name = '{model.name}' AND p.generation = {generation} AND p.live ORDER BY r.born"

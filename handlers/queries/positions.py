@@ -57,6 +57,8 @@ class Positions:
             heapq.heapify(self._waiting)
             if not self._waiting:
                 return
-            with contextlib.suppress(Exception):  # the database is away: the waiting ones have their own limits
+            with contextlib.suppress(
+                Exception
+            ):  # the database is away: the waiting ones have their own limits
                 self.heard(await self._look())
             await asyncio.sleep(self._poll)
