@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -19,7 +20,7 @@ Kinds = Mapping[str, frozenset[str]]
 MOST_PARAMETERS = 100
 """Most query parameters; no query has a tenth of that."""
 
-_INTEGER = re.compile(r"-?[0-9]{1,20}")
+_INTEGER = re.compile(r"-[0-9]{1,18}|[0-9]{1,19}")  # what fits into 64 bits
 _OFFSET_WITHOUT_PLUS = re.compile(r" (?=\d\d:\d\d\Z)")
 """A plus that nobody percent-encoded arrives as a space; no time has one there."""
 

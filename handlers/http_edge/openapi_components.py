@@ -126,7 +126,7 @@ PARAMETERS: Json = {
         "name": "Idempotency-Key",
         "in": "header",
         "description": "Any text of your own. The same key with the same request gives the recorded outcome "
-        "and does nothing again; with another body it is refused. Without one a request is not safe to repeat.",
+        "and does nothing again; with another body it is refused. Without one it is not safe to repeat.",
         "schema": _TEXT,
         "example": "order-2026-11-23-0042",
     },
