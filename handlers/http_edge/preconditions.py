@@ -25,10 +25,13 @@ _version_tag = re.compile(r'"(0|[1-9][0-9]{0,17})"').fullmatch
 
 def idempotency_key(headers: Headers) -> str | None:
     """Return the caller's key. Raises InvalidCommand when there are several, or it is empty or too long."""
-    keys = headers.getall("idempotency-key", [])
-    if len(set(keys)) > 1 or (keys and not 1 <= len(keys[0]) <= LONGEST_KEY):
+    keys = {_text(key) for key in headers.getall("idempotency-key", [])}
+    if not keys:
+        return None
+    key = keys.pop()
+    if keys or not 1 <= len(key) <= LONGEST_KEY:
         raise InvalidCommand.of("Idempotency-Key", f"must be one text of 1 to {LONGEST_KEY} characters")
-    return keys[0] if keys else None
+    return key
 
 
 def command_id(caller: Caller, key: str) -> UUID:
@@ -58,6 +61,14 @@ def is_known(header: str | None, version: int) -> bool:
         return False
     tags = [tag.strip().removeprefix("W/") for tag in header.split(",")]
     return "*" in tags or f'"{version}"' in tags
+
+
+def _text(header: str) -> str:
+    """Return what the caller meant: UTF-8, or else the Latin-1 that HTTP says."""
+    try:
+        return header.encode("latin-1").decode()
+    except UnicodeDecodeError:
+        return header
 
 
 def _of_caller(caller: Caller, key: str) -> str:

@@ -7,6 +7,7 @@ any key is touched. Why a token is refused is logged, never told.
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -185,12 +186,12 @@ def _create(path: Path) -> None:
     """Write a new key that only we can read; of several processes at once one wins, for all."""
     pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f"{path.name}.{os.getpid()}")
-    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+    descriptor, draft = tempfile.mkstemp(prefix=path.name, dir=path.parent)  # with mode 0600
+    with open(descriptor, "wb") as file:
         file.write(pem)
     try:
         os.link(draft, path)
     except FileExistsError:
         return
     finally:
-        draft.unlink()
+        os.unlink(draft)

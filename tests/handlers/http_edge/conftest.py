@@ -12,8 +12,7 @@ from prometheus_client import CollectorRegistry
 from uuid_utils.compat import uuid7
 
 from handlers.execution.executor import Executor
-from handlers.http_edge.app import http_app
-from handlers.http_edge.health import Health
+from handlers.execution.metrics import CommandMetrics
 from handlers.http_edge.tenants import Doors
 from handlers.http_edge.tokens import Signer
 from handlers.projector.projector import Projector
@@ -24,8 +23,7 @@ from handlers.store.event_store import EventStore
 from handlers.store.migrate import migrate
 from projections.registry import READ_MODELS
 from tenant_domain.catalogue import Policy
-
-ASYNCAPI = b'{"asyncapi": "3.0.0"}'
+from tests.support.edge import Made, Service, client, edge, wish
 
 
 @pytest.fixture
@@ -34,8 +32,8 @@ def signer() -> Signer:
 
 
 @pytest.fixture
-async def doors(postgres_url: str) -> AsyncIterator[Doors]:
-    """The command path and the queries of one process, as a service has them."""
+async def service(postgres_url: str) -> AsyncIterator[Service]:
+    """A service on a database of this test's own."""
     await migrate(postgres_url)
     connections = Connections(
         postgres_url, readers=4, statement_timeout=30, lock_timeout=10, idle_timeout=5, pool_timeout=10
@@ -49,11 +47,13 @@ async def doors(postgres_url: str) -> AsyncIterator[Doors]:
         queries.positions.heard(position)
 
     async with EventStore(postgres_url, readers=4) as store:
-        projector = Projector(store, connections, list(READ_MODELS.values()), announce)
-        executor = Executor(store, Policy(), committed=lambda _: projector.wake())
+        projector = Projector(store, connections, list(READ_MODELS.values()), announce, poll=0.05)
+        executor = Executor(
+            store, Policy(), metrics=CommandMetrics(CollectorRegistry()), committed=lambda _: projector.wake()
+        )
         projecting = asyncio.create_task(projector.run())
         await executor.start()
-        yield Doors(executor.execute, queries.answer, uuid7)
+        yield Service(Doors(executor.execute, queries.answer, uuid7), store)
         await executor.stop()
         projecting.cancel()
         await asyncio.gather(projecting, return_exceptions=True)
@@ -61,30 +61,25 @@ async def doors(postgres_url: str) -> AsyncIterator[Doors]:
     await connections.close()
 
 
-def edge(doors: Doors, signer: Signer, **options: Any) -> ASGIApp:
-    """The edge, with nothing to ask for its health."""
-    options = {"health": Health({}), "asyncapi": ASYNCAPI, "registry": CollectorRegistry(), **options}
-    return http_app(doors, signer=signer, **options)
-
-
-def client(app: ASGIApp, token: str | None = None) -> httpx.AsyncClient:
-    """A caller of the edge without a socket between them."""
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
-    return httpx.AsyncClient(
-        transport=httpx.ASGITransport(app),  # pyright: ignore[reportArgumentType]
-        base_url="http://edge",
-        headers=headers,
-        timeout=60,
-    )
+@pytest.fixture
+async def app(service: Service, signer: Signer) -> ASGIApp:
+    return edge(service.doors, signer)
 
 
 @pytest.fixture
-def operator_token(signer: Signer) -> str:
-    return signer.sign(user="ops", role="operator")
-
-
-@pytest.fixture
-async def operator(doors: Doors, signer: Signer, operator_token: str) -> AsyncIterator[httpx.AsyncClient]:
+async def operator(app: ASGIApp, signer: Signer) -> AsyncIterator[httpx.AsyncClient]:
     """An operator of a real service."""
-    async with client(edge(doors, signer), operator_token) as caller:
+    async with client(app, signer.sign(user="ops", role="operator")) as caller:
         yield caller
+
+
+@pytest.fixture
+def active_tenant(operator: httpx.AsyncClient, service: Service) -> Made:
+    """Makes a tenant that is active, and returns the outcome of its provisioning."""
+
+    async def make(subdomain: str) -> dict[str, Any]:
+        outcome = (await operator.post("/api/v1/tenants", json=wish(subdomain))).json()
+        await service.finish_provisioning(outcome["tenant_id"], outcome["operation_id"])
+        return outcome
+
+    return make
