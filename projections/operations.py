@@ -103,7 +103,9 @@ class ListOperations(Page):
 
 def _operation(tenant_id: UUID | None, form: GetOperation, row: Row | None) -> bytes:
     if row is None or row.tenant_id != tenant_id:
-        raise NotFound(f"The tenant has no operation {form.operation_id}.", operation_id=str(form.operation_id))
+        raise NotFound(
+            f"The tenant has no operation {form.operation_id}.", operation_id=str(form.operation_id)
+        )
     return row.body
 
 

@@ -100,7 +100,9 @@ class ReadModel:
 
     def begin(self, stream_id: UUID, tenant_id: UUID, position: int, at: datetime) -> Standing:
         """Return where a stream stands before its first event, which is at `position` and of the time `at`."""
-        return Standing(stream_id, tenant_id, born=position, created_at=at, updated_at=at, version=0, state=None)
+        return Standing(
+            stream_id, tenant_id, born=position, created_at=at, updated_at=at, version=0, state=None
+        )
 
     def advance(self, standing: Standing, version: int, at: datetime, event: Event) -> None:
         """Take in the next event of the stream.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import socket
 from typing import Any
@@ -14,6 +13,8 @@ from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.server.embed import Server
 from litestar.types import ASGIApp
+
+from handlers.adapters.tasks import end
 
 _log = structlog.get_logger()
 
@@ -96,9 +97,7 @@ class HttpServer:
         ended, _ = await asyncio.wait((self._task,), timeout=self._grace)
         if not ended:
             _log.warning("http requests left unanswered", waited=self._grace)
-            self._task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._task
+        await end(self._task)
         self._server = self._task = None
         await asyncio.sleep(0.05)  # the server's own thread ends; it must not meet the interpreter's end
 

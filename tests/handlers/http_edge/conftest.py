@@ -11,6 +11,7 @@ from litestar.types import ASGIApp
 from prometheus_client import CollectorRegistry
 from uuid_utils.compat import uuid7
 
+from handlers.adapters.tasks import end
 from handlers.execution.executor import Executor
 from handlers.execution.metrics import CommandMetrics
 from handlers.http_edge.tenants import Doors
@@ -55,8 +56,7 @@ async def service(postgres_url: str) -> AsyncIterator[Service]:
         await executor.start()
         yield Service(Doors(executor.execute, queries.answer, uuid7), store)
         await executor.stop()
-        projecting.cancel()
-        await asyncio.gather(projecting, return_exceptions=True)
+        await end(projecting)
     await queries.close()
     await connections.close()
 
