@@ -75,7 +75,7 @@ def ended(operation: Operation, now: datetime) -> Event:
             return OperationSucceeded(finished_at=now)
         case "cancelled":
             return OperationCancelled(reason=reason, finished_at=now)
-        case "rolled_back":
+        case _:
             return OperationRolledBack(reason=reason, finished_at=now)
 
 
