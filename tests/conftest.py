@@ -1,0 +1,69 @@
+"""The real servers that tests run against."""
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from deploy.embedded import EmbeddedStack
+from tests.support.servers import SharedStack, copy_folder, prepare_folder, public_folder
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[SharedStack]:
+    """The one stack of this process; never kill or pause it."""
+    with SharedStack() as shared:
+        yield shared
+
+
+@pytest.fixture
+async def postgres_url(stack: SharedStack) -> AsyncIterator[str]:
+    """An empty database of this test's own, owned by the service's role; dropped afterwards."""
+    url = await stack.fresh_database()
+    yield url
+    await stack.drop_database(url)
+
+
+@pytest.fixture
+def nats_url(stack: SharedStack) -> str:
+    """The shared nats-server: use subjects and stream names that no other test uses."""
+    return stack.nats_url
+
+
+@pytest.fixture
+def data_dir() -> Iterator[Path]:
+    """Where a stack of this test's own may have its folder, which is not there yet."""
+    folder = public_folder()
+    yield folder / "data"
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def prepared_dir() -> Iterator[Path]:
+    """A data folder whose first start is over, for others to be copied from."""
+    folder = public_folder()
+    prepare_folder(folder / "data")
+    yield folder / "data"
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def warm_dir(prepared_dir: Path, data_dir: Path) -> Path:
+    """A data folder of this test's own whose first start is over."""
+    copy_folder(prepared_dir, data_dir)
+    return data_dir
+
+
+@pytest.fixture
+def restarts() -> asyncio.Queue[str]:
+    """The names of the servers of `own_stack` that came back, in order."""
+    return asyncio.Queue()
+
+
+@pytest.fixture
+async def own_stack(warm_dir: Path, restarts: asyncio.Queue[str]) -> AsyncIterator[EmbeddedStack]:
+    """A started stack of this test's own, to kill, pause and stop."""
+    async with EmbeddedStack(warm_dir, on_restart=restarts.put_nowait) as private:
+        yield private

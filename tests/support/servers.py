@@ -1,0 +1,120 @@
+"""Real servers for tests: one shared stack per pytest process, and databases of one's own on it."""
+
+import asyncio
+import secrets
+import shutil
+import subprocess
+import tempfile
+import threading
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Self, TypeVar
+from urllib.parse import urlsplit
+
+import psycopg
+from psycopg import sql
+
+from deploy.embedded import EmbeddedStack, Endpoints, postgres
+from deploy.embedded.datafolder import DataFolder
+
+T = TypeVar("T")
+
+
+def public_folder() -> Path:
+    """Return a new folder that every account may enter, as the servers' one must; pytest's own may not be."""
+    folder = Path(tempfile.mkdtemp(prefix="tenants-test-"))
+    folder.chmod(0o755)
+    return folder
+
+
+def prepare_folder(folder: Path) -> None:
+    """Make a data folder with a prepared database, at rest, for `copy_folder`."""
+
+    async def start_and_stop() -> None:
+        async with EmbeddedStack(folder):
+            pass
+
+    with ThreadPoolExecutor(1) as aside:  # whatever event loop the calling thread has stays as it is
+        aside.submit(asyncio.run, start_and_stop()).result()
+
+
+def copy_folder(prepared: Path, folder: Path) -> None:
+    """Copy a prepared data folder, which is quicker than initdb; the copy gets ports of its own."""
+    subprocess.run(["cp", "-a", str(prepared), str(folder)], check=True)
+    copy = DataFolder(folder)
+    copy.keep(replace(copy.remember(), nats_port=0, postgres_port=0))
+
+
+class SharedStack:
+    """One embedded stack for all tests of a process, supervised by a thread and event loop of its own.
+
+    Tests must not kill or pause it. Its NATS has one account for all: use unique subjects and stream names.
+    """
+
+    def __init__(self) -> None:
+        self._folder = public_folder()
+        self._stack = EmbeddedStack(self._folder)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="shared-stack", daemon=True)
+        self._roles: dict[str, frozenset[str]] = {}
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._run(self._stack.start())
+        self._admin_url = postgres.admin_url(DataFolder(self._folder).remember())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._run(self._stack.stop())
+        self._run(self._loop.shutdown_default_executor())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+        shutil.rmtree(self._folder)
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    @property
+    def endpoints(self) -> Endpoints:
+        """Where the servers are; the database `tenants` is there too, but not for tests that write."""
+        return self._stack.endpoints
+
+    @property
+    def nats_url(self) -> str:
+        """The shared nats-server, with the credentials of a trusted service."""
+        return self.endpoints.nats_url
+
+    async def fresh_database(self) -> str:
+        """Create an empty database that the service's role owns, and return its URL."""
+        name = f"test_{secrets.token_hex(8)}"
+        async with await self._admin() as admin:
+            self._roles[name] = await _roles(admin)
+            await admin.execute(
+                sql.SQL("CREATE DATABASE {} OWNER {}").format(
+                    sql.Identifier(name), sql.Identifier(postgres.USER)
+                )
+            )
+        return urlsplit(self.endpoints.postgres_url)._replace(path=f"/{name}").geturl()
+
+    async def drop_database(self, url: str) -> None:
+        """Drop a fresh database, whoever is still connected, and the roles made since that own no more."""
+        name = urlsplit(url).path.removeprefix("/")
+        async with await self._admin() as admin:
+            await admin.execute(
+                sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
+            )
+            for role in await _roles(admin) - self._roles.pop(name):
+                try:
+                    await admin.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(role)))
+                except psycopg.errors.DependentObjectsStillExist:
+                    continue  # it belongs to another database of this test, which goes later
+
+    async def _admin(self) -> psycopg.AsyncConnection[tuple[Any, ...]]:
+        return await psycopg.AsyncConnection.connect(self._admin_url, autocommit=True)
+
+
+async def _roles(admin: psycopg.AsyncConnection[tuple[Any, ...]]) -> frozenset[str]:
+    return frozenset(row[0] for row in await (await admin.execute("SELECT rolname FROM pg_roles")).fetchall())
