@@ -104,15 +104,14 @@ async def _once(link: Link, subject: str, body: bytes, headers: dict[str, str], 
 
 
 def refusal_in(reply: Msg) -> Refusal:
-    """Return the refusal that a reply with error headers carries: in its body, as far as there is one."""
+    """Return the refusal in a reply with error headers: an outcome with an `error`, or a problem itself."""
     headers = reply.headers or {}
-    fallback = {"type": f"/problems/{headers.get(ERROR)}", "status": headers.get(ERROR_CODE, 500)}
+    fallback: dict[str, Any] = {
+        "type": f"/problems/{headers[ERROR]}",
+        "status": headers.get(ERROR_CODE, 500),
+    }
     try:
-        content = msgspec.json.decode(reply.data, type=_Refused)
+        document = msgspec.json.decode(reply.data, type=dict[str, Any])
     except msgspec.DecodeError:
         return refusal_of(fallback)
-    return refusal_of(content.error or fallback)
-
-
-class _Refused(msgspec.Struct):
-    error: dict[str, Any] | None = None
+    return refusal_of({**fallback, **document.get("error", document)})
