@@ -48,9 +48,10 @@ def holders(lock_file: Path) -> list[int]:
 
 def _open_files(pid: int) -> Iterable[tuple[int, int]]:
     try:
-        for entry in os.scandir(f"/proc/{pid}/fd"):
-            status = entry.stat()
-            yield (status.st_dev, status.st_ino)
+        with os.scandir(f"/proc/{pid}/fd") as entries:
+            for entry in entries:
+                status = entry.stat()
+                yield (status.st_dev, status.st_ino)
     except OSError:
         return  # it ended meanwhile, or is another user's
 

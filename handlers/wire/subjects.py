@@ -20,6 +20,8 @@ class Streams(NamedTuple):
     events: str = "TENANT_EVENTS"
     dead_letters: str = "TENANT_DEAD_LETTERS"
     context: str = "TENANT_CONTEXT"
+    advisories: str = "TENANT_ADVISORIES"
+    """What the server tells of messages that a consumer gave up; read by the relay."""
 
 
 class Subjects(NamedTuple):

@@ -1,0 +1,1 @@
+"""The doors on NATS, and the streams behind them."""
