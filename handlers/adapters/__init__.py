@@ -1,0 +1,1 @@
+"""What steps of sagas touch: tenants' schemas and roles, buckets, keys, notices."""
