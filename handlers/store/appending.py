@@ -1,0 +1,140 @@
+"""The call of `service.append`: a batch as its parameters, and what its one row says.
+
+One statement is one transaction and one round trip. Both the batch path and the library's recorders use it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from itertools import chain
+from operator import attrgetter
+from typing import Any, NamedTuple, cast
+from uuid import UUID
+
+from psycopg.sql import SQL, Identifier, Placeholder
+
+from handlers.store.batch import AgendaRow, Appended, Batch, ReadRow, Recorded
+from handlers.store.packing import (
+    Packed,
+    bigints,
+    booleans,
+    byteas,
+    integers,
+    names,
+    texts,
+    times,
+    uuids,
+)
+
+_EVENTS = (uuids, uuids, bigints, names, byteas, integers)
+_READS = (uuids, bigints, integers)
+_LEDGER = (uuids, uuids, byteas, byteas, booleans, bigints, integers)
+_PROGRESS = (integers, uuids, bigints, bigints)
+_AGENDA = (uuids, uuids, names, times, uuids, integers)
+_DEAD_LETTERS = (uuids, texts, names, bigints, names, texts, texts, byteas, texts, integers)
+_PARTS = (_EVENTS, _READS, _LEDGER, _PROGRESS, _AGENDA, _DEAD_LETTERS)
+_EMPTY = {packers: [pack(()) for pack in packers] for packers in _PARTS}
+
+
+def append_statement(schema: str, function: str) -> bytes:
+    """Return the call of an append function; its parameters are those of `parameters`."""
+    places = SQL(", ").join([Placeholder()] * sum(map(len, _PARTS)))
+    return SQL("SELECT * FROM {}({})").format(Identifier(schema, function), places).as_bytes(None)
+
+
+APPEND = append_statement("service", "append")
+
+
+class Row(NamedTuple):
+    """The one row that `service.append` gives."""
+
+    head: int
+    recorded_at: datetime
+    dropped: list[int]
+    repeated_tenant: list[UUID] | None
+    repeated_command: list[UUID] | None
+    repeated_hash: list[bytes] | None
+    repeated_outcome: list[bytes] | None
+    repeated_position: list[int | None] | None
+
+
+def parameters(batch: Batch) -> Sequence[Packed]:
+    """Return the parameters of APPEND for `batch`.
+
+    Raises ValueError when the versions of a stream's events do not follow each other and what was read of it.
+    """
+    parts: tuple[Iterable[tuple[Any, ...]], ...] = (
+        batch.events,
+        _expectations(batch),
+        batch.ledger,
+        batch.progress,
+        _last_words(batch.agenda),
+        batch.dead_letters,
+    )
+    return list(chain.from_iterable(map(_columns, parts, _PARTS)))
+
+
+def _columns(rows: Iterable[tuple[Any, ...]], packers: tuple[Any, ...]) -> Sequence[Packed]:
+    columns = tuple(zip(*rows, strict=True))
+    if not columns:
+        return _EMPTY[packers]
+    return [pack(column) for pack, column in zip(packers, columns, strict=True)]
+
+
+def _expectations(batch: Batch) -> Sequence[ReadRow]:
+    """Return what every stream that was read or is written must stand at, once for each."""
+    reads = {read.stream_id: read for read in batch.reads}
+    versions = {stream: read.version for stream, read in reads.items()}
+    if len(reads) != len(batch.reads) and any(read != reads[read.stream_id] for read in batch.reads):
+        raise ValueError("a stream was read at different versions, or stands in different groups")
+    for event in batch.events:
+        former = versions.get(event.stream_id)
+        if former is None:
+            former = event.version - 1
+            reads[event.stream_id] = ReadRow(event.stream_id, former, event.group)
+        if event.version != former + 1:
+            raise ValueError(f"stream {event.stream_id} goes from version {former} to {event.version}")
+        versions[event.stream_id] = event.version
+    return list(reads.values())
+
+
+def _last_words(agenda: list[AgendaRow]) -> Iterable[AgendaRow]:
+    """Return the last row of each operation: an upsert can touch a row once only."""
+    return {row.operation_id: row for row in agenda}.values()
+
+
+_groups = attrgetter("group")
+
+
+def appended(batch: Batch, found: tuple[Any, ...]) -> Appended:
+    """Return what the row `found` says of `batch`."""
+    row = Row(*found)
+    dropped = frozenset(row.dropped)
+    kept = sum(group not in dropped for group in map(_groups, batch.events)) if dropped else len(batch.events)
+    return Appended(
+        head=row.head + kept,
+        recorded_at=row.recorded_at,
+        positions=_positions(batch, row.head, dropped),
+        dropped=dropped,
+        repeated=_repeated(row),
+    )
+
+
+def _positions(batch: Batch, before: int, dropped: frozenset[int]) -> list[int | None]:
+    positions: list[int | None] = []
+    position = before
+    for row in batch.ledger:
+        if row.group in dropped:
+            positions.append(None)
+        else:
+            position += row.events
+            positions.append(position)
+    return positions
+
+
+def _repeated(row: Row) -> dict[tuple[UUID, UUID], Recorded]:
+    if row.repeated_tenant is None:
+        return {}
+    tenants, commands, *columns = cast("list[list[Any]]", row[3:])
+    return dict(zip(zip(tenants, commands, strict=True), map(Recorded, *columns), strict=True))

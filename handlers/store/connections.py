@@ -1,0 +1,155 @@
+"""Connections to PostgreSQL: one that appends, a bounded pool for the rest; they come back by themselves."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import psycopg
+from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
+
+from handlers.store.errors import AmbiguousCommit, StoreUnavailable, explained
+from handlers.store.packing import Packed, register
+
+_CONNECT_TIMEOUT = 5
+_MARGIN = 5.0
+"""Seconds that an answer may be late after the server's own time limit before its connection is given up."""
+
+_SESSION = """
+SELECT set_config('statement_timeout', %s, false), set_config('lock_timeout', %s, false),
+    set_config('idle_in_transaction_session_timeout', %s, false), set_config('TimeZone', 'UTC', false),
+    set_config('default_transaction_isolation', 'read committed', false),
+    set_config('enable_seqscan', 'off', false)"""
+"""Without enable_seqscan: a plan is kept for long, and may be made while a table is still empty."""
+
+
+class Connections:
+    """The store's connections (see EventStore for the parameters)."""
+
+    def __init__(
+        self,
+        postgres_url: str,
+        *,
+        readers: int,
+        statement_timeout: float,
+        lock_timeout: float,
+        idle_timeout: float,
+        pool_timeout: float,
+    ) -> None:
+        self._url = postgres_url
+        self._limits = [f"{int(limit * 1000)}ms" for limit in (statement_timeout, lock_timeout, idle_timeout)]
+        self._patience = statement_timeout + _MARGIN
+        self._pool = AsyncConnectionPool(
+            postgres_url,
+            min_size=1,
+            max_size=readers,
+            timeout=pool_timeout,
+            open=False,
+            kwargs={"autocommit": True, "connect_timeout": _CONNECT_TIMEOUT},
+            configure=self._configure,
+            name="store",
+        )
+        self._writer: psycopg.AsyncConnection | None = None
+        self._writing = asyncio.Lock()
+
+    async def open(self) -> None:
+        """Begin to connect; does not wait for the database."""
+        await self._pool.open()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._writer is not None:
+            await self._writer.close()
+        await self._pool.close()
+
+    async def write(self, statement: bytes, values: Sequence[Packed]) -> tuple[Any, ...]:
+        """Run a statement that is a transaction of its own, and return its one row."""
+        async with self._writing:
+            connection = await self._connected()
+            try:
+                async with asyncio.timeout(self._patience), connection.cursor(binary=True) as cursor:
+                    await cursor.execute(statement, values, prepare=True)
+                    row = await cursor.fetchone()
+            except psycopg.Error as error:
+                raise explained(error, connected=not connection.closed) from error
+            except TimeoutError as error:
+                await connection.close()
+                raise AmbiguousCommit("the database did not answer in time") from error
+            except asyncio.CancelledError:
+                await connection.close()
+                raise
+        assert row is not None
+        return row
+
+    async def fetch(self, statement: bytes, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """Run a statement that can be repeated, and return its rows."""
+        for last in (False, True):
+            async with self._reader() as connection:
+                try:
+                    async with connection.cursor(binary=True) as cursor:
+                        await cursor.execute(statement, values, prepare=True)
+                        return await cursor.fetchall()
+                except psycopg.OperationalError as error:
+                    if last or not connection.closed:
+                        raise StoreUnavailable(str(error)) from error
+            await self._pool.check()  # the server was away: drop whatever died with it
+        raise AssertionError
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncGenerator[psycopg.AsyncConnection]:
+        """Lend a connection in a transaction; see EventStore.transaction."""
+        committing = False
+        async with self._reader() as connection:
+            try:
+                async with connection.transaction():
+                    yield connection
+                    committing = True
+            except psycopg.Error as error:
+                if connection.closed and not committing:
+                    raise StoreUnavailable(str(error)) from error
+                raise explained(error, connected=not connection.closed) from error
+
+    @asynccontextmanager
+    async def _reader(self) -> AsyncGenerator[psycopg.AsyncConnection]:
+        try:
+            connection = await self._pool.getconn()
+        except (PoolTimeout, PoolClosed) as error:
+            raise StoreUnavailable("no connection to the database") from error
+        try:
+            yield connection
+        finally:
+            await self._pool.putconn(connection)
+
+    async def _connected(self) -> psycopg.AsyncConnection:
+        if self._writer is not None and not _lost(self._writer):
+            return self._writer
+        try:
+            self._writer = await psycopg.AsyncConnection.connect(
+                self._url, autocommit=True, connect_timeout=_CONNECT_TIMEOUT
+            )
+            await self._configure(self._writer)
+        except psycopg.OperationalError as error:
+            raise StoreUnavailable(f"no connection to the database: {error}") from error
+        return self._writer
+
+    async def _configure(self, connection: psycopg.AsyncConnection) -> None:
+        register(connection)
+        await connection.execute(_SESSION, self._limits)
+
+
+def _lost(connection: psycopg.AsyncConnection) -> bool:
+    """Return whether an idle connection has ended.
+
+    Looked up before every append, so that a server that was restarted meanwhile is not an ambiguous commit.
+    The first look may find the server's farewell, the second the end behind it.
+    """
+    if connection.closed:
+        return True
+    try:
+        connection.pgconn.consume_input()
+        connection.pgconn.consume_input()
+    except psycopg.OperationalError:
+        return True
+    return connection.closed

@@ -1,0 +1,211 @@
+"""The event store as the service uses it: append a batch, load streams, read the log."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Collection, Iterable
+from contextlib import asynccontextmanager
+from datetime import datetime
+from itertools import groupby
+from operator import itemgetter
+from typing import Any, NamedTuple, Self
+from uuid import UUID
+
+import msgspec
+import psycopg
+import structlog
+
+from handlers.store import queries
+from handlers.store.appending import APPEND, appended, parameters
+from handlers.store.batch import Appended, Batch, Recorded
+from handlers.store.connections import Connections
+from handlers.store.packing import Packed, bigints, byteas, names, texts, uuids
+from handlers.store.snapshots import EMPTY, Loaded, folded, snapshot_format
+from tenant_domain.decision import Ref
+
+log = structlog.get_logger()
+
+__all__ = ["EventStore", "Loaded", "StoredEvent", "Transaction"]
+
+
+class StoredEvent(NamedTuple):
+    """An event of the log; `position` is its place in the global order, `state` its stored body."""
+
+    position: int
+    tenant_id: UUID
+    stream_id: UUID
+    version: int
+    topic: str
+    state: bytes
+    recorded_at: datetime
+
+
+_END = 2**63 - 1
+
+
+class Transaction:
+    """A transaction whose effects and whose batch are committed together.
+
+    Do all slow work on `connection` first: from `append` on, every other writer waits for the commit.
+    Rows of saga_agenda and command_progress are changed by the batch alone, never on `connection`:
+    they are locked after the log's head.
+    """
+
+    def __init__(self, connection: psycopg.AsyncConnection) -> None:
+        self.connection = connection
+
+    async def append(self, batch: Batch) -> Appended:
+        """Append `batch`; it holds once the transaction has been left without an exception.
+
+        Where a group was dropped its effects still stand: raise to undo them all (psycopg.Rollback does so
+        and goes no further). Raises Fenced.
+        """
+        async with self.connection.cursor(binary=True) as cursor:
+            await cursor.execute(APPEND, parameters(batch), prepare=True)
+            return appended(batch, await _only(cursor))
+
+
+class EventStore:
+    """The log and what is written with it. Use it as an async context manager, or `open` and `close` it.
+
+    It starts and goes on without a database: calls raise StoreUnavailable until there is one.
+
+    `readers` bounds the connections for reads and transactions; one more is for appends.
+    `snapshot_every` is how many events of a stream are folded before a snapshot is worth its write.
+    Timeouts are in seconds. `lock_timeout` is how long an append waits for other writers; it is longer than
+    `idle_timeout`, after which the server ends a transaction whose process has stopped in the middle of it.
+    `statement_timeout` bounds a statement in the server, and with 5 s more what a lost server can take here.
+    """
+
+    def __init__(
+        self,
+        postgres_url: str,
+        *,
+        readers: int = 8,
+        snapshot_every: int = 100,
+        statement_timeout: float = 30.0,
+        lock_timeout: float = 10.0,
+        idle_timeout: float = 5.0,
+        pool_timeout: float = 5.0,
+    ) -> None:
+        self._connections = Connections(
+            postgres_url,
+            readers=readers,
+            statement_timeout=statement_timeout,
+            lock_timeout=lock_timeout,
+            idle_timeout=idle_timeout,
+            pool_timeout=pool_timeout,
+        )
+        self._snapshot_every = snapshot_every
+        self._saving: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Begin to connect; does not wait for the database."""
+        await self._connections.open()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._saving is not None:
+            await asyncio.wait([self._saving])
+        await self._connections.close()
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def append(self, batch: Batch) -> Appended:
+        """Write `batch` in one transaction and one round trip.
+
+        Raises Fenced and StoreUnavailable (nothing was written), AmbiguousCommit (repeat the batch), and
+        ValueError for a batch that contradicts itself.
+        """
+        values = parameters(batch)
+        return appended(batch, await self._connections.write(APPEND, values))
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncGenerator[Transaction]:
+        """Open a transaction for effects in the database and the batch that records them.
+
+        Commits on leaving, rolls back on an exception. Raises StoreUnavailable (nothing was written), and
+        AmbiguousCommit when the connection was lost during the commit.
+        """
+        async with self._connections.transaction() as connection:
+            yield Transaction(connection)
+
+    async def load(self, refs: Collection[Ref]) -> dict[UUID, Loaded]:
+        """Return state and version of each stream, all in one query; an empty stream is Loaded(None, 0).
+
+        Raises StoreUnavailable, and UnknownEvent for an event that this version does not know.
+        """
+        entities = {ref.stream: ref.entity for ref in refs}
+        loaded = dict.fromkeys(entities, EMPTY)
+        if not entities:
+            return loaded
+        formats = map(snapshot_format, entities.values())
+        rows = await self._connections.fetch(queries.LOAD, (uuids(entities), names(formats)))
+        long: list[tuple[UUID, Loaded]] = []
+        for stream, found in groupby(rows, itemgetter(0)):
+            history = list(found)
+            loaded[stream] = folded(entities[stream], history)
+            if len(history) > self._snapshot_every:
+                long.append((stream, loaded[stream]))
+        if long and self._saving is None:
+            self._saving = asyncio.create_task(self._save_snapshots(entities, long))
+        return loaded
+
+    async def recorded(self, keys: Collection[tuple[UUID, UUID]]) -> dict[tuple[UUID, UUID], Recorded]:
+        """Return what the ledger holds of these (tenant, command); those it does not have are missing."""
+        if not keys:
+            return {}
+        tenants, commands = zip(*keys, strict=True)
+        rows = await self._connections.fetch(queries.RECORDED, (uuids(tenants), uuids(commands)))
+        return {(row[0], row[1]): Recorded(*row[2:]) for row in rows}
+
+    async def read(self, after: int, limit: int) -> list[StoredEvent]:
+        """Return up to `limit` events after position `after`: without a gap, now and later."""
+        return _events(await self._connections.fetch(queries.READ, (after, limit)))
+
+    async def read_tenant(
+        self, tenant_id: UUID, after: int, upto: int | None, limit: int, types: Collection[str] = ()
+    ) -> list[StoredEvent]:
+        """Return up to `limit` events of a tenant after position `after` up to `upto`, only of `types`."""
+        wanted = texts(types)
+        values = (tenant_id, after, _END if upto is None else upto, wanted, wanted, limit)
+        return _events(await self._connections.fetch(queries.READ_TENANT, values))
+
+    async def head(self) -> int:
+        """Return the position of the log's last event, 0 when there is none."""
+        rows = await self._connections.fetch(queries.HEAD, ())
+        return rows[0][0]
+
+    async def _save_snapshots(self, entities: dict[UUID, str], states: list[tuple[UUID, Loaded]]) -> None:
+        """Write snapshots beside the commit path; they only save time, so a failure is only logged."""
+        try:
+            await self._connections.fetch(queries.SAVE_SNAPSHOTS, _snapshots(entities, states))
+        except Exception as error:  # noqa: BLE001 a task of its own: nobody else would hear of it
+            log.warning("snapshots not written", error=repr(error), streams=len(states))
+        finally:
+            self._saving = None
+
+
+def _snapshots(entities: dict[UUID, str], states: list[tuple[UUID, Loaded]]) -> tuple[Packed, ...]:
+    streams, loaded = zip(*states, strict=True)
+    return (
+        uuids(streams),
+        bigints(item.version for item in loaded),
+        names(snapshot_format(entities[stream]) for stream in streams),
+        byteas(msgspec.json.encode(item.state) for item in loaded),
+    )
+
+
+def _events(rows: Iterable[tuple[Any, ...]]) -> list[StoredEvent]:
+    return list(map(StoredEvent._make, rows))
+
+
+async def _only(cursor: psycopg.AsyncCursor) -> tuple[Any, ...]:
+    row = await cursor.fetchone()
+    assert row is not None
+    return row

@@ -1,0 +1,48 @@
+"""The store's reading statements. Every look-up is by key or in the order of an index."""
+
+READ = b"""
+SELECT notification_id, tenant_id, originator_id, originator_version, topic, state, recorded_at
+FROM service.events WHERE notification_id > %s
+ORDER BY notification_id LIMIT %s"""
+
+READ_TENANT = b"""
+SELECT notification_id, tenant_id, originator_id, originator_version, topic, state, recorded_at
+FROM service.events
+WHERE tenant_id = %s AND notification_id > %s AND notification_id <= %s AND (%s = '{}' OR topic = ANY (%s))
+ORDER BY notification_id LIMIT %s"""
+
+LOAD = b"""
+WITH asked AS (
+    SELECT a.stream, n.version, n.state
+    FROM unnest(%s, %s) a(stream, format)
+    LEFT JOIN LATERAL (
+        SELECT s.version, s.state FROM service.snapshots s
+        WHERE s.stream_id = a.stream AND s.format = a.format OFFSET 0
+    ) n ON true
+)
+SELECT stream, version, NULL::text, state FROM asked WHERE version IS NOT NULL
+UNION ALL
+SELECT a.stream, e.originator_version, e.topic, e.state
+FROM asked a CROSS JOIN LATERAL (
+    SELECT o.originator_version, o.topic, o.state FROM service.events o
+    WHERE o.originator_id = a.stream AND o.originator_version > coalesce(a.version, 0)
+    ORDER BY o.originator_version
+) e
+ORDER BY 1, 2"""
+
+RECORDED = b"""
+SELECT l.tenant_id, l.command_id, l.hash, l.outcome, l.position
+FROM unnest(%s, %s) k(tenant, command)
+CROSS JOIN LATERAL (
+    SELECT * FROM service.command_ledger c WHERE c.tenant_id = k.tenant AND c.command_id = k.command OFFSET 0
+) l"""
+
+HEAD = b"SELECT position FROM service.event_head WHERE single"
+
+SAVE_SNAPSHOTS = b"""
+INSERT INTO service.snapshots AS s (stream_id, version, format, state)
+SELECT * FROM unnest(%s, %s, %s, %s)
+ON CONFLICT (stream_id) DO UPDATE
+SET version = EXCLUDED.version, format = EXCLUDED.format, state = EXCLUDED.state
+WHERE s.version < EXCLUDED.version OR s.format <> EXCLUDED.format
+RETURNING stream_id"""

@@ -1,0 +1,21 @@
+"""A store of its own for each test, and batches in a few words."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from handlers.store.event_store import EventStore
+from handlers.store.migrate import migrate
+
+
+@pytest.fixture
+async def store_url(postgres_url: str) -> str:
+    """A migrated database."""
+    await migrate(postgres_url)
+    return postgres_url
+
+
+@pytest.fixture
+async def store(store_url: str) -> AsyncIterator[EventStore]:
+    async with EventStore(store_url) as opened:
+        yield opened

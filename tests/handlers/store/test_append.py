@@ -1,0 +1,322 @@
+"""What an append writes, what it drops, and that nothing comes between its checks and its writes."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+
+from handlers.store.batch import AgendaRow, Batch, DeadLetterRow, ProgressRow, ReadRow, Recorded
+from handlers.store.errors import Fenced
+from handlers.store.event_store import EventStore
+from tests.handlers.store.batches import command, event, merged, one_command
+
+OWNER = UUID(int=1)
+OTHER = UUID(int=2)
+DUE = datetime(2026, 12, 24, 18, 0, 0, 123456, tzinfo=UTC)
+
+
+async def rows(store: EventStore, statement: str) -> list[tuple[object, ...]]:
+    async with store.transaction() as transaction:
+        cursor = await transaction.connection.execute(statement.encode())
+        return await cursor.fetchall()
+
+
+async def test_a_command_is_written_with_its_events_in_order(store: EventStore):
+    tenant = uuid4()
+    batch = Batch(
+        events=[event(tenant, 1), event(tenant, 2), event(tenant, 3)],
+        reads=[ReadRow(tenant, 0, 0)],
+        ledger=[command(tenant, events=3)],
+    )
+    appended = await store.append(batch)
+    assert (appended.head, appended.positions, appended.dropped, appended.repeated) == (
+        3,
+        [3],
+        frozenset(),
+        {},
+    )
+    log = await store.read(0, 10)
+    assert [(item.position, item.version) for item in log] == [(1, 1), (2, 2), (3, 3)]
+    assert {item.recorded_at for item in log} == {appended.recorded_at}
+    assert {(item.tenant_id, item.stream_id, item.topic) for item in log} == {
+        (tenant, tenant, "subdomain.claimed")
+    }
+    assert [item.state for item in log] == [row.state for row in batch.events]
+    ledger = batch.ledger[0]
+    key = (tenant, ledger.command_id)
+    assert await store.recorded([key]) == {key: Recorded(ledger.hash, ledger.outcome, 3)}
+
+
+async def test_positions_of_a_batch_follow_its_commands(store: EventStore):
+    first, second = uuid4(), uuid4()
+    batch = Batch(
+        events=[event(first, 1, 0), event(first, 2, 0), event(second, 1, 2)],
+        ledger=[
+            command(first, events=2, group=0),
+            command(uuid4(), events=0, group=1),
+            command(second, events=1, group=2),
+            command(uuid4(), events=0, group=3, completed=False),
+        ],
+    )
+    appended = await store.append(batch)
+    assert appended.positions == [2, 2, 3, 3]
+    recorded = await store.recorded([row[:2] for row in batch.ledger])
+    assert [recorded[row[:2]].position for row in batch.ledger] == [2, 2, 3, None]
+
+
+async def test_a_moved_stream_drops_its_group_alone_and_leaves_no_gap(store: EventStore):
+    moved, steady = uuid4(), uuid4()
+    await store.append(one_command(moved))
+    appended = await store.append(
+        merged(one_command(moved, 0, 1), one_command(steady, 0, 2), one_command(uuid4(), 0, 3))
+    )
+    assert (appended.head, appended.dropped, appended.positions) == (3, frozenset({1}), [None, 2, 3])
+    assert appended.repeated == {}
+    assert [item.position for item in await store.read(0, 10)] == [1, 2, 3]
+
+
+async def test_a_stream_that_is_behind_what_was_read_drops_its_group(store: EventStore):
+    appended = await store.append(one_command(uuid4(), read=4))
+    assert appended.dropped == {0}
+
+
+async def test_a_decision_that_only_read_a_stream_is_dropped_when_it_moved(store: EventStore):
+    read, own = uuid4(), uuid4()
+    await store.append(one_command(read))
+    refusal = Batch(
+        reads=[ReadRow(read, 0, 5), ReadRow(own, 0, 5)], ledger=[command(own, group=5, completed=False)]
+    )
+    appended = await store.append(refusal)
+    assert (appended.dropped, appended.positions) == ({5}, [None])
+    assert await store.recorded([refusal.ledger[0][:2]]) == {}
+
+
+async def test_a_stream_written_without_a_read_row_is_checked_as_well(store: EventStore):
+    stream = uuid4()
+    await store.append(Batch(events=[event(stream, 1)]))
+    assert (await store.append(Batch(events=[event(stream, 1)]))).dropped == {0}
+    assert (await store.append(Batch(events=[event(stream, 2)]))).head == 2
+
+
+async def test_a_repeated_command_is_answered_from_the_ledger(store: EventStore):
+    first = one_command(uuid4())
+    await store.append(first)
+    again = merged(first, one_command(uuid4(), 0, 1))
+    appended = await store.append(again)
+    row = first.ledger[0]
+    assert appended.dropped == {0}
+    assert appended.repeated == {row[:2]: Recorded(row.hash, row.outcome, 1)}
+    assert (appended.head, appended.positions) == (2, [None, 2])
+
+
+async def test_the_same_command_id_of_another_tenant_is_another_command(store: EventStore):
+    row = command(uuid4())
+    await store.append(Batch(ledger=[row]))
+    appended = await store.append(Batch(ledger=[row._replace(tenant_id=uuid4())]))
+    assert appended.dropped == frozenset()
+
+
+async def test_an_empty_batch_tells_the_head(store: EventStore):
+    await store.append(one_command(uuid4()))
+    appended = await store.append(Batch())
+    assert (appended.head, appended.positions) == (1, [])
+
+
+@pytest.mark.parametrize("versions", [(1, 3), (2, 2), (2, 1)])
+async def test_versions_that_do_not_follow_each_other_are_a_mistake(
+    store: EventStore, versions: tuple[int, ...]
+):
+    stream = uuid4()
+    with pytest.raises(ValueError, match="goes from version"):
+        await store.append(Batch(events=[event(stream, version) for version in versions]))
+    assert await store.head() == 0
+
+
+async def test_a_stream_read_at_two_versions_is_a_mistake(store: EventStore):
+    stream = uuid4()
+    with pytest.raises(ValueError, match="read at different versions"):
+        await store.append(Batch(reads=[ReadRow(stream, 0, 0), ReadRow(stream, 1, 0)]))
+
+
+async def own(store: EventStore, partition: int, owner: UUID) -> None:
+    async with store.transaction() as transaction:
+        await transaction.connection.execute(
+            "UPDATE service.command_progress SET owner = %s WHERE partition = %s", (owner, partition)
+        )
+
+
+PROGRESS = b"SELECT partition, sequence FROM service.command_progress WHERE sequence > 0 ORDER BY partition"
+
+
+async def test_progress_moves_with_what_it_stands_for(store: EventStore):
+    await own(store, 3, OWNER)
+    await own(store, 9, OWNER)
+    batch = one_command(uuid4())
+    batch.progress += [ProgressRow(9, OWNER, 0, 17), ProgressRow(3, OWNER, 0, 4)]
+    await store.append(batch)
+    assert await rows(store, PROGRESS.decode()) == [(3, 4), (9, 17)]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        ProgressRow(3, OTHER, 0, 4),
+        ProgressRow(3, OWNER, 1, 4),
+        ProgressRow(4, OWNER, 0, 4),
+        ProgressRow(1000, OWNER, 0, 4),
+    ],
+    ids=["another owner", "another sequence", "nobody's partition", "no such partition"],
+)
+async def test_a_stale_owner_is_fenced_and_writes_nothing(store: EventStore, row: ProgressRow):
+    await own(store, 3, OWNER)
+    await own(store, 5, OWNER)
+    batch = one_command(uuid4())
+    batch.progress += [ProgressRow(5, OWNER, 0, 1), row]
+    with pytest.raises(Fenced):
+        await store.append(batch)
+    assert await store.head() == 0
+    assert await rows(store, PROGRESS.decode()) == []
+    assert await store.recorded([batch.ledger[0][:2]]) == {}
+
+
+async def test_progress_stays_while_something_was_dropped(store: EventStore):
+    await own(store, 3, OWNER)
+    moved = uuid4()
+    await store.append(one_command(moved))
+    batch = merged(one_command(moved, 0, 1), one_command(uuid4(), 0, 2))
+    batch.progress.append(ProgressRow(3, OWNER, 0, 2))
+    appended = await store.append(batch)
+    assert (appended.dropped, appended.head) == ({1}, 2)
+    assert await rows(store, PROGRESS.decode()) == []
+
+
+async def test_the_agenda_is_put_changed_and_taken_off(store: EventStore):
+    one, two, tenant = uuid4(), uuid4(), uuid4()
+    agenda = "SELECT operation_id, due_at, owner FROM service.saga_agenda ORDER BY due_at"
+    await store.append(
+        Batch(
+            agenda=[
+                AgendaRow(one, tenant, "provisioning", DUE, None, 0),
+                AgendaRow(two, tenant, "provisioning", DUE + timedelta(days=1), OWNER, 0),
+            ]
+        )
+    )
+    assert await rows(store, agenda) == [(one, DUE, None), (two, DUE + timedelta(days=1), OWNER)]
+    await store.append(
+        Batch(agenda=[AgendaRow(two, tenant, "provisioning", DUE - timedelta(days=1), None, 0)])
+    )
+    assert await rows(store, agenda) == [(two, DUE - timedelta(days=1), None), (one, DUE, None)]
+    await store.append(Batch(agenda=[AgendaRow(two, tenant, "provisioning", None, None, 0)]))
+    assert await rows(store, agenda) == [(one, DUE, None)]
+
+
+async def test_the_last_word_on_an_operation_counts(store: EventStore):
+    one, tenant = uuid4(), uuid4()
+    await store.append(
+        Batch(
+            agenda=[
+                AgendaRow(one, tenant, "provisioning", DUE, None, 0),
+                AgendaRow(one, tenant, "provisioning", None, None, 0),
+            ]
+        )
+    )
+    assert await rows(store, "SELECT * FROM service.saga_agenda") == []
+
+
+def letter(group: int = 0) -> DeadLetterRow:
+    return DeadLetterRow(
+        uuid4(), "unknown", "TENANT_COMMANDS", 9, "invalid-command", "tenants.x", "{}", b"\0{", "no", group
+    )
+
+
+async def test_dead_letters_and_agenda_of_a_dropped_group_are_not_written(store: EventStore):
+    moved = uuid4()
+    await store.append(one_command(moved))
+    batch = one_command(moved, 0, 1)
+    kept, run = letter(2), uuid4()
+    batch.dead_letters += [letter(1), kept]
+    batch.agenda += [
+        AgendaRow(uuid4(), moved, "provisioning", DUE, None, 1),
+        AgendaRow(run, moved, "provisioning", DUE, None, 2),
+    ]
+    await store.append(batch)
+    letters = await rows(store, "SELECT id, body, published_at FROM service.dead_letters")
+    assert letters == [(kept.id, b"\0{", None)]
+    assert await rows(store, "SELECT operation_id FROM service.saga_agenda") == [(run,)]
+
+
+async def test_the_same_dead_letter_is_written_once(store: EventStore):
+    same = letter()
+    await store.append(Batch(dead_letters=[same]))
+    await store.append(Batch(dead_letters=[same]))
+    assert len(await rows(store, "SELECT id FROM service.dead_letters")) == 1
+
+
+async def test_times_never_fall(store: EventStore):
+    ahead = datetime.now(UTC) + timedelta(hours=1)
+    async with store.transaction() as transaction:
+        await transaction.connection.execute("UPDATE service.event_head SET recorded_at = %s", (ahead,))
+    appended = await store.append(one_command(uuid4()))
+    assert appended.recorded_at == ahead
+
+
+async def test_writers_at_once_are_put_in_one_gapless_order(store_url: str):
+    streams = [uuid4() for _ in range(5)]
+    async with EventStore(store_url) as one, EventStore(store_url) as two, EventStore(store_url) as three:
+
+        async def write(store: EventStore) -> int:
+            written = 0
+            for turn in range(30):
+                stream = streams[turn % 5]
+                version = len(await store.read_tenant(stream, 0, None, 1000))
+                appended = await store.append(one_command(stream, version))
+                written += not appended.dropped
+            return written
+
+        written = sum(await asyncio.gather(write(one), write(two), write(three)))
+        log = await one.read(0, 1000)
+    assert [item.position for item in log] == list(range(1, written + 1))
+    for stream in streams:
+        versions = [item.version for item in log if item.stream_id == stream]
+        assert versions == list(range(1, len(versions) + 1))
+    assert [item.recorded_at for item in log] == sorted(item.recorded_at for item in log)
+
+
+async def test_effects_and_events_of_a_transaction_are_committed_together(store: EventStore):
+    async with store.transaction() as transaction:
+        await transaction.connection.execute("CREATE TABLE effect (id int)")
+        appended = await transaction.append(one_command(uuid4()))
+        assert appended.head == 1
+    assert await store.head() == 1
+    assert await rows(store, "SELECT * FROM effect") == []
+
+
+async def leave(store: EventStore, batch: Batch, error: Exception | None = None) -> None:
+    async with store.transaction() as transaction:
+        await transaction.connection.execute("CREATE TABLE effect (id int)")
+        await transaction.append(batch)
+        if error is not None:
+            raise error
+
+
+async def test_a_transaction_left_by_an_exception_has_neither(store: EventStore):
+    with pytest.raises(RuntimeError, match="no further"):
+        await leave(store, one_command(uuid4()), RuntimeError("no further"))
+    assert await store.head() == 0
+    with pytest.raises(psycopg.errors.UndefinedTable):
+        await rows(store, "SELECT * FROM effect")
+    assert (await store.append(one_command(uuid4()))).head == 1
+
+
+async def test_a_rollback_ends_quietly(store: EventStore):
+    await leave(store, one_command(uuid4()), psycopg.Rollback())
+    assert await store.head() == 0
+
+
+async def test_a_fenced_transaction_has_no_effects(store: EventStore):
+    with pytest.raises(Fenced):
+        await leave(store, Batch(progress=[ProgressRow(3, OTHER, 0, 4)]))
+    with pytest.raises(psycopg.errors.UndefinedTable):
+        await rows(store, "SELECT * FROM effect")

@@ -1,0 +1,63 @@
+"""Loading streams: in bulk, from snapshots on, through the domain's own fold."""
+
+from uuid import UUID, uuid4
+
+from handlers.store.batch import Batch
+from handlers.store.event_store import EventStore, Loaded
+from tenant_domain.decision import Ref
+from tenant_domain.subdomain.events import SubdomainClaimed
+from tenant_domain.subdomain.state import SubdomainClaim
+from tests.handlers.store.batches import RELEASED, command, stored
+
+
+def claimed(holder: UUID) -> SubdomainClaimed:
+    return SubdomainClaimed(subdomain="acme", tenant_id=str(holder))
+
+
+async def test_streams_are_loaded_in_bulk_and_an_empty_one_is_there_too(store: EventStore):
+    one, two, none, holder = uuid4(), uuid4(), uuid4(), uuid4()
+    await store.append(
+        Batch(
+            events=[
+                stored(claimed(holder), one, 1),
+                stored(claimed(holder), two, 1),
+                stored(RELEASED, two, 2),
+            ]
+        )
+    )
+    assert await store.load([Ref("subdomain", stream) for stream in (one, two, none, one)]) == {
+        one: Loaded(SubdomainClaim("acme", holder), 1),
+        two: Loaded(SubdomainClaim("acme", None), 2),
+        none: Loaded(None, 0),
+    }
+
+
+async def test_nothing_is_asked_where_nothing_is_wanted(store: EventStore):
+    assert await store.load([]) == {}
+    assert await store.recorded([]) == {}
+
+
+async def test_only_what_the_ledger_has_is_recorded(store: EventStore):
+    row = command(uuid4())
+    await store.append(Batch(ledger=[row]))
+    assert list(await store.recorded([row[:2], (row.tenant_id, uuid4())])) == [row[:2]]
+
+
+async def test_the_log_is_read_in_pages_and_by_tenant(store: EventStore):
+    one, two, holder = uuid4(), uuid4(), uuid4()
+    await store.append(
+        Batch(
+            events=[
+                stored(claimed(holder), one, 1),
+                stored(claimed(holder), two, 1),
+                stored(RELEASED, one, 2),
+                stored(claimed(holder), one, 3),
+            ]
+        )
+    )
+    assert [item.position for item in await store.read(0, 2)] == [1, 2]
+    assert [item.position for item in await store.read(2, 10)] == [3, 4]
+    assert [item.position for item in await store.read_tenant(one, 0, None, 10)] == [1, 3, 4]
+    assert [item.position for item in await store.read_tenant(one, 1, 3, 10)] == [3]
+    assert [item.position for item in await store.read_tenant(one, 0, None, 1, ["subdomain.released"])] == [3]
+    assert await store.head() == 4
