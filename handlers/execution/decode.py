@@ -101,6 +101,11 @@ def decoded(
     )
 
 
+def is_tenant_id(token: str) -> bool:
+    """Return whether a token of a subject is a tenant's id."""
+    return _tenant(token) is not None
+
+
 def command_id_of(headers: Mapping[str, str]) -> UUID | None:
     """Return the command id that a refused message came with, None when it has none that is one."""
     given = headers.get(COMMAND_ID, "")
