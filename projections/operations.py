@@ -101,6 +101,10 @@ class ListOperations(Page):
     status: OperationStatus | None = None
 
 
+def _asked_id(_: UUID | None, form: GetOperation) -> UUID:
+    return form.operation_id
+
+
 def _operation(tenant_id: UUID | None, form: GetOperation, row: Row | None) -> bytes:
     if row is None or row.tenant_id != tenant_id:
         raise NotFound(
@@ -127,7 +131,7 @@ OPERATION = Lookup(
     item=OperationView,
     model=MODEL,
     column="stream_id",
-    key=lambda _, form: form.operation_id,
+    key=_asked_id,
     answer=_operation,
 )
 OPERATIONS = Listing(

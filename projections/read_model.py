@@ -1,7 +1,7 @@
-"""What a read model is: a table with one row for each stream of one entity, folded by the domain's own evolve.
+"""What a read model is: a table with a row for each stream of one entity, folded by the domain's own evolve.
 
 A row holds the folded state, to go on from, and the answer to a query as it is sent, rendered once when it
-is written. Tables are made per generation (`rm_<name>_<generation>`), so that a new one can be built beside the live one.
+is written. Tables are made per generation (`rm_<name>_<generation>`): a new one is built beside the live one.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ _encode = msgspec.json.Encoder().encode
 
 @dataclass(frozen=True, slots=True)
 class ReadModel:
-    """A read model. A change of its table, its body or its state's type needs a new `revision`, which rebuilds it.
+    """A read model. A change of its table, its body or its state's type needs another `revision`.
 
     `where` and `concerns` say the same, to PostgreSQL and to Python: which events of the log are its own.
     `indexes` are what follows `CREATE INDEX ON <table>`.
@@ -99,7 +99,7 @@ class ReadModel:
         return f"CREATE TABLE service.{self.table(generation)} ({columns}, PRIMARY KEY ({KEY}))"
 
     def begin(self, stream_id: UUID, tenant_id: UUID, position: int, at: datetime) -> Standing:
-        """Return where a stream stands before its first event, which is at `position` and of the time `at`."""
+        """Return where a stream stands before its first event, which is at `position`, of the time `at`."""
         return Standing(
             stream_id, tenant_id, born=position, created_at=at, updated_at=at, version=0, state=None
         )
@@ -107,7 +107,7 @@ class ReadModel:
     def advance(self, standing: Standing, version: int, at: datetime, event: Event) -> None:
         """Take in the next event of the stream.
 
-        Raises what `evolve` raises, and ValueError for a stream without a beginning; then nothing has changed.
+        Raises what `evolve` raises, and ValueError for a stream without a beginning; then nothing changed.
         """
         state = ENTITIES[self.entity].evolve(standing.state, event)
         if state is None:
@@ -141,8 +141,9 @@ class ReadModel:
 
     def standing(self, row: tuple[Any, ...]) -> Standing:
         """Return where the stream of a row stands; `row` has the columns of `STANDING`."""
-        *known, state, parked = row
-        return Standing(*known, msgspec.json.decode(state, type=ENTITIES[self.entity].state), parked)
+        stream_id, tenant_id, born, created_at, updated_at, version, state, parked = row
+        known = msgspec.json.decode(state, type=ENTITIES[self.entity].state)
+        return Standing(stream_id, tenant_id, born, created_at, updated_at, version, known, parked)
 
 
 def utc(at: datetime) -> datetime:

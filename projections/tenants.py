@@ -120,6 +120,14 @@ class GetAsOf(Query):
     version: Annotated[int, Field(ge=1, le=LAST_POSITION)] | None = None
 
 
+def _own_id(tenant_id: UUID | None, _: GetTenant) -> UUID | None:
+    return tenant_id
+
+
+def _asked_subdomain(_: UUID | None, form: GetBySubdomain) -> str:
+    return form.subdomain
+
+
 def _tenant(tenant_id: UUID | None, _: GetTenant, row: Row | None) -> bytes:
     if row is None:
         raise TenantNotFound(f"There is no tenant {tenant_id}.")
@@ -158,7 +166,7 @@ TENANT = Lookup(
     item=TenantView,
     model=MODEL,
     column="stream_id",
-    key=lambda tenant_id, _: tenant_id,
+    key=_own_id,
     answer=_tenant,
 )
 BY_SUBDOMAIN = Lookup(
@@ -168,10 +176,10 @@ BY_SUBDOMAIN = Lookup(
     item=TenantView,
     model=MODEL,
     column="held_subdomain",
-    key=lambda _, form: form.subdomain,
+    key=_asked_subdomain,
     answer=_by_subdomain,
 )
 TENANTS = Listing(
     name="tenants", fleet=True, form=ListTenants, item=TenantView, model=MODEL, conditions=_conditions
 )
-AS_OF = LogQuestion(name="as_of", fleet=False, form=GetAsOf, item=TenantView, paged=False)
+AS_OF = LogQuestion(name="as_of", fleet=False, form=GetAsOf, item=TenantView)

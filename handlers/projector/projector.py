@@ -13,10 +13,10 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
-import psycopg
 import structlog
 
 from handlers.projector.folding import Folding
+from handlers.projector.metrics import ProjectorMetrics
 from handlers.projector.tables import LIVE, Outrun, Place, Writer, Written, standings
 from handlers.store.connections import Connections
 from handlers.store.errors import StoreError
@@ -55,7 +55,7 @@ class Projector:
         remembered: int = 20_000,
         poll: float = 1.0,
         takeover: float = 0.5,
-        on_parked: Callable[[str], None] = lambda _: None,
+        metrics: ProjectorMetrics | None = None,
     ) -> None:
         self._store = store
         self._connections = connections
@@ -65,9 +65,10 @@ class Projector:
         self._remembered = remembered
         self._poll = poll
         self._takeover = takeover
-        self._on_parked = on_parked
+        self._metrics = metrics
         self._lines: list[_Line] = []
         self._writer: Writer | None = None
+        self._stale = True
         self._standing_by = False
         self._woken = asyncio.Event()
 
@@ -85,8 +86,14 @@ class Projector:
         """Look at once: something was committed."""
         self._woken.set()
 
+    def refresh(self) -> None:
+        """Learn anew what is live before the next batch."""
+        self._stale = True
+        self._woken.set()
+
     async def reload(self) -> None:
         """Learn anew which generations are live and how far they are; whatever was remembered is dropped."""
+        self._stale = False
         rows = await self._connections.fetch(LIVE, ())
         self._lines = []
         for name, generation, epoch, position, revision in rows:
@@ -104,28 +111,32 @@ class Projector:
         while True:
             try:
                 await self._once()
-                pause = 0.05
-            except (StoreError, psycopg.Error, OSError) as error:
+            except (StoreError, OSError) as error:
                 log.warning("projector waits for the database", error=str(error), pause=pause)
-                self._writer = None
-                await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
-                pause = min(pause * 2, 2.0)
+            except Exception as error:  # noqa: BLE001 a bug must not end an engine, only slow it down
+                log.error("projector failed", error=repr(error), pause=pause)
+            else:
+                pause = 0.05
+                continue
+            self._stale = True
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
+            pause = min(pause * 2, 2.0)
 
     async def _once(self) -> None:
         if self._standing_by:
             await self._stand_by()
-        elif self._writer is None:
+            return
+        self._woken.clear()
+        if self._stale:
             await self.reload()
-            if self._writer is None:
-                await self._wait()
-        else:
-            self._woken.clear()
-            if not await self.step():
-                await self._wait()
+        if not await self.step():
+            await self._wait()
+            self._stale = self._stale or len(self._lines) < len(self._models)
 
     async def step(self) -> bool:
         """Project the next batch; returns whether there was one."""
-        assert self._writer is not None
+        if self._writer is None:
+            return False
         events = await self._store.read(self.position, self._batch)
         if not events:
             return False
@@ -159,6 +170,8 @@ class Projector:
         return Written(place, max(place.position, events[-1].position), folding.collect())
 
     def _report(self, written: Sequence[Written]) -> None:
+        if self._metrics is not None:
+            self._metrics.wrote(written)
         for each in written:
             for parked in each.folded.parked:
                 log.error(
@@ -170,10 +183,11 @@ class Projector:
                     topic=parked.topic,
                     error=parked.error,
                 )
-                self._on_parked(each.place.model.name)
 
     async def _outrun(self) -> None:
         """Another moved the read models: stand by, unless it only swapped or mended one of them."""
+        if self._metrics is not None:
+            self._metrics.outrun()
         before = {line.place.model.name: line.place for line in self._lines}
         await self.reload()
         same = all(

@@ -30,13 +30,14 @@ SELECT name, generation, epoch, position, revision FROM service.projections WHER
 _PROJECT = "SELECT service.project(%s, %s, %s, %s, %s)"
 
 _PARK = """
-INSERT INTO service.projection_parked (name, generation, stream_id, tenant_id, position, version, topic, error)
+INSERT INTO service.projection_parked
+    (name, generation, stream_id, tenant_id, position, version, topic, error)
 SELECT * FROM unnest(%s, %s, %s, %s, %s, %s, %s, %s)
 ON CONFLICT (name, generation, stream_id) DO NOTHING"""
 
 
 class Place(NamedTuple):
-    """How far one generation of a read model is; `epoch` moves when another than a projector changed its rows."""
+    """How far one generation of a read model is; `epoch` moves when its rows were changed by another hand."""
 
     model: ReadModel
     generation: int
@@ -61,7 +62,7 @@ def upsert(model: ReadModel, generation: int) -> str:
     columns = [column.name for column in model.all_columns]
     changes = ", ".join(f"{name} = EXCLUDED.{name}" for name in columns if name != KEY)
     return (
-        f"INSERT INTO service.{model.table(generation)} AS r ({', '.join(columns)}) "
+        f"INSERT INTO service.{model.table(generation)} AS r ({', '.join(columns)}) "  # noqa: S608
         f"SELECT * FROM unnest({', '.join(['%s'] * len(columns))}) "
         f"ON CONFLICT ({KEY}) DO UPDATE SET {changes} WHERE r.version <= EXCLUDED.version"
     )

@@ -1,4 +1,4 @@
-"""Queries: one dispatcher, used by the bus and the HTTP edge, that answers from read models and from the log."""
+"""Queries: one dispatcher for the bus and the HTTP edge, that answers from read models and from the log."""
 
 from handlers.queries.answering import Queries
 from handlers.queries.positions import Positions

@@ -85,12 +85,12 @@ class Queries:
             await self._require_tenant(question.tenant_id)
         return read.answer()
 
-    async def _reached(self, position: int, timeout: float) -> bool:
+    async def _reached(self, position: int, within: float) -> bool:
         if self._waiting >= self._most_waiting:
             raise RateLimited("Too many queries wait for a position; try again soon.", retry_after=1)
         self._waiting += 1
         try:
-            return await self.positions.reached(position, timeout)
+            return await self.positions.reached(position, within)
         finally:
             self._waiting -= 1
 

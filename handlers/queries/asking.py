@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_origin
 from uuid import UUID
 
 from pydantic import ValidationError
@@ -53,12 +53,20 @@ def _tenant_id(token: str) -> UUID:
 def _form(form: type[Query], fields: Fields) -> Query:
     try:
         if not isinstance(fields, bytes):
-            return form.model_validate_strings(dict(fields))
+            return form.model_validate(_parameters(form, fields), strict=False)
         if len(fields) > MAX_BODY:
             raise invalid("body", f"must have at most {MAX_BODY} bytes")
         return form.model_validate_json(fields or b"{}")
     except ValidationError as error:
         raise _refused(error) from None
+
+
+def _parameters(form: type[Query], fields: Mapping[str, str | Sequence[str]]) -> dict[str, Any]:
+    """Return a URL's parameters; one that may come several times is a list also when it came once."""
+    lists = {name for name, field in form.model_fields.items() if get_origin(field.annotation) is list}
+    return {
+        name: [value] if name in lists and isinstance(value, str) else value for name, value in fields.items()
+    }
 
 
 def _refused(error: ValidationError) -> InvalidQuery:

@@ -21,7 +21,7 @@ async def listed(generations: Generations, question: Listing, tenant_id: UUID | 
 
     def statement(generation: int) -> str:
         rows = (
-            f"SELECT born, body FROM service.{model.table(generation)} WHERE {where} ORDER BY born LIMIT %s"
+            f"SELECT born, body FROM service.{model.table(generation)} WHERE {where} ORDER BY born LIMIT %s"  # noqa: S608
         )
         return (
             f"SELECT p.position, r.born, r.body FROM service.projections p LEFT JOIN ({rows}) r ON true "  # noqa: S608

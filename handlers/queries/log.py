@@ -1,4 +1,4 @@
-"""Questions that the log and the ledger answer: each is one statement, so that rows and position fit together."""
+"""Questions that the log and the ledger answer, each in one statement: rows and position fit together."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def _item(row: Sequence[Any]) -> Item:
 
 
 def _data(topic: str, version: int, data: msgspec.Raw) -> Any:
-    """Return the fact's fields of today; those that this version cannot read are shown as they were written."""
+    """Return the fact's fields of today; those that this version cannot read, as they were written."""
     try:
         return decoded(topic, version, data)
     except (UnknownEvent, msgspec.ValidationError, KeyError, ValueError, TypeError):

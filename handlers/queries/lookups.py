@@ -82,7 +82,8 @@ class Lookups:
         model, column = self._question.model, self._question.column
         return (
             f"SELECT p.position, r.{column}, r.tenant_id, r.status, r.body, r.parked "  # noqa: S608
-            f"FROM service.projections p LEFT JOIN service.{model.table(generation)} r ON r.{column} = ANY (%s) "
+            f"FROM service.projections p "
+            f"LEFT JOIN service.{model.table(generation)} r ON r.{column} = ANY (%s) "
             f"WHERE p.name = '{model.name}' AND p.generation = {generation} AND p.live "
             "ORDER BY r.born"
         )

@@ -1,4 +1,4 @@
-"""Waiting for a position: one watch for all queries of a process, fed by hints and, while somebody waits, by looking."""
+"""Waiting for a position: one watch for all queries of a process, fed by hints, and by looking."""
 
 from __future__ import annotations
 
@@ -24,6 +24,11 @@ class Positions:
         self._turn = count()
         self._looking: asyncio.Task[None] | None = None
 
+    @property
+    def waiting(self) -> int:
+        """How many wait."""
+        return sum(not future.done() for _, _, future in self._waiting)
+
     def heard(self, position: int) -> None:
         """Take in that the read models reached `position`."""
         self._position = max(self._position, position)
@@ -32,8 +37,8 @@ class Positions:
             if not future.done():
                 future.set_result(None)
 
-    async def reached(self, position: int, timeout: float) -> bool:
-        """Wait until the read models have reached `position`; returns whether they did within `timeout` seconds."""
+    async def reached(self, position: int, within: float) -> bool:
+        """Wait until the read models include `position`; returns whether they do `within` so many seconds."""
         if position <= self._position:
             return True
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -41,7 +46,7 @@ class Positions:
         if self._looking is None or self._looking.done():
             self._looking = asyncio.create_task(self._keep_looking(), name="position watch")
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(within):
                 await future
         return future.done() and not future.cancelled()
 

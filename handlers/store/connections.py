@@ -90,7 +90,10 @@ class Connections:
     async def fetch(
         self, statement: bytes, values: Sequence[Any], *, prepare: bool = True
     ) -> list[tuple[Any, ...]]:
-        """Run a statement that can be repeated, and return its rows; unprepared it is planned for its values."""
+        """Run a statement that can be repeated, and return its rows.
+
+        With `prepare` off it is planned for its values, each time.
+        """
         for last in (False, True):
             async with self._reader() as connection:
                 try:
