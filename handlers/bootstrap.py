@@ -149,7 +149,7 @@ async def _running(
 
 @asynccontextmanager
 async def _process(settings: Settings) -> AsyncGenerator[Process]:
-    """Connect to both servers, and bring schema and streams up to date; a server that is away is waited for."""
+    """Connect to both servers, and bring schema and streams up to date; wait for a server that is away."""
     url = settings.postgres_url.get_secret_value()
     await _patiently("postgres", lambda: migrate(url, partitions=settings.partitions))
     await _patiently("postgres", lambda: _prepare(url))

@@ -1,4 +1,4 @@
-"""`events rebuild`: the stream again from the log, with the same ids, positions and bytes; consumers go on."""
+"""`events rebuild`: the stream again from the log, with the same ids, positions, bytes; consumers go on."""
 
 from functools import partial
 from typing import Any
