@@ -1,0 +1,169 @@
+"""Settings: environment variables with the prefix TENANTS_, or a file of them named by TENANTS_ENV_FILE.
+
+Every limit stands here with its reason; `tenantctl settings` lists them.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from tenant_domain.catalogue import DEFAULT_REGION, REGIONS, RESERVED_SUBDOMAINS, Policy
+
+DAY = 24 * 3600.0
+MIB = 1024 * 1024
+GIB = 1024 * MIB
+EVERYWHERE = "0.0.0.0"  # noqa: S104 - a server behind a gateway; `dev` listens on loopback only
+
+Names = Annotated[tuple[str, ...], NoDecode]
+"""Several names in one variable, with commas between them."""
+
+
+class Settings(BaseSettings):
+    """All settings of the service. Durations are in seconds, sizes in bytes."""
+
+    model_config = SettingsConfigDict(env_prefix="TENANTS_", extra="ignore", frozen=True)
+
+    # where things are
+    nats_url: SecretStr = Field(
+        SecretStr("nats://127.0.0.1:4222"), description="NATS, with the credentials of a trusted service"
+    )
+    postgres_url: SecretStr = Field(
+        SecretStr("postgresql://127.0.0.1:5432/tenants"),
+        description="PostgreSQL: a database of our own, a role that may create schemas and roles",
+    )
+    objects_url: str = Field(
+        "file:.data/objects", description="object store: file:<folder>, or s3://?endpoint=…&region=…"
+    )
+    objects_access_key: SecretStr | None = Field(None, description="access key id of the object store (S3)")
+    objects_secret_key: SecretStr | None = Field(
+        None, description="secret access key of the object store (S3)"
+    )
+    smtp_url: SecretStr | None = Field(
+        None, description="smtp://user:password@host:port for notices; none: only on the bus"
+    )
+    smtp_sender: str = Field("tenants@localhost", description="the address that notices come from")
+    http_host: str = Field(
+        EVERYWHERE, description="the address that the HTTP edge listens on; loopback in dev"
+    )
+    http_port: int = Field(8085, ge=0, le=65535, description="the port of the HTTP edge; 0 picks a free one")
+    subject_prefix: str = Field(
+        "tenants", pattern=r"^[a-z0-9_-]+$", description="the first token of every subject"
+    )
+    cors_origins: Names = Field((), description="origins that browsers may call from; none by default")
+
+    # keys
+    master_key_file: Path | None = Field(
+        None, description="32 random bytes in hex; tenants' passwords and keys derive from it"
+    )
+    signing_key_file: Path | None = Field(None, description="Ed25519 private key (PEM) that signs tokens")
+    create_keys: bool = Field(False, description="create missing key files; for development")
+    token_issuer: str = Field("tenants", description="the `iss` of tokens")
+    token_audience: str = Field("tenants", description="the `aud` of tokens")
+
+    # policy
+    regions: Names = Field(REGIONS, description="regions that are served")
+    default_region: str = Field(DEFAULT_REGION, description="the region of a tenant that names none")
+    reserved_subdomains: Names = Field(
+        tuple(sorted(RESERVED_SUBDOMAINS)), description="subdomains that no tenant gets"
+    )
+
+    # streams
+    replicas: int = Field(1, ge=1, le=5, description="replicas of each JetStream stream; 3 on a cluster")
+    commands_max_bytes: int = Field(
+        2 * GIB,
+        ge=MIB,
+        description="size of TENANT_COMMANDS; beyond it publishers are refused, nothing is dropped",
+    )
+    dead_letters_max_bytes: int = Field(
+        1 * GIB,
+        ge=MIB,
+        description="size of TENANT_DEAD_LETTERS; the oldest go first (they stay in PostgreSQL)",
+    )
+    partitions: int = Field(
+        64, ge=1, le=1024, description="partitions of TENANT_COMMANDS; fixed once the stream exists"
+    )
+
+    # command path
+    batch_size: int = Field(
+        500,
+        ge=1,
+        le=5000,
+        description="most commands in one transaction: larger gains little and delays more",
+    )
+    waiting_commands: int = Field(
+        10_000, ge=1, description="most answered commands that wait in a process: bounds its memory"
+    )
+    unavailable_after: float = Field(
+        2.0, gt=0, description="how long a command waits for a database that is down before `unavailable`"
+    )
+    command_retention: float = Field(7 * DAY, gt=0, description="how long a command's outcome is remembered")
+    command_tries: int = Field(
+        5,
+        ge=1,
+        description="tries of a durable command that fails for a technical reason, then it is a dead letter",
+    )
+    partition_lease: float = Field(
+        3.0, gt=0.2, description="a worker that does not renew for this long loses its partitions"
+    )
+
+    # sagas
+    saga_lease: float = Field(
+        3.0, gt=0.2, description="a worker that does not renew for this long loses its runs"
+    )
+    saga_concurrency: int = Field(
+        64, ge=1, description="most runs at work in one process: bounds connections and memory"
+    )
+
+    # reading
+    snapshot_every: int = Field(
+        100, ge=2, description="events of a stream between two snapshots: bounds the cost of loading it"
+    )
+    cached_states: int = Field(50_000, ge=1, description="states kept by the command path, about 1 KiB each")
+    query_concurrency: int = Field(
+        256, ge=1, description="most queries at work in one process; beyond it `rate-limited`"
+    )
+    poll_interval: float = Field(
+        1.0, gt=0, description="how long an engine waits for a hint before it looks by itself"
+    )
+    relay_window: int = Field(1000, ge=1, description="most events published and not yet acknowledged")
+
+    # PostgreSQL connections
+    pool_size: int = Field(8, ge=1, description="most pooled connections of one process for reads and steps")
+
+    # what can be seen
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="least level that is logged"
+    )
+    log_format: Literal["json", "console"] = Field("json", description="json in production, console in dev")
+    otlp_endpoint: str | None = Field(None, description="where traces go (OTLP over HTTP); none: nowhere")
+    environment: str = Field("production", description="a name that stands in every trace")
+
+    @field_validator("cors_origins", "regions", "reserved_subdomains", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return (
+            tuple(part.strip() for part in value.split(",") if part.strip())
+            if isinstance(value, str)
+            else value
+        )
+
+    def policy(self) -> Policy:
+        """Return the policy that commands are decided by."""
+        return Policy(
+            regions=self.regions,
+            default_region=self.default_region,
+            reserved_subdomains=frozenset(self.reserved_subdomains),
+        )
+
+
+def load() -> Settings:
+    """Return the settings of this process.
+
+    Raises pydantic.ValidationError, which names every variable that does not fit.
+    """
+    return Settings(_env_file=os.environ.get("TENANTS_ENV_FILE"))  # pyright: ignore[reportCallIssue]
