@@ -164,8 +164,8 @@ values = st.recursive(
     scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner)
 )
 FIELDS = (
-    "min_position timeout_ms cursor limit status plan search subdomain kind operation_id command_id at version"
-    " from_position to_position types"
+    "min_position timeout_ms cursor limit status plan search subdomain kind operation_id command_id at"
+    " version from_position to_position types"
 )
 known = st.sampled_from(FIELDS.split())
 bodies = (
