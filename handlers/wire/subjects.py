@@ -69,7 +69,8 @@ class Subjects(NamedTuple):
     def hint(self, what: str) -> str:
         """Return the subject of a hint between our own processes; a lost hint only costs a poll.
 
-        `committed`: events were committed; `projected`: read models moved; body: the position.
+        `committed`: events were committed; `projected`: read models moved; body: the position. `moved`: which
+        rows of a read model changed (handlers/wire/hints.py).
         """
         return f"{self.prefix}.hints.{what}"
 
