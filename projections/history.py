@@ -27,7 +27,7 @@ class HistoryItem(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OutcomeView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The recorded outcome of a command, exactly as its caller got it; `error` is that of a rejected one."""
+    """The recorded outcome, exactly as the caller got it; a rejected one has an `error` and no position."""
 
     command_id: UUID
     tenant_id: UUID
@@ -36,6 +36,7 @@ class OutcomeView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     operation_id: UUID | None = None
     result: dict[str, Any] | None = None
     error: dict[str, Any] | None = None
+    position: int | None = None
 
 
 class GetOutcome(Query):
@@ -52,6 +53,6 @@ class ListHistory(Page):
     types: Annotated[list[Text], Field(max_length=100)] = []
 
 
-OUTCOME = LogQuestion(name="outcome", fleet=False, form=GetOutcome, item=OutcomeView, paged=False)
+OUTCOME = LogQuestion(name="outcome", fleet=False, form=GetOutcome, item=OutcomeView)
 HISTORY = LogQuestion(name="history", fleet=False, form=ListHistory, item=HistoryItem, paged=True)
 FLEET_HISTORY = LogQuestion(name="history", fleet=True, form=ListHistory, item=HistoryItem, paged=True)

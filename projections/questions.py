@@ -61,7 +61,20 @@ class LogQuestion(NamedTuple):
     fleet: bool
     form: type[Query]
     item: type[msgspec.Struct]
-    paged: bool
+    paged: bool = False
 
 
 Question = Lookup | Listing | LogQuestion
+
+
+def answer_schema(question: Question) -> dict[str, Any]:
+    """Return the JSON Schema of the answer: the item or a page of items, with the position it includes."""
+    if isinstance(question, Listing) or (isinstance(question, LogQuestion) and question.paged):
+        fields = [("items", list[question.item]), ("next_cursor", str | None), ("position", int)]
+        answer = msgspec.defstruct(f"{question.item.__name__}Page", fields)
+    elif "position" in question.item.__struct_fields__:
+        answer = question.item
+    else:
+        name = question.item.__name__.replace("View", "Answer")
+        answer = msgspec.defstruct(name, [("position", int)], bases=(question.item,), kw_only=True)
+    return msgspec.json.schema(answer)

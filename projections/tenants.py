@@ -182,4 +182,4 @@ BY_SUBDOMAIN = Lookup(
 TENANTS = Listing(
     name="tenants", fleet=True, form=ListTenants, item=TenantView, model=MODEL, conditions=_conditions
 )
-AS_OF = LogQuestion(name="as_of", fleet=False, form=GetAsOf, item=TenantView, paged=False)
+AS_OF = LogQuestion(name="as_of", fleet=False, form=GetAsOf, item=TenantView)

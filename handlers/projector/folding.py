@@ -37,7 +37,7 @@ class Unrendered(Exception):
 
 
 class Folding:
-    """The fold of one read model, with the streams it met last; `capacity` bounds how many it remembers.
+    """The fold of one read model, and where its last streams stand; `capacity` bounds how many it remembers.
 
     What it remembers is ahead of the table until a batch is written: `forget` when that fails.
     `decode` makes an event of its stored name and body (handlers/wire/events.py).
@@ -111,10 +111,10 @@ class Folding:
 
     def _standing(self, event: StoredEvent) -> Standing:
         stream = event.stream_id
-        standing = self._standings.pop(stream, None)
+        standing = self._standings.get(stream)
         if standing is None:
             standing = self._model.begin(stream, event.tenant_id, event.position, event.recorded_at)
-        self._standings[stream] = standing  # met last
+            self._standings[stream] = standing
         return standing
 
     def _advance(self, standing: Standing, event: StoredEvent, carefully: bool) -> None:

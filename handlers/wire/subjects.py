@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 from uuid import UUID
 
@@ -45,6 +46,10 @@ class Subjects(NamedTuple):
         """Return the subject of the event stored as `name` (`entity.fact`)."""
         return f"{self.prefix}.events.{tenant_id}.{name}"
 
+    def notice(self, tenant_id: UUID | str, notice: str) -> str:
+        """Return the subject of a notice to people about a tenant (`tenant_ready`)."""
+        return f"{self.prefix}.notices.{tenant_id}.{notice}"
+
     def dead(self, tenant: str, stream: str, reason: str) -> str:
         """Return the subject of a dead letter; `tenant` is an id or `unknown`."""
         return f"{self.prefix}.dead.{tenant}.{stream}.{reason}"
@@ -61,6 +66,9 @@ class Subjects(NamedTuple):
         return f"{self.prefix}.hints.{what}"
 
 
+_inbox = re.compile(r"_INBOX(?:_[^\s.*>]+)?(?:\.[^\s.*>]+)*", re.ASCII).fullmatch
+
+
 def is_inbox(subject: str) -> bool:
     """Return whether a reply may go to `subject`; anything else would lend our rights to the caller."""
-    return subject.startswith(INBOX) and "*" not in subject and ">" not in subject
+    return len(subject) < 256 and subject.isprintable() and _inbox(subject) is not None

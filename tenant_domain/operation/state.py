@@ -49,10 +49,15 @@ class StepStatus(StrEnum):
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
-    """One step of a run. `tries` counts the failed attempts since the retries last started anew."""
+    """One step of a run. `tries` counts the failed attempts since the retries last started anew.
+
+    `order` numbers the steps as the run first touched them, whatever order a definition has: undoing goes
+    backwards by it. It is 0 for a step that was never touched.
+    """
 
     name: str
     status: StepStatus = StepStatus.PENDING
+    order: int = 0
     attempts: int = 0
     tries: int = 0
     started_at: datetime | None = None
@@ -95,6 +100,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _with_step(state: Operation, step: Step) -> Operation:
+    if not step.order:
+        step = replace(step, order=1 + max((known.order for known in state.steps), default=0))
     if any(known.name == step.name for known in state.steps):
         steps = tuple(step if known.name == step.name else known for known in state.steps)
     else:

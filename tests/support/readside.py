@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -23,7 +24,7 @@ MODELS = tuple(READ_MODELS.values())
 
 
 class ReadSide:
-    """What a test does to the read side. Nothing runs by itself: `project` brings the read models to the end."""
+    """What a test does to the read side. Nothing runs by itself: `project` brings the read models on."""
 
     def __init__(self, url: str, store: EventStore, connections: Connections) -> None:
         self.url = url
@@ -69,6 +70,12 @@ class ReadSide:
         """Run a statement that gives no rows."""
         async with self.connections.transaction() as transaction:
             await transaction.execute(statement.encode(), values)
+
+
+async def somebody_waits(queries: Queries) -> None:
+    """Return when a query waits for a position."""
+    while not queries.positions.waiting:  # noqa: ASYNC110 nothing tells of it
+        await asyncio.sleep(0.001)
 
 
 @asynccontextmanager

@@ -26,7 +26,8 @@ async def tables(side: ReadSide) -> set[str]:
     return {
         row[0]
         for row in await side.fetch(
-            "SELECT tablename::text FROM pg_tables WHERE schemaname = 'service' AND tablename LIKE 'rm_tenants%%'"
+            "SELECT tablename::text FROM pg_tables"
+            " WHERE schemaname = 'service' AND tablename LIKE 'rm_tenants%%'"
         )
     }
 

@@ -15,15 +15,15 @@ from handlers.store.connections import Connections
 from projections.registry import QUESTIONS
 from tenant_domain.refusals import (
     InvalidQuery,
+    NotFound,
     RateLimited,
-    Refusal,
     StaleRead,
     TenantNotFound,
     Unavailable,
     UnknownQuery,
 )
 from tenant_domain.tenant.events import ProfileUpdated
-from tests.support.readside import ReadSide
+from tests.support.readside import ReadSide, somebody_waits
 
 PAGES = [("fleet", "tenants"), ("fleet", "operations"), ("tenant", "tenant"), ("tenant", "operations")]
 
@@ -38,8 +38,7 @@ async def test_an_answer_waits_for_the_position_that_it_is_to_include(
     head = await side.history.append(side.store)
     who = tenant if scope == "tenant" else scope
     asked = asyncio.create_task(side.ask(who, query, min_position=head, timeout_ms=20_000))
-    while not side.queries.positions.waiting:
-        await asyncio.sleep(0)
+    await somebody_waits(side.queries)
     assert not asked.done()
     await side.project()
     assert (await asked)["position"] == head
@@ -73,8 +72,7 @@ async def test_a_lost_hint_costs_only_a_look(side: ReadSide) -> None:
     deaf = Queries(side.connections)
     body = msgspec.json.encode({"min_position": head, "timeout_ms": 20_000})
     asked = asyncio.create_task(deaf.answer(str(tenant), "tenant", body))
-    while not deaf.positions.waiting:
-        await asyncio.sleep(0)
+    await somebody_waits(deaf)
     await side.project()
     assert msgspec.json.decode(await asked)["position"] == head
     await deaf.close()
@@ -95,7 +93,7 @@ async def test_a_query_that_nobody_knows_is_unknown(side: ReadSide, tenant: str,
         await side.queries.answer(tenant, query, b"")
 
 
-@pytest.mark.parametrize("tenant", ["", "Fleet", "7", str(uuid4()).upper(), uuid4().hex, "{%s}" % uuid4()])
+@pytest.mark.parametrize("tenant", ["", "Fleet", "7", str(uuid4()).upper(), uuid4().hex, f"{{{uuid4()}}}"])
 async def test_a_tenant_id_is_a_lower_case_uuid_with_hyphens(side: ReadSide, tenant: str) -> None:
     with pytest.raises(InvalidQuery) as refused:
         await side.queries.answer(tenant, "tenant", b"")
@@ -165,10 +163,11 @@ scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_
 values = st.recursive(
     scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner)
 )
-known = st.sampled_from(
-    "min_position timeout_ms cursor limit status plan search subdomain kind operation_id command_id at version "
-    "from_position to_position types".split()
+FIELDS = (
+    "min_position timeout_ms cursor limit status plan search subdomain kind operation_id command_id at"
+    " version from_position to_position types"
 )
+known = st.sampled_from(FIELDS.split())
 bodies = (
     st.dictionaries(known | st.text(max_size=8), values, max_size=4).map(lenient_json)
     | st.binary(max_size=40)
@@ -202,11 +201,10 @@ async def test_whatever_comes_in_is_answered_or_refused(
         await side.project()
     tenant = "fleet" if fleet else str(next(iter(side.history.facts)))
     try:
-        answer = await side.queries.answer(tenant, name, body)
-    except Refusal as refusal:
-        assert refusal.problem not in ("unavailable", "rate-limited")
-        return
-    assert msgspec.json.decode(answer)["position"] >= 1
+        position = msgspec.json.decode(await side.queries.answer(tenant, name, body))["position"]
+    except (InvalidQuery, UnknownQuery, NotFound, TenantNotFound, StaleRead):
+        position = 1
+    assert position >= 1
 
 
 async def test_too_many_queries_at_once_are_told_to_come_back(side: ReadSide) -> None:
