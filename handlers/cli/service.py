@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
 from cyclopts import Parameter
@@ -11,39 +11,48 @@ from cyclopts import Parameter
 from handlers.cli import output
 from handlers.cli.asking import identifier
 from handlers.cli.exits import Misuse
-from handlers.cli.where import Common
+from handlers.cli.where import Common, given_settings
 from handlers.cli.where import settings as known_settings
+from tenant_domain.refusals import Unavailable
 
 COMMON = Common()
 Role = Literal["commands", "sagas", "projections", "relay", "http"]
-ROLES: tuple[Role, ...] = ("commands", "sagas", "projections", "relay", "http")
 
 HIDDEN = "********"
 
 
-async def serve(
+def serve(
     *,
     roles: Annotated[list[Role] | None, Parameter(name="--role", negative="")] = None,
     common: Common = COMMON,
 ) -> None:
-    """Run the service on given servers, all roles in one process or some.
+    """Run the service on given servers until Ctrl-C or SIGTERM: all roles, or those named.
 
-    It ends, cleanly, on SIGTERM or Ctrl-C. With --json it prints one line once it is ready.
+    Where the servers are, and everything else, is said by settings alone: see `tenantctl settings`.
+    With --json it prints one line once it is ready.
 
-    Example: tenantctl serve --role commands --role http
+    Example: tenantctl serve --role commands --role relay
 
     Parameters
     ----------
     roles
-        A role, as often as needed; all by default.
+        A role to run, as often as needed; all of them by default.
     """
     from handlers import bootstrap
+    from handlers.adapters.keys import MasterKeyError
+    from handlers.bus.streams import StreamWeakened, Unsupported
+    from handlers.http_edge.server import PortTaken
+    from handlers.http_edge.tokens import KeyFileError
 
-    def ready(addresses: Mapping[str, str]) -> None:
-        if common.as_json:
-            print(json.dumps(dict(addresses)), flush=True)
+    def ready(facts: dict[str, Any]) -> None:
+        print(json.dumps(facts) if common.as_json else f"Ready: {', '.join(facts['ready'])}.", flush=True)
 
-    await bootstrap.serve(known_settings(common), tuple(roles or ROLES), ready)
+    try:
+        bootstrap.run(given_settings(), tuple(roles or bootstrap.ROLES), ready)
+    except (KeyFileError, MasterKeyError, StreamWeakened, Unsupported) as error:
+        raise Misuse(str(error)) from error
+    except PortTaken as error:
+        raise Unavailable(str(error)) from error
 
 
 def settings(*, common: Common = COMMON) -> None:
@@ -69,7 +78,7 @@ def settings(*, common: Common = COMMON) -> None:
             case _:
                 return str(value)
 
-    chosen = known_settings(common)
+    chosen = given_settings()
     records = [
         {
             "variable": f"TENANTS_{name.upper()}",
@@ -92,6 +101,7 @@ def token(
     role: str,
     tenant: str | None = None,
     hours: float = 1.0,
+    key_file: Path | None = None,
     common: Common = COMMON,
 ) -> None:
     """Sign a bearer token for the HTTP edge, in development.
@@ -108,16 +118,19 @@ def token(
         Id of the one tenant that it reaches; not for an operator of the service.
     hours
         How long it holds.
+    key_file
+        The signing key; that of TENANTS_SIGNING_KEY_FILE, or of `tenantctl dev`, by default.
     """
     from handlers.http_edge.tokens import KeyFileError, Signer
 
     chosen = known_settings(common)
-    if chosen.signing_key_file is None:
+    path = key_file or chosen.signing_key_file
+    if path is None:
         raise Misuse("no signing key: set TENANTS_SIGNING_KEY_FILE, or start `tenantctl dev`")
     owner = None if tenant is None else str(identifier(tenant, "a tenant id"))
     try:
         signer = Signer.from_file(
-            chosen.signing_key_file,
+            path,
             create=chosen.create_keys,
             issuer=chosen.token_issuer,
             audience=chosen.token_audience,

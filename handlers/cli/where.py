@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
+from pydantic import SecretStr
 
 from handlers.cli.exits import Misuse
 from tenant_domain.refusals import Unavailable
@@ -60,24 +60,12 @@ class Asking(Common):
     """Wait until the operation that goes on with it has ended; exit code 1 when it failed."""
 
 
-def settings(common: Common) -> Settings:
-    """Return the settings, completed by the addresses of the running development stack.
-
-    Raises Misuse naming every variable that does not fit.
-    """
+def given_settings() -> Settings:
+    """Return the settings as they are given. Raises Misuse naming every variable that does not fit."""
     from pydantic import ValidationError
 
-    from handlers import logs
     from handlers.settings import load
 
-    logs.configure("error", "console")  # standard output is for what was asked
-    found = _endpoints(common.data_dir)
-    for name in ("nats", "postgres"):
-        if name in found:
-            os.environ.setdefault(f"TENANTS_{name.upper()}_URL", found[name])
-    keys = common.data_dir / "keys"
-    if keys.is_dir():
-        os.environ.setdefault("TENANTS_SIGNING_KEY_FILE", str(keys / "signing.pem"))
     try:
         return load()
     except ValidationError as error:
@@ -85,6 +73,24 @@ def settings(common: Common) -> Settings:
             f"TENANTS_{'.'.join(map(str, each['loc'])).upper()}: {each['msg']}" for each in error.errors()
         ]
         raise Misuse(f"settings do not fit: {'; '.join(wrong)}") from None
+
+
+def settings(common: Common) -> Settings:
+    """Return the settings, completed by what the running development stack says. Raises Misuse."""
+    from handlers import logs
+
+    logs.configure("error", "console")  # standard output is for what was asked
+    found = _endpoints(common.data_dir)
+    present = given_settings()
+    told: dict[str, object] = {
+        f"{name}_url": SecretStr(found[name])
+        for name in ("nats", "postgres")
+        if name in found and f"{name}_url" not in present.model_fields_set
+    }
+    key = common.data_dir / "keys" / "signing.pem"
+    if present.signing_key_file is None and key.exists():
+        told["signing_key_file"] = key
+    return present.model_copy(update=told)
 
 
 def http_url(common: Common) -> str | None:
