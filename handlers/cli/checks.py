@@ -38,7 +38,10 @@ _NOBODY = UUID(int=0)
 
 _TABLES = b"SELECT to_regclass('service.event_head') IS NOT NULL, current_setting('server_version')"
 _HEAD = b"SELECT position FROM service.event_head"
-_WORKERS = b"SELECT count(*), count(*) FILTER (WHERE lease_until > now()) FROM service.command_progress"
+_WORKERS = b"""
+SELECT count(*), count(*) FILTER (WHERE EXISTS (
+    SELECT FROM service.command_workers w WHERE w.owner = p.owner AND w.lease_until > now()))
+FROM service.command_progress p"""
 _LETTERS = b"SELECT count(*), count(*) FILTER (WHERE published_at IS NULL) FROM service.dead_letters"
 _AGENDA = b"""
 SELECT count(*), count(*) FILTER (WHERE due_at < now() - make_interval(secs => %s)

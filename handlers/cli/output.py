@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, cast
+from uuid import UUID
 
 import msgspec
 
@@ -89,6 +91,8 @@ def _plain(value: Any) -> str:
     match value:
         case None:
             return "–"
+        case UUID() | datetime():
+            return msgspec.to_builtins(value)
         case str():
             return value
         case bool():
