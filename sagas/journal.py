@@ -58,6 +58,12 @@ def advance(saga: Saga, scene: Scene, now: datetime) -> Moved:
             return Moved(events, scene, action)
 
 
+def go_on(saga: Saga, scene: Scene, events: tuple[NewEvent, ...], now: datetime) -> Moved:
+    """Return what `events` lead to, and what follows from there by itself."""
+    moved = advance(saga, scene.after(events), now)
+    return moved._replace(events=events + moved.events)
+
+
 def completed(
     scene: Scene, run: Run, started: datetime, now: datetime, output: Mapping[str, Json]
 ) -> tuple[NewEvent, ...]:

@@ -88,10 +88,13 @@ BEGIN
     IF cardinality(a_operation) > 0 THEN
         DELETE FROM service.saga_agenda g USING unnest(a_operation, a_due) a(operation, due)
         WHERE g.operation_id = a.operation AND a.due IS NULL;
-        INSERT INTO service.saga_agenda AS g (operation_id, tenant_id, kind, due_at, owner)
-        SELECT * FROM unnest(a_operation, a_tenant, a_kind, a_due, a_owner) a(operation, tenant, kind, due, owner)
-        WHERE a.due IS NOT NULL
-        ON CONFLICT (operation_id) DO UPDATE SET due_at = EXCLUDED.due_at, owner = EXCLUDED.owner;
+        UPDATE service.saga_agenda g SET due_at = a.due, owner = CASE WHEN g.owner = a.owner THEN NULL ELSE g.owner END
+        FROM unnest(a_operation, a_due, a_owner) a(operation, due, owner)
+        WHERE g.operation_id = a.operation AND a.due IS NOT NULL;
+        INSERT INTO service.saga_agenda (operation_id, tenant_id, kind, due_at)
+        SELECT a.operation, a.tenant, a.kind, a.due
+        FROM unnest(a_operation, a_tenant, a_kind, a_due) a(operation, tenant, kind, due)
+        WHERE a.due IS NOT NULL ON CONFLICT (operation_id) DO NOTHING;
     END IF;
 
     IF cardinality(d_id) > 0 THEN
