@@ -6,24 +6,30 @@ import asyncio
 import json
 import signal
 import sys
+from collections.abc import Coroutine
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 from rich.console import Console
 
+from deploy.demo.run import run as run_demo
+from deploy.demo.samples import FOLDER as SAMPLES
 from deploy.dev import Addresses, DevStack, Options
 from deploy.embedded import EmbeddedError
 from deploy.processes import ProcessFailed
 from handlers import logs
 
 DATA_DIR = Path(".data")
+INTERRUPTED = 130
+"""What a shell calls a program that Ctrl-C ended."""
 
 
 def register(app: App) -> None:
     """Add the commands to the command line."""
     app.command(dev)
+    app.command(demo)
 
 
 def dev(
@@ -61,6 +67,54 @@ def dev(
     except (EmbeddedError, ProcessFailed) as error:
         print(error, file=sys.stderr)
         return 3
+
+
+def demo(
+    *,
+    keep: bool = False,
+    data_dir: Path | None = None,
+    samples: Path | None = None,
+    svg: Path | None = None,
+) -> int:
+    """Run the main job on the sample data, against a stack of its own, and check all that comes of it.
+
+    Exits with 0 only if all of it came true.
+
+    Example: tenantctl demo --keep
+
+    Parameters
+    ----------
+    keep
+        Leave the stack running until Ctrl-C, and print where it is.
+    data_dir
+        Folder of the stack; a new one, removed at the end, when none is given.
+    samples
+        Folder of other samples in the same form.
+    svg
+        Write what was shown to this file as a picture.
+    """
+    logs.configure("error", "console")
+    console = Console(record=svg is not None, width=120 if svg else None)
+    work = run_demo(console, keep=keep, data_dir=data_dir and data_dir.absolute(), samples=samples or SAMPLES)
+    try:
+        code = asyncio.run(_until_stopped(work))
+    except (EmbeddedError, ProcessFailed) as error:
+        print(error, file=sys.stderr)
+        return 3
+    if svg:
+        console.save_svg(str(svg), title="tenantctl demo")
+    return code
+
+
+async def _until_stopped(work: Coroutine[Any, Any, int]) -> int:
+    """Run `work` to its end, or until Ctrl-C or SIGTERM, which ends it cleanly."""
+    task = asyncio.create_task(work)
+    for sign in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(sign, task.cancel)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        return INTERRUPTED
 
 
 async def _run_until_stopped(options: Options, as_json: bool) -> int:

@@ -1,1 +1,1 @@
-"""What steps of sagas touch: tenants' schemas and roles, buckets, keys, notices."""
+"""What the service uses of the world: tenant schemas, objects, keys, notices, JetStream."""

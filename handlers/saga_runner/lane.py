@@ -1,4 +1,4 @@
-"""A lane commits moves of runs, many in one transaction: what waits meanwhile goes into the next.
+"""A lane commits moves of runs, many in one transaction: what waits meanwhile goes into the next one.
 
 A step's effect inside the database stands in the same transaction as its events. When a transaction of
 several runs fails, each is tried alone, so that no run suffers from another's failure.

@@ -32,8 +32,8 @@ from tenant_domain.operation.events import OperationParked
 log = structlog.get_logger()
 
 QUICK, HEAVY = 64, 8
-"""Most runs in one transaction. Changes of the catalogue take milliseconds and many locks each, so few of them
-share one; quick steps share it with whoever is at work."""
+"""Most runs in one transaction. Changes of the catalogue take milliseconds each, and many locks together, so
+few of them share one; quick steps share it with whoever is at work."""
 
 _REMEMBERED = 256
 """How many of its own hints a process recognises, so that it does not wake itself."""

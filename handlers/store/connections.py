@@ -14,6 +14,9 @@ from handlers.store.errors import AmbiguousCommit, StoreUnavailable, explained
 from handlers.store.packing import Packed, register
 
 _CONNECT_TIMEOUT = 5
+_RECONNECT = 0.5
+"""Seconds that the pool tries by itself; then whoever wants a connection begins anew. Its pauses double for
+minutes: the end of a long outage would be noticed late."""
 _MARGIN = 5.0
 """Seconds that an answer may be late after the server's own time limit before its connection is given up."""
 
@@ -46,6 +49,7 @@ class Connections:
             min_size=1,
             max_size=readers,
             timeout=pool_timeout,
+            reconnect_timeout=_RECONNECT,
             open=False,
             kwargs={"autocommit": True, "connect_timeout": _CONNECT_TIMEOUT},
             configure=self._configure,
@@ -83,13 +87,18 @@ class Connections:
         assert row is not None
         return row
 
-    async def fetch(self, statement: bytes, values: Sequence[Any]) -> list[tuple[Any, ...]]:
-        """Run a statement that can be repeated, and return its rows."""
+    async def fetch(
+        self, statement: bytes, values: Sequence[Any], *, prepare: bool = True
+    ) -> list[tuple[Any, ...]]:
+        """Run a statement that can be repeated, and return its rows.
+
+        With `prepare` off it is planned for its values, each time.
+        """
         for last in (False, True):
             async with self._reader() as connection:
                 try:
                     async with connection.cursor(binary=True) as cursor:
-                        await cursor.execute(statement, values, prepare=True)
+                        await cursor.execute(statement, values, prepare=prepare)
                         return await cursor.fetchall()
                 except psycopg.OperationalError as error:
                     if last or not connection.closed:

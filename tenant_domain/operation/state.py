@@ -73,7 +73,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
-    """One run of a saga. `ending` and `reason` are set once it undoes its steps; `parked`: why it waits."""
+    """One run of a saga. `ending` and `reason` are set once it undoes its steps."""
 
     operation_id: UUID
     tenant_id: UUID
@@ -85,7 +85,9 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     finished_at: datetime | None = None
     ending: Ending | None = None
     reason: str | None = None
-    parked: str | None = None
+    """Why it is undone, or was."""
+    parked_reason: str | None = None
+    """Why it waits for a person; None when it does not."""
 
     @property
     def finished(self) -> bool:
@@ -186,14 +188,14 @@ def evolve(state: Operation | None, event: Event) -> Operation | None:
                 status=OperationStatus.COMPENSATING,
                 ending=event.ending,
                 reason=event.reason,
+                parked_reason=None,
                 steps=_anew(state),
-                parked=None,
             )
         case OperationParked():
-            return replace(state, status=OperationStatus.PARKED, parked=event.reason)
+            return replace(state, status=OperationStatus.PARKED, parked_reason=event.reason)
         case OperationRetried():
             resumed = OperationStatus.COMPENSATING if state.ending else OperationStatus.RUNNING
-            return replace(state, status=resumed, steps=_anew(state), parked=None)
+            return replace(state, status=resumed, parked_reason=None, steps=_anew(state))
         case OperationSucceeded():
             return replace(state, status=OperationStatus.SUCCEEDED, finished_at=event.finished_at)
         case OperationRolledBack():

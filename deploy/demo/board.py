@@ -1,0 +1,106 @@
+"""The board: what the events say about every tenant so far, and how it looks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+STEPS = ("validate", "create_schema", "configure_defaults", "setup_admin", "notify", "activate")
+
+_MARKS = {
+    "pending": Text("·", "dim"),
+    "running": Text("…", "yellow"),
+    "completed": Text("✓", "green"),
+    "failed": Text("✗", "bold red"),
+    "compensated": Text("↩", "magenta"),
+}
+
+_STYLES = {"active": "green", "provisioning": "yellow", "failed": "red", "suspended": "magenta"}
+
+
+@dataclass
+class Line:
+    """One tenant on the board."""
+
+    name: str = ""
+    plan: str = ""
+    region: str = ""
+    status: str = ""
+    steps: dict[str, str] = field(default_factory=dict[str, str])
+    touched: int = 0
+
+
+@dataclass
+class Board:
+    """All tenants, by what TENANT_EVENTS said about them."""
+
+    lines: dict[str, Line] = field(default_factory=dict[str, Line])
+    events: int = 0
+    position: int = 0
+    journal: list[tuple[str, str, dict[str, Any]]] = field(
+        default_factory=list[tuple[str, str, dict[str, Any]]]
+    )
+
+    def take(self, tenant_id: str, name: str, data: dict[str, Any], position: int) -> None:
+        """Note one event."""
+        self.events += 1
+        self.position = position
+        self.journal.append((tenant_id, name, data))
+        line = self.lines.setdefault(tenant_id, Line())
+        line.touched = position
+        entity, fact = name.split(".")
+        if entity == "tenant":
+            self._tenant(line, fact, data)
+        elif entity == "operation":
+            _step(line, fact, data)
+
+    def _tenant(self, line: Line, fact: str, data: dict[str, Any]) -> None:
+        line.name = data.get("name", line.name)
+        line.plan = data.get("plan", line.plan)
+        line.region = data.get("region", line.region)
+        after = {
+            "provisioning_started": "provisioning",
+            "activated": "active",
+            "provisioning_failed": "failed",
+        }
+        after |= {"suspended": "suspended", "resumed": "active"}
+        line.status = after.get(fact, line.status)
+
+    def statuses(self) -> Counter[str]:
+        """Return how many tenants are in each status."""
+        return Counter(line.status for line in self.lines.values())
+
+    def seen(self, tenant_id: str, name: str) -> int:
+        """Return how many events called `name` the tenant had."""
+        return sum(1 for tenant, fact, _ in self.journal if (tenant, fact) == (tenant_id, name))
+
+
+def _step(line: Line, fact: str, data: dict[str, Any]) -> None:
+    after = {"step_started": "running", "step_completed": "completed", "step_compensated": "compensated"}
+    if fact == "step_failed":
+        line.steps[data["step"]] = "failed" if data.get("retry_at") is None else "running"
+    elif fact in after and data["step"] in STEPS:
+        line.steps[data["step"]] = after[fact]
+
+
+def picture(board: Board, rate: str, rows: int) -> RenderableType:
+    """Return the board as a table of the `rows` tenants that moved last, and one line of counts."""
+    table = Table(box=None, pad_edge=False, header_style="bold dim")
+    for title in ("tenant", "plan", "region", "status"):
+        table.add_column(title, no_wrap=True, overflow="ellipsis", max_width=28 if title == "tenant" else 14)
+    for step in STEPS:
+        table.add_column(step.split("_")[-1], justify="center")
+    latest = sorted(board.lines.values(), key=lambda line: line.touched)[-rows:]
+    for line in latest:
+        marks = (_MARKS[line.steps.get(step, "pending")] for step in STEPS)
+        status = Text(line.status, _STYLES.get(line.status, ""))
+        table.add_row(line.name, line.plan, line.region, status, *marks)
+    counts = " · ".join(f"{count} {status}" for status, count in sorted(board.statuses().items()) if status)
+    return Group(
+        table, Text(f"{len(board.lines)} tenants: {counts} · {board.events} events · {rate}", "bold")
+    )
