@@ -167,7 +167,7 @@ class House:
 
     async def finished(self, operation_id: UUID) -> Operation:
         """Wait until the run has ended, or is parked."""
-        return await self.until(operation_id, lambda state: state.finished or state.parked is not None)
+        return await self.until(operation_id, lambda state: state.finished or state.parked_reason is not None)
 
     async def history(self, tenant_id: UUID) -> list[StoredEvent]:
         """Return all events of a tenant."""
