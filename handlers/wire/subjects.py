@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 from uuid import UUID
 
@@ -61,6 +62,9 @@ class Subjects(NamedTuple):
         return f"{self.prefix}.hints.{what}"
 
 
+_inbox = re.compile(r"_INBOX(?:_[^\s.*>]+)?(?:\.[^\s.*>]+)*", re.ASCII).fullmatch
+
+
 def is_inbox(subject: str) -> bool:
     """Return whether a reply may go to `subject`; anything else would lend our rights to the caller."""
-    return subject.startswith(INBOX) and "*" not in subject and ">" not in subject
+    return len(subject) < 256 and subject.isprintable() and _inbox(subject) is not None
