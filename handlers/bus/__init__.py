@@ -1,1 +1,1 @@
-"""The doors on NATS, and the streams behind them."""
+"""The bus: streams, doors of commands and queries, discovery, dead letters, the document of it all."""

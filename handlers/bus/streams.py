@@ -173,7 +173,7 @@ async def recreate_events(
     name = streams.events
     wanted = definitions(subjects, streams, limits)[name] | {"first_seq": first}
     former = await jetstream.stream_info(nc, name)
-    config: Json = (former["config"] if former else {}) | wanted
+    config: Json = {**(former["config"] if former else {}), **wanted}
     while True:
         if await jetstream.stream_info(nc, name):
             await jetstream.call(nc, f"STREAM.DELETE.{name}")

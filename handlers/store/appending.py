@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from itertools import chain
+from itertools import accumulate, chain
 from operator import attrgetter
 from typing import Any, NamedTuple, cast
 from uuid import UUID
@@ -16,6 +16,7 @@ from psycopg.sql import SQL, Identifier, Placeholder
 
 from handlers.store.batch import AgendaRow, Appended, Batch, ReadRow, Recorded
 from handlers.store.packing import (
+    Bigints,
     Packed,
     bigints,
     booleans,
@@ -27,9 +28,14 @@ from handlers.store.packing import (
     uuids,
 )
 
+
+def _running(counts: Iterable[int]) -> Bigints:
+    return bigints(accumulate(counts))
+
+
 _EVENTS = (uuids, uuids, bigints, names, byteas, integers)
 _READS = (uuids, bigints, integers)
-_LEDGER = (uuids, uuids, byteas, byteas, booleans, bigints, integers)
+_LEDGER = (uuids, uuids, byteas, byteas, booleans, _running, integers)
 _PROGRESS = (integers, uuids, bigints, bigints)
 _AGENDA = (uuids, uuids, names, times, uuids, integers)
 _DEAD_LETTERS = (uuids, texts, names, bigints, names, texts, texts, byteas, texts, integers)

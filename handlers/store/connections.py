@@ -87,13 +87,18 @@ class Connections:
         assert row is not None
         return row
 
-    async def fetch(self, statement: bytes, values: Sequence[Any]) -> list[tuple[Any, ...]]:
-        """Run a statement that can be repeated, and return its rows."""
+    async def fetch(
+        self, statement: bytes, values: Sequence[Any], *, prepare: bool = True
+    ) -> list[tuple[Any, ...]]:
+        """Run a statement that can be repeated, and return its rows.
+
+        With `prepare` off it is planned for its values, each time.
+        """
         for last in (False, True):
             async with self._reader() as connection:
                 try:
                     async with connection.cursor(binary=True) as cursor:
-                        await cursor.execute(statement, values, prepare=True)
+                        await cursor.execute(statement, values, prepare=prepare)
                         return await cursor.fetchall()
                 except psycopg.OperationalError as error:
                     if last or not connection.closed:

@@ -46,6 +46,10 @@ class Subjects(NamedTuple):
         """Return the subject of the event stored as `name` (`entity.fact`)."""
         return f"{self.prefix}.events.{tenant_id}.{name}"
 
+    def notice(self, tenant_id: UUID | str, notice: str) -> str:
+        """Return the subject of a notice to people about a tenant (`tenant_ready`)."""
+        return f"{self.prefix}.notices.{tenant_id}.{notice}"
+
     def dead(self, tenant: str, stream: str, reason: str) -> str:
         """Return the subject of a dead letter; `tenant` is an id or `unknown`."""
         return f"{self.prefix}.dead.{tenant}.{stream}.{reason}"

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from handlers.bus.streams import Limits, declare
 from handlers.store.event_store import EventStore
 from handlers.store.migrate import migrate
 from tests.support.bus import Bus, own_bus
@@ -24,5 +25,7 @@ async def store(store_url: str) -> AsyncIterator[EventStore]:
 
 @pytest.fixture
 async def bus(nats_url: str) -> AsyncIterator[Bus]:
+    """A connection, with declared streams of its own."""
     async with own_bus(nats_url) as own:
+        await declare(own.nc, own.subjects, own.streams, Limits())
         yield own

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
 import nats
 from nats.aio.client import Client
+from nats.errors import Error as NatsError
 from prometheus_client import CollectorRegistry
 
 from handlers.adapters import jetstream
@@ -32,9 +33,9 @@ PATIENCE = 60
 """Seconds that a test waits for what must happen."""
 
 
-def a_relay(bus: Bus, store: EventStore, *, limits: Limits = Limits(), **settings: Any) -> EventRelay:
+def a_relay(bus: Bus, store: EventStore, **settings: Any) -> EventRelay:
     """Return a relay on the bus's streams, to be run."""
-    making = partial(declare, bus.nc, bus.subjects, bus.streams, limits)
+    making = partial(declare, *bus, Limits())
     registry: CollectorRegistry = settings.pop("registry", None) or CollectorRegistry()
     return EventRelay(bus.nc, store, bus.subjects, bus.streams.events, making, registry, **settings)
 
@@ -49,18 +50,27 @@ async def running(*relays: EventRelay) -> AsyncGenerator[None]:
         await end(*tasks)
 
 
+async def until(true: Callable[[], Awaitable[object]]) -> None:
+    """Wait until it is true; it is asked again and again."""
+    async with asyncio.timeout(PATIENCE):
+        while not await true():  # noqa: ASYNC110 - another process makes it true
+            await asyncio.sleep(0.02)
+
+
 async def reached(bus: Bus, sequence: int) -> None:
     """Wait until the stream of events has got to `sequence`."""
-    async with asyncio.timeout(PATIENCE):
-        while await last_sequence(bus) < sequence:
-            await asyncio.sleep(0.02)
+
+    async def far_enough() -> bool:
+        return await last_sequence(bus) >= sequence
+
+    await until(far_enough)
 
 
 async def last_sequence(bus: Bus) -> int:
     """Return the last sequence of the stream of events; 0 when there is none or nobody answers."""
     try:
         info = await jetstream.stream_info(bus.nc, bus.streams.events)
-    except (nats.errors.Error, jetstream.JetStreamError):
+    except (NatsError, jetstream.JetStreamError):
         return 0
     return info["state"]["last_seq"] if info else 0
 

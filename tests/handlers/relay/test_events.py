@@ -2,21 +2,24 @@
 
 import asyncio
 import json
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
 
 from handlers.adapters import jetstream
-from handlers.bus.streams import Limits, declare
+from handlers.bus.streams import Limits, recreate_events
 from handlers.relay import outlet
 from handlers.relay.cloud_events import Message, message
 from handlers.relay.outlet import Outlet, OutOfPlace
 from handlers.store.event_store import EventStore
 from handlers.wire.events import Meta
-from tests.handlers.relay.relays import a_relay, assert_mirrors, last_sequence, reached, running
+from tests.handlers.relay.relays import a_relay, assert_mirrors, last_sequence, reached, running, until
 from tests.support.bus import Bus, messages_of
 from tests.support.log import events_of, facts
 
@@ -92,7 +95,6 @@ async def test_events_follow_a_commit_without_waiting_for_the_poll(bus: Bus, sto
 
 async def test_without_hints_the_poll_finds_what_was_committed(bus: Bus, store: EventStore) -> None:
     async with running(a_relay(bus, store, poll=0.05)):
-        await declare(bus.nc, bus.subjects, bus.streams, Limits())
         await store.append(facts(3))
         await reached(bus, 3)
     await assert_mirrors(bus, store)
@@ -151,7 +153,6 @@ async def test_a_stream_cut_back_by_a_power_failure_is_filled_from_its_end(
 ) -> None:
     await store.append(facts(100))
     messages = [message(event, bus.subjects) for event in await events_of(store)]
-    await declare(bus.nc, bus.subjects, bus.streams, Limits())
     lost = Outlet(bus.nc, 5.0)
     await lost.open()
     await lost.stored(await lost.send(messages[:40], ""))
@@ -179,8 +180,7 @@ async def test_a_paused_relay_that_wakes_up_repeats_nothing_thanks_to_the_fence(
     """The same pause without the expected sequence stores every event twice."""
     if not fenced:
         monkeypatch.setattr(outlet, "_blocks", unfenced)
-    limits = replace(Limits(), events_window=0.1)
-    await declare(bus.nc, bus.subjects, bus.streams, limits)
+    await recreate_events(*bus, Limits(events_window=0.1))
     await store.append(facts(50))
     run = [message(event, bus.subjects) for event in await events_of(store)]
     paused, other = Outlet(bus.nc, 5.0), Outlet(bus.nc, 5.0)
@@ -197,17 +197,22 @@ async def test_a_paused_relay_that_wakes_up_repeats_nothing_thanks_to_the_fence(
     assert len(await messages_of(bus.nc, bus.streams.events)) == stored
 
 
+async def astray(registry: CollectorRegistry) -> bool:
+    return registry.get_sample_value("tenants_relay_astray") == 1
+
+
+async def tried_twice(lines: Sequence[Mapping[str, Any]]) -> bool:
+    return sum("TooLarge" in line.get("error", "") for line in lines) > 1
+
+
 async def test_a_strangers_message_stops_the_relay_loudly_and_loses_no_event(
     bus: Bus, store: EventStore
 ) -> None:
     registry = CollectorRegistry()
-    await declare(bus.nc, bus.subjects, bus.streams, Limits())
     await bus.nc.jetstream().publish(bus.subjects.event(uuid4(), "tenant.forged"), b"{}")
     async with running(a_relay(bus, store, poll=0.05, registry=registry)):
         await store.append(facts(10))
-        async with asyncio.timeout(30):
-            while not registry.get_sample_value("tenants_relay_astray"):
-                await asyncio.sleep(0.02)
+        await until(partial(astray, registry))
         assert await last_sequence(bus) == 1
 
 
@@ -217,9 +222,7 @@ async def test_a_stream_ahead_of_the_log_is_left_alone_and_told(bus: Bus, store:
     async with running(a_relay(bus, store, poll=0.05, registry=registry)):
         await reached(bus, 1)
         await bus.nc.jetstream().publish(bus.subjects.event(uuid4(), "tenant.forged"), b"{}")
-        async with asyncio.timeout(30):
-            while not registry.get_sample_value("tenants_relay_astray"):
-                await asyncio.sleep(0.02)
+        await until(partial(astray, registry))
         await store.append(facts(10))
         assert await last_sequence(bus) == 2
 
@@ -227,7 +230,6 @@ async def test_a_stream_ahead_of_the_log_is_left_alone_and_told(bus: Bus, store:
 async def test_a_strangers_message_within_a_run_displaces_nothing(bus: Bus, store: EventStore) -> None:
     """Its sequence would make room for the event behind the one that it displaced."""
     await store.append(facts(10))
-    await declare(bus.nc, bus.subjects, bus.streams, Limits())
     run = [message(event, bus.subjects) for event in await events_of(store)]
     outlet = Outlet(bus.nc, 5.0)
     await outlet.open()
@@ -246,8 +248,8 @@ async def test_an_event_beyond_the_servers_size_holds_the_relay_but_not_the_conn
     large = batch.events[2]._replace(state=b'{"v":1,"data":{"name":"%b"},"meta":{}}' % (b"x" * 1024 * 1024))
     batch.events[2] = large
     await store.append(batch)
-    registry = CollectorRegistry()
-    async with running(a_relay(bus, store, poll=0.05, registry=registry)):
-        await reached(bus, 2)
+    with capture_logs() as lines:
+        async with running(a_relay(bus, store, poll=0.05)):
+            await until(partial(tried_twice, lines))
     assert bus.nc.stats["reconnects"] == 0
     assert await last_sequence(bus) == 2

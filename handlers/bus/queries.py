@@ -1,0 +1,112 @@
+"""The door of queries: `<prefix>.queries.<tenant id or fleet>.<query>`, request and reply.
+
+A subscription of our own on the bus's connection, like the durable intake: FastStream's frame costs 130 µs a
+message, a bare echo 10, and a query should cost little more than an echo.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from time import perf_counter_ns
+
+import msgspec
+import nats.errors
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from handlers.bus.endpoints import Endpoint
+from handlers.queries import Queries
+from handlers.wire import headers as names
+from handlers.wire.outcomes import problem
+from handlers.wire.subjects import FLEET, Subjects, is_inbox
+from projections.questions import Question, answer_schema
+from projections.registry import QUESTIONS
+from tenant_domain.refusals import Refusal, Unavailable
+
+log = structlog.get_logger()
+
+_encode = msgspec.json.Encoder().encode
+
+
+class QueryDoor:
+    """Answers queries that come over the bus; several processes share them by a queue group."""
+
+    def __init__(
+        self, nc: Client, queries: Queries, subjects: Subjects, *, queue_group: str = "queries"
+    ) -> None:
+        self._nc = nc
+        self._queries = queries
+        self._queue_group = queue_group
+        prefix = subjects.query("", "").removesuffix(".")
+        self._subject, self._prefixed = f"{prefix}>", len(prefix)
+        self._hints = subjects.hint("projected")
+        self._by_question = {
+            key: _endpoint(question, subjects, queue_group) for key, question in QUESTIONS.items()
+        }
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def endpoints(self) -> list[Endpoint]:
+        """What stands behind the door, with its statistics."""
+        return list(self._by_question.values())
+
+    async def start(self) -> None:
+        """Answer from now on."""
+        self._hearing = await self._nc.subscribe(self._hints, cb=self._heard)
+        self._listening = await self._nc.subscribe(self._subject, queue=self._queue_group, cb=self._received)
+        await self._nc.flush()
+
+    async def stop(self) -> None:
+        """Take in no more, and end what is at work: whoever asked asks again."""
+        if not self._nc.is_closed:
+            await self._listening.unsubscribe()
+            await self._hearing.unsubscribe()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _heard(self, hint: Msg) -> None:
+        if hint.data.isdigit():
+            self._queries.positions.heard(int(hint.data))
+
+    async def _received(self, msg: Msg) -> None:
+        """Begin to answer. Only inboxes are answered: elsewhere the reply would be sent with our rights."""
+        if is_inbox(msg.reply):
+            task = asyncio.create_task(self._answer(msg))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _answer(self, msg: Msg) -> None:
+        began = perf_counter_ns()
+        tenant, _, query = msg.subject[self._prefixed :].partition(".")
+        error = ""
+        try:
+            await self._reply(msg.reply, await self._queries.answer(tenant, query, msg.data))
+        except Refusal as refusal:
+            error = f"{refusal.status}:{refusal.problem}"
+            headers = {names.ERROR_CODE: str(refusal.status), names.ERROR: refusal.problem}
+            await self._reply(msg.reply, _encode(problem(refusal)), headers)
+        endpoint = self._by_question.get((tenant == FLEET, query))
+        if endpoint is not None:
+            endpoint.count(began, error)
+
+    async def _reply(self, inbox: str, body: bytes, headers: Mapping[str, str] | None = None) -> None:
+        if len(body) > self._nc.max_payload:
+            raise Unavailable("The answer is larger than the bus carries; ask for less, or over HTTP.")
+        try:
+            await self._nc.publish(inbox, body, headers=dict(headers) if headers else None)
+        except (nats.errors.Error, OSError) as error:  # the connection went: whoever asked asks again
+            log.debug("answer not sent", error=repr(error))
+
+
+def _endpoint(question: Question, subjects: Subjects, queue_group: str) -> Endpoint:
+    return Endpoint(
+        f"fleet-{question.name}" if question.fleet else question.name,
+        subjects.query(FLEET if question.fleet else "*", question.name),
+        queue_group,
+        question.form.__doc__ or question.name,
+        question.form.model_json_schema(),
+        answer_schema(question),
+    )

@@ -1,0 +1,1 @@
+"""The projector: committed events → read models, in batches, with their position."""

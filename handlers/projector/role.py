@@ -1,0 +1,114 @@
+"""The role `projections`: a projector, its hints, and the building of read models that are not there yet."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+
+import nats.errors
+import psycopg
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from handlers.projector.metrics import ProjectorMetrics
+from handlers.projector.projector import Projector
+from handlers.projector.rebuild import rebuild
+from handlers.projector.tables import LIVE
+from handlers.store.connections import Connections
+from handlers.store.errors import StoreError
+from handlers.store.event_store import EventStore
+from handlers.wire.subjects import Subjects
+from projections.read_model import ReadModel
+from projections.registry import READ_MODELS
+
+log = structlog.get_logger()
+
+
+class ProjectionsRole:
+    """Keeps all read models at the log's end, from `start` to `stop`.
+
+    `poll` and `takeover` are in seconds (see Projector), `batch` in events. The store is its owner's to open.
+    """
+
+    def __init__(
+        self,
+        nc: Client,
+        store: EventStore,
+        postgres_url: str,
+        subjects: Subjects,
+        *,
+        models: Sequence[ReadModel] = tuple(READ_MODELS.values()),
+        batch: int = 1000,
+        poll: float = 1.0,
+        takeover: float = 0.5,
+        metrics: ProjectorMetrics | None = None,
+    ) -> None:
+        self._nc = nc
+        self._url = postgres_url
+        self._committed, self._projected = subjects.hint("committed"), subjects.hint("projected")
+        self._models = models
+        self._connections = Connections(
+            postgres_url, readers=4, statement_timeout=30, lock_timeout=10, idle_timeout=5, pool_timeout=5
+        )
+        self.projector = Projector(
+            store,
+            self._connections,
+            models,
+            self._announce,
+            batch=batch,
+            poll=poll,
+            takeover=takeover,
+            metrics=metrics,
+        )
+        self._made = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Begin; does not wait for the database (see `ready`)."""
+        await self._connections.open()
+        self._listening = await self._nc.subscribe(self._committed, cb=self._wake)
+        self._tasks = [
+            asyncio.create_task(self._make_missing(), name="making of read models"),
+            asyncio.create_task(self.projector.run(), name="projector"),
+        ]
+
+    async def ready(self) -> None:
+        """Return once all read models are there to be queried."""
+        await self._made.wait()
+
+    async def stop(self) -> None:
+        """Stop at once: whatever was not committed is done again by whoever goes on."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if not self._nc.is_closed:
+            await self._listening.unsubscribe()
+        await self._connections.close()
+
+    async def _wake(self, _: Msg) -> None:
+        self.projector.wake()
+
+    async def _announce(self, position: int) -> None:
+        try:
+            await self._nc.publish(self._projected, b"%d" % position)
+        except (nats.errors.Error, OSError) as error:  # who waits looks for himself
+            log.debug("hint not sent", error=repr(error))
+
+    async def _make_missing(self) -> None:
+        """Build what is not live, or was made by an older revision of the code."""
+        pause = 0.1
+        while True:
+            try:
+                live = {row[0]: row[4] for row in await self._connections.fetch(LIVE, ())}
+                missing = [model for model in self._models if live.get(model.name, 0) < model.revision]
+                if not missing:
+                    self._made.set()
+                    return
+                await rebuild(self._url, self._connections, missing[0])
+                self.projector.refresh()
+            except (StoreError, psycopg.Error, OSError) as error:
+                log.warning("read models wait for the database", error=str(error), pause=pause)
+                await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
+                pause = min(pause * 2, 5.0)

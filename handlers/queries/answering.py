@@ -1,0 +1,126 @@
+"""The dispatcher of queries: what was asked, a read of it, a wait for a position where one is asked for."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import psycopg
+import structlog
+
+from handlers.queries.asking import Asked, Fields, asked
+from handlers.queries.generations import Generations
+from handlers.queries.lists import listed
+from handlers.queries.log import READERS
+from handlers.queries.lookups import Lookups
+from handlers.queries.positions import Positions
+from handlers.queries.reading import Read, closed
+from handlers.store.connections import Connections
+from handlers.store.errors import StoreError
+from projections.questions import Listing, Lookup
+from projections.read_model import KEY
+from projections.registry import QUESTIONS
+from projections.tenants import TENANT
+from tenant_domain.refusals import RateLimited, StaleRead, TenantNotFound, Unavailable
+
+log = structlog.get_logger()
+
+
+class Queries:
+    """Answers queries. `connections` may serve others too; `positions` is the process's one watch.
+
+    `concurrency` bounds the queries at work, `waiting` those that wait for a position: beyond either, a
+    query is refused at once, so that memory and delay stay bounded whatever comes in.
+    """
+
+    def __init__(
+        self,
+        connections: Connections,
+        positions: Positions | None = None,
+        *,
+        concurrency: int = 256,
+        waiting: int = 2000,
+    ) -> None:
+        self._connections = connections
+        self._generations = Generations(connections)
+        self.positions = positions or Positions(self._generations.position)
+        self._lookups = {
+            question: Lookups(question, self._generations)
+            for question in QUESTIONS.values()
+            if isinstance(question, Lookup)
+        }
+        self._concurrency = concurrency
+        self._at_work = 0
+        self._most_waiting = waiting
+        self._waiting = 0
+
+    async def close(self) -> None:
+        """Stop watching positions; the connections are their owner's to close."""
+        await self.positions.close()
+
+    async def answer(self, tenant: str, query: str, fields: Fields = b"") -> bytes:
+        """Return the answer as JSON.
+
+        `tenant` is a tenant's id or `fleet`, `fields` the query's body, or the parameters of a URL (texts,
+        lists of texts). Raises a Refusal, and nothing else.
+        """
+        question = asked(tenant, query, fields)
+        try:
+            return await self._answered(question)
+        except StoreError as error:
+            log.warning("query without its database", query=query, error=str(error))
+        except psycopg.Error as error:
+            log.error("query failed", query=query, error=repr(error))
+        raise Unavailable("The read models cannot be reached; try again soon.", retry_after=1)
+
+    async def _answered(self, question: Asked) -> bytes:
+        form = question.form
+        read = await self._read(question)
+        if read.position < form.min_position:
+            if await self._reached(form.min_position, form.timeout_ms / 1000):
+                read = await self._read(question)
+            if read.position < form.min_position:
+                detail = f"Position {form.min_position} was not reached in time."
+                raise StaleRead(detail, position=read.position)
+        if read.nothing and question.tenant_id is not None:
+            await self._require_tenant(question.tenant_id)
+        return read.answer()
+
+    async def _reached(self, position: int, within: float) -> bool:
+        if self._waiting >= self._most_waiting:
+            raise RateLimited("Too many queries wait for a position; try again soon.", retry_after=1)
+        self._waiting += 1
+        try:
+            return await self.positions.reached(position, within)
+        finally:
+            self._waiting -= 1
+
+    async def _read(self, question: Asked) -> Read:
+        if self._at_work >= self._concurrency:
+            raise RateLimited("Too many queries at once; try again soon.", retry_after=1)
+        self._at_work += 1
+        try:
+            match question.question:
+                case Lookup() as lookup:
+                    return await self._look_up(lookup, question)
+                case Listing() as listing:
+                    return await listed(self._generations, listing, question.tenant_id, question.form)
+                case log_question:
+                    reader = READERS[log_question]
+                    return await reader(self._connections, question.tenant_id, question.form)
+        finally:
+            self._at_work -= 1
+
+    async def _look_up(self, lookup: Lookup, question: Asked) -> Read:
+        tenant_id, form = question.tenant_id, question.form
+        key = lookup.key(tenant_id, form)
+        position, row = await self._lookups[lookup].find(key)
+        if row is None and form.min_position and lookup.column == KEY:
+            position = min(position, await self._generations.parked_before(lookup.model, key))
+        nothing = lookup is not TENANT and (row is None or row.tenant_id != tenant_id)
+        return Read(position, lambda: closed(lookup.answer(tenant_id, form, row), position), nothing)
+
+    async def _require_tenant(self, tenant_id: UUID) -> None:
+        """Refuse when the tenant never existed: then it is not that it has no such thing."""
+        found = await self._lookups[TENANT].find(tenant_id)
+        if found.row is None:
+            raise TenantNotFound(f"There is no tenant {tenant_id}.")

@@ -1,0 +1,82 @@
+"""What was asked: the tenant, the question and its form, from what came over a wire."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, get_origin
+from uuid import UUID
+
+from pydantic import ValidationError
+
+from handlers.wire.subjects import FLEET
+from projections.forms import Query, invalid
+from projections.questions import Question
+from projections.registry import QUESTIONS
+from tenant_domain.refusals import InvalidQuery, UnknownQuery
+
+MAX_BODY = 64 * 1024
+"""Bytes of a query's body: the largest sensible one is far smaller, and a larger one only costs time."""
+
+Fields = bytes | Mapping[str, str | Sequence[str]]
+"""A JSON object; or the parameters of a URL, whose values are all texts."""
+
+
+class Asked(NamedTuple):
+    """A query; `tenant_id` is None for one over all tenants."""
+
+    tenant_id: UUID | None
+    question: Question
+    form: Any
+
+
+def asked(tenant: str, query: str, fields: Fields) -> Asked:
+    """Return what was asked. Raises UnknownQuery and InvalidQuery."""
+    fleet = tenant == FLEET
+    tenant_id = None if fleet else _tenant_id(tenant)
+    question = QUESTIONS.get((fleet, query))
+    if question is None:
+        scope = "over all tenants" if fleet else "about a tenant"
+        raise UnknownQuery(f"There is no query {query!r} {scope}.")
+    return Asked(tenant_id, question, _form(question.form, fields))
+
+
+def _tenant_id(token: str) -> UUID:
+    try:
+        tenant_id = UUID(token)
+    except ValueError:
+        tenant_id = None
+    if tenant_id is None or str(tenant_id) != token:
+        raise invalid("tenant_id", "must be a lower-case UUID with hyphens")
+    return tenant_id
+
+
+def _form(form: type[Query], fields: Fields) -> Query:
+    try:
+        if not isinstance(fields, bytes):
+            return form.model_validate(_parameters(form, fields), strict=False)
+        if len(fields) > MAX_BODY:
+            raise invalid("body", f"must have at most {MAX_BODY} bytes")
+        return form.model_validate_json(fields or b"{}")
+    except ValidationError as error:
+        raise _refused(error) from None
+
+
+def _parameters(form: type[Query], fields: Mapping[str, str | Sequence[str]]) -> dict[str, Any]:
+    """Return a URL's parameters; one that may come several times is a list also when it came once."""
+    lists = {name for name, field in form.model_fields.items() if get_origin(field.annotation) is list}
+    return {
+        name: [value] if name in lists and isinstance(value, str) else value for name, value in fields.items()
+    }
+
+
+def _refused(error: ValidationError) -> InvalidQuery:
+    errors = [
+        {
+            "field": ".".join(map(str, each["loc"])) or "body",
+            "detail": each["msg"].removeprefix("Value error, "),
+        }
+        for each in error.errors(include_url=False, include_context=False, include_input=False)
+    ]
+    return InvalidQuery(
+        "; ".join(f"{each['field']}: {each['detail']}" for each in errors[:5]), errors=errors[:50]
+    )

@@ -1,0 +1,89 @@
+"""Looking up rows by key: whatever is asked while a statement is under way goes together into the next one.
+
+So under load one round trip serves many, a lone question waits for nobody, and each is answered from a
+snapshot that was taken after it was asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from handlers.queries.generations import Generations
+from handlers.store.packing import texts, uuids
+from projections.questions import Lookup, Row
+from projections.read_model import KEY
+
+_MOST = 500
+"""Most keys in one statement: more gain nothing, and make the first ones wait for the last."""
+
+
+class Found(NamedTuple):
+    """A row, or None, and the position that it includes."""
+
+    position: int
+    row: Row | None
+
+
+_Asked = dict[Any, list[asyncio.Future[Found]]]
+
+
+def _settle(asked: _Asked, settle: Callable[[asyncio.Future[Found], Any], object]) -> None:
+    for key, futures in asked.items():
+        for future in futures:
+            if not future.done():
+                settle(future, key)
+
+
+class Lookups:
+    """The look-ups of one question."""
+
+    def __init__(self, question: Lookup, generations: Generations) -> None:
+        self._question = question
+        self._generations = generations
+        self._asked: _Asked = {}
+        self._runner: asyncio.Task[None] | None = None
+
+    async def find(self, key: UUID | str) -> Found:
+        """Return the row of `key`. Raises what reading it raises (see Generations.read)."""
+        future: asyncio.Future[Found] = asyncio.get_running_loop().create_future()
+        self._asked.setdefault(key, []).append(future)
+        if self._runner is None or self._runner.done():
+            self._runner = asyncio.create_task(self._run(), name=f"look-ups of {self._question.name}")
+        return await future
+
+    async def _run(self) -> None:
+        while self._asked:
+            keys = list(self._asked)[:_MOST]
+            asked = {key: self._asked.pop(key) for key in keys}
+            try:
+                found = await self._read(keys)
+            except Exception as error:  # noqa: BLE001 it belongs to those who asked
+                _settle(asked, lambda future, _, error=error: future.set_exception(error))
+            except asyncio.CancelledError:
+                _settle(asked, lambda future, _: future.cancel())
+                raise
+            else:
+                _settle(asked, lambda future, key, found=found: future.set_result(found[key]))
+
+    async def _read(self, keys: list[Any]) -> Mapping[Any, Found]:
+        packed = uuids(keys) if self._question.column == KEY else texts(keys)
+        rows = await self._generations.read(self._question.model, self._statement, (packed,))
+        position = rows[0][0]
+        found = dict.fromkeys(keys, Found(position, None))
+        for _, key, tenant_id, status, body, parked in rows:
+            if key is not None:
+                found[key] = Found(parked - 1 if parked else position, Row(tenant_id, status, body))
+        return found
+
+    def _statement(self, generation: int) -> str:
+        model, column = self._question.model, self._question.column
+        return (
+            f"SELECT p.position, r.{column}, r.tenant_id, r.status, r.body, r.parked "  # noqa: S608
+            f"FROM service.projections p "
+            f"LEFT JOIN service.{model.table(generation)} r ON r.{column} = ANY (%s) "
+            f"WHERE p.name = '{model.name}' AND p.generation = {generation} AND p.live "
+            "ORDER BY r.born"
+        )

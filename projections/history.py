@@ -1,0 +1,58 @@
+"""Questions that the log and the ledger answer themselves: history, and the outcome of a command."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+import msgspec
+from pydantic import Field
+
+from projections.forms import LAST_POSITION, Page, Position, Query, Text
+from projections.questions import LogQuestion
+
+
+class HistoryItem(msgspec.Struct, frozen=True, kw_only=True):
+    """A fact about a tenant; `version` counts in its entity's own stream, `data` are its fields, upcast."""
+
+    position: int
+    tenant_id: UUID
+    version: int
+    type: str
+    time: datetime
+    data: Any
+    actor: str | None
+    correlation_id: str | None
+
+
+class OutcomeView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The recorded outcome, exactly as the caller got it; a rejected one has an `error` and no position."""
+
+    command_id: UUID
+    tenant_id: UUID
+    status: str
+    version: int | None = None
+    operation_id: UUID | None = None
+    result: dict[str, Any] | None = None
+    error: dict[str, Any] | None = None
+    position: int | None = None
+
+
+class GetOutcome(Query):
+    """What came of the tenant's command with this id, as long as it is remembered."""
+
+    command_id: UUID
+
+
+class ListHistory(Page):
+    """All facts, oldest first; both ends of the range belong to it; `types` as `tenant.activated`."""
+
+    from_position: Position = 0
+    to_position: Position = LAST_POSITION
+    types: Annotated[list[Text], Field(max_length=100)] = []
+
+
+OUTCOME = LogQuestion(name="outcome", fleet=False, form=GetOutcome, item=OutcomeView)
+HISTORY = LogQuestion(name="history", fleet=False, form=ListHistory, item=HistoryItem, paged=True)
+FLEET_HISTORY = LogQuestion(name="history", fleet=True, form=ListHistory, item=HistoryItem, paged=True)

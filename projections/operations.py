@@ -1,0 +1,152 @@
+"""The read model of operations: one row for each run of a saga, with its steps."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from projections.forms import Page, Query, Text
+from projections.questions import Condition, Listing, Lookup, Row
+from projections.read_model import Column, ReadModel, Standing
+from tenant_domain.operation.state import Operation, OperationStatus, StepStatus
+from tenant_domain.refusals import NotFound
+
+
+class StepView(msgspec.Struct, frozen=True, kw_only=True):
+    """A step of a run; `error` is that of its last failed attempt."""
+
+    name: str
+    status: StepStatus
+    attempts: int
+    started_at: datetime | None
+    finished_at: datetime | None
+    error: str | None
+
+
+class OperationView(msgspec.Struct, frozen=True, kw_only=True):
+    """A run of a saga, as queries answer it; `reason` says why it undoes its steps, or is parked."""
+
+    operation_id: UUID
+    tenant_id: UUID
+    kind: str
+    status: OperationStatus
+    steps: list[StepView]
+    started_at: datetime
+    finished_at: datetime | None
+    reason: str | None
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+def body(standing: Standing) -> bytes:
+    """Return the answer about an operation as JSON, without its position."""
+    state: Operation = standing.state
+    steps = [
+        StepView(
+            name=step.name,
+            status=step.status,
+            attempts=step.attempts,
+            started_at=step.started_at,
+            finished_at=step.finished_at,
+            error=step.error,
+        )
+        for step in state.steps
+    ]
+    return _encode(
+        OperationView(
+            operation_id=state.operation_id,
+            tenant_id=state.tenant_id,
+            kind=state.kind,
+            status=state.status,
+            steps=steps,
+            started_at=state.started_at,
+            finished_at=state.finished_at,
+            reason=state.reason,
+        )
+    )
+
+
+def _values(state: Operation) -> tuple[Any, ...]:
+    return (state.kind,)
+
+
+MODEL = ReadModel(
+    name="operations",
+    revision=1,
+    entity="operation",
+    where="starts_with(topic, 'operation.')",
+    concerns=lambda topic, _stream_id, _tenant_id: topic.startswith("operation."),
+    status=lambda state: state.status.value,
+    body=body,
+    columns=(Column("kind", "text"),),
+    values=_values,
+    indexes=("(born)", "(tenant_id, born)", "(status, born)", "(kind, born)"),
+)
+
+
+class GetOperation(Query):
+    """One operation of the tenant."""
+
+    operation_id: UUID
+
+
+class ListOperations(Page):
+    """Operations, oldest first."""
+
+    kind: Text | None = None
+    status: OperationStatus | None = None
+
+
+def _asked_id(_: UUID | None, form: GetOperation) -> UUID:
+    return form.operation_id
+
+
+def _operation(tenant_id: UUID | None, form: GetOperation, row: Row | None) -> bytes:
+    if row is None or row.tenant_id != tenant_id:
+        raise NotFound(
+            f"The tenant has no operation {form.operation_id}.", operation_id=str(form.operation_id)
+        )
+    return row.body
+
+
+def _conditions(tenant_id: UUID | None, form: ListOperations) -> list[Condition]:
+    conditions: list[Condition] = []
+    if tenant_id is not None:
+        conditions.append(Condition("tenant_id = %s", tenant_id))
+    if form.kind is not None:
+        conditions.append(Condition("kind = %s", form.kind))
+    if form.status is not None:
+        conditions.append(Condition("status = %s", form.status.value))
+    return conditions
+
+
+OPERATION = Lookup(
+    name="operation",
+    fleet=False,
+    form=GetOperation,
+    item=OperationView,
+    model=MODEL,
+    column="stream_id",
+    key=_asked_id,
+    answer=_operation,
+)
+OPERATIONS = Listing(
+    name="operations",
+    fleet=False,
+    form=ListOperations,
+    item=OperationView,
+    model=MODEL,
+    conditions=_conditions,
+)
+FLEET_OPERATIONS = Listing(
+    name="operations",
+    fleet=True,
+    form=ListOperations,
+    item=OperationView,
+    model=MODEL,
+    conditions=_conditions,
+)

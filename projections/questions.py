@@ -1,0 +1,80 @@
+"""The shapes of queries: one row by its key, a page of rows, or something read from the log itself.
+
+They say what to read and how to answer from it; `handlers/queries` reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import msgspec
+
+from projections.forms import Page, Query
+from projections.read_model import ReadModel
+
+
+class Row(NamedTuple):
+    """A row of a read model, as a query sees it: `body` is the answer without its position."""
+
+    tenant_id: UUID
+    status: str
+    body: bytes
+
+
+class Condition(NamedTuple):
+    """A condition on the rows of a page, and the value of its one parameter."""
+
+    sql: str
+    value: Any
+
+
+class Lookup(NamedTuple):
+    """A question about the one row whose `column` is `key`; `answer` is its body, or raises a Refusal."""
+
+    name: str
+    fleet: bool
+    form: type[Query]
+    item: type[msgspec.Struct]
+    model: ReadModel
+    column: str
+    key: Callable[[UUID | None, Any], Any]
+    answer: Callable[[UUID | None, Any, Row | None], bytes]
+
+
+class Listing(NamedTuple):
+    """A question for a page of rows, in the order of their birth, on which all `conditions` hold."""
+
+    name: str
+    fleet: bool
+    form: type[Page]
+    item: type[msgspec.Struct]
+    model: ReadModel
+    conditions: Callable[[UUID | None, Any], list[Condition]]
+
+
+class LogQuestion(NamedTuple):
+    """A question that the log or the ledger answers; how to read stands in `handlers/queries/log.py`."""
+
+    name: str
+    fleet: bool
+    form: type[Query]
+    item: type[msgspec.Struct]
+    paged: bool = False
+
+
+Question = Lookup | Listing | LogQuestion
+
+
+def answer_schema(question: Question) -> dict[str, Any]:
+    """Return the JSON Schema of the answer: the item or a page of items, with the position it includes."""
+    if isinstance(question, Listing) or (isinstance(question, LogQuestion) and question.paged):
+        fields = [("items", list[question.item]), ("next_cursor", str | None), ("position", int)]
+        answer = msgspec.defstruct(f"{question.item.__name__}Page", fields)
+    elif "position" in question.item.__struct_fields__:
+        answer = question.item
+    else:
+        name = question.item.__name__.replace("View", "Answer")
+        answer = msgspec.defstruct(name, [("position", int)], bases=(question.item,), kw_only=True)
+    return msgspec.json.schema(answer)
