@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import httpx
@@ -37,6 +37,15 @@ async def ended(nc: Client, tenant_id: str, operation_id: str) -> dict[str, Any]
         while True:
             body = {"operation_id": operation_id}
             state = await ask(nc, f"tenants.queries.{tenant_id}.operation", body)
+            if state.get("finished_at"):
+                return state
+            await asyncio.sleep(0.02)
+
+
+async def ended_at(http: httpx.AsyncClient, location: str) -> dict[str, Any]:
+    async with asyncio.timeout(60):
+        while True:
+            state = (await http.get(location)).json()
             if state.get("finished_at"):
                 return state
             await asyncio.sleep(0.02)
@@ -95,7 +104,7 @@ async def test_every_event_stands_in_the_stream_at_its_position(service: Running
         js = nc.jetstream()
         for fact in history["items"]:
             message = await js.get_msg("TENANT_EVENTS", fact["position"])
-            headers: dict[str, str] = message.headers or {}
+            headers = cast("dict[str, str]", message.headers)
             assert message.subject == f"tenants.events.{tenant_id}.{fact['type']}"
             assert headers["ce-type"] == fact["type"]
             assert headers["ce-position"] == str(fact["position"])
@@ -112,9 +121,7 @@ async def test_the_same_life_over_http(service: Running):
         again = await http.post("/api/v1/tenants", json=body, headers=key)
         assert (first.status_code, again.status_code) == (202, 202)
         assert first.content == again.content
-        async with asyncio.timeout(60):
-            while not (operation := (await http.get(first.headers["Location"])).json()).get("finished_at"):
-                await asyncio.sleep(0.02)  # noqa: ASYNC110 - the other side is another process
+        operation = await ended_at(http, first.headers["Location"])
         assert operation["status"] == "succeeded"
         url = f"/api/v1/tenants/{first.json()['tenant_id']}"
         seen = await http.get(url)
