@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import AsyncGenerator, Collection, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Self
@@ -12,6 +10,7 @@ from uuid import UUID
 from nats.aio.client import Client
 
 from handlers.client.commands import Commands
+from handlers.client.connecting import connected
 from handlers.client.events import events
 from handlers.client.inbox import Inbox
 from handlers.client.link import Link
@@ -20,9 +19,6 @@ from handlers.client.received import ReceivedEvent
 from handlers.client.requests import id_of
 from handlers.client.sending import DurableCommands
 from handlers.wire.subjects import INBOX, Streams, Subjects
-from tenant_domain.refusals import Unavailable
-
-log = logging.getLogger("tenants.client")
 
 TIMEOUT = 30.0
 """Seconds that a call may take with all its attempts: a restart of the service is waited out."""
@@ -66,9 +62,10 @@ class TenantClient(Commands, DurableCommands, Queries):
         """Open a connection, give a client on it, and close it at the end.
 
         `options` goes to `nats.connect` as it is (credentials, TLS …). Credentials that may use only an
-        inbox of their own want it as `inbox_prefix`. Raises Unavailable when no server answers in time.
+        inbox of their own want it as `inbox_prefix`. Raises Unavailable when no server answers in
+        time, and Unauthenticated when it does not know the credentials.
         """
-        nc = await _connected(url, timeout, {"name": name, "inbox_prefix": inbox_prefix, **(options or {})})
+        nc = await connected(url, timeout, {"name": name, "inbox_prefix": inbox_prefix, **(options or {})})
         try:
             yield cls(nc, prefix=prefix, streams=streams, timeout=timeout, attempt=attempt)
         finally:
@@ -89,24 +86,3 @@ class TenantClient(Commands, DurableCommands, Queries):
         PositionsGone when the stream begins later.
         """
         return events(self._link, from_position, None if tenant_id is None else id_of(tenant_id), types)
-
-
-async def _connected(url: str | list[str], timeout: float, options: dict[str, Any]) -> Client:
-    """Return a connection that comes back by itself, however long it is gone."""
-    defaults: dict[str, Any] = {
-        "max_reconnect_attempts": -1,
-        "reconnect_time_wait": 0.25,
-        "error_cb": _logged,
-    }
-    nc = Client()
-    try:
-        async with asyncio.timeout(timeout):
-            await nc.connect(url, **defaults | options)
-    except TimeoutError:
-        await nc.close()
-        raise Unavailable(f"No NATS server answered in {timeout:g} s: is the URL right?") from None
-    return nc
-
-
-async def _logged(error: Exception) -> None:
-    log.debug("connection: %r", error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -19,6 +20,12 @@ from handlers.wire.headers import ERROR, ERROR_CODE
 from handlers.wire.outcomes import refusal_of
 from handlers.wire.subjects import Streams, Subjects
 from tenant_domain.refusals import RateLimited, Refusal, Unavailable
+
+FIRST_WAIT, LONGEST_WAIT = 0.05, 1.0
+"""Seconds between attempts, doubled each time, where the service does not say how long to wait."""
+
+LEAST_ATTEMPT = 0.1
+"""Seconds that an attempt has at least."""
 
 
 class Link(NamedTuple):
@@ -54,17 +61,12 @@ async def ask(link: Link, subject: str, body: bytes, headers: dict[str, str], ti
     deadline = now() + timeout
     silent = False
     try:
-        async for attempt in stamina.retry_context(
-            on=_patience(now, deadline),
-            attempts=None,
-            timeout=None,
-            wait_initial=0.05,
-            wait_max=1.0,
-            wait_jitter=0.1,
-        ):
+        async for attempt in stamina.retry_context(on=_patience(deadline), attempts=None, timeout=None):
             with attempt:
                 try:
-                    return await _once(link, subject, body, headers, min(link.attempt, deadline - now()))
+                    return await _once(
+                        link, subject, body, headers, min(link.attempt, max(deadline - now(), LEAST_ATTEMPT))
+                    )
                 except NatsTimeout:
                     silent = True
                     raise
@@ -77,23 +79,29 @@ async def ask(link: Link, subject: str, body: bytes, headers: dict[str, str], ti
     raise AssertionError("retries end with an answer or an error")
 
 
-def _patience(now: Callable[[], float], deadline: float) -> Callable[[Exception], bool | float]:
-    """Return what says whether to try again after an error, and when."""
+def _patience(deadline: float) -> Callable[[Exception], bool | float]:
+    """Return what says whether to try again after an error, and in how many seconds.
+
+    What is left of the time must do for the attempt, else an answer that is on its way would be missed.
+    """
+    now = asyncio.get_running_loop().time
+    backoff = FIRST_WAIT
 
     def patience(error: Exception) -> bool | float:
+        nonlocal backoff
         if not isinstance(error, NatsTimeout | Unavailable | RateLimited):
             return False
-        wait = 0.0 if isinstance(error, NatsTimeout) else float(error.extra.get("retry_after", 0))
-        if now() + max(wait, 0.01) >= deadline:
-            return False
-        return wait or True
+        wanted = 0.0 if isinstance(error, NatsTimeout) else float(error.extra.get("retry_after", 0))
+        wait = max(wanted, backoff) * random.uniform(1, 1.25)  # noqa: S311
+        backoff = min(backoff * 2, LONGEST_WAIT)
+        return False if now() + wait + LEAST_ATTEMPT > deadline else wait
 
     return patience
 
 
 async def _once(link: Link, subject: str, body: bytes, headers: dict[str, str], timeout: float) -> bytes:
     try:
-        reply = await link.nc.request(subject, body, timeout=max(timeout, 0.001), headers=headers or None)
+        reply = await link.nc.request(subject, body, timeout=timeout, headers=headers or None)
     except NoRespondersError:
         raise Unavailable(f"Nobody serves {subject}: is the service running, with this prefix?") from None
     except OutboundBufferLimitError:

@@ -17,10 +17,10 @@ from handlers.client.queries import queried
 from handlers.wire.headers import CE_POSITION
 from tenant_domain.refusals import NotFound, StaleRead, TenantNotFound, Unavailable
 
-POLL = 1.0
-"""Seconds between questions when no event comes: events are only the quicker way."""
+FIRST_POLL, LONGEST_POLL = 0.05, 1.0
+"""Seconds between questions when no event comes, doubled each time: events are only the quicker way."""
 
-PATIENCE = 3
+PATIENCE = 5
 """How often an operation may be unknown before it is taken for none: the read models can be behind."""
 
 
@@ -29,7 +29,7 @@ async def followed(
 ) -> Operation:
     """Return the operation once it has ended or is parked; it is known from `position` on.
 
-    The tenant's events that pass on the bus say when to ask; where none comes it is asked for every second.
+    The tenant's events that pass on the bus say when to ask; where none comes it is asked for now and then.
     Raises NoAnswer after `timeout` seconds, and NotFound.
     """
     news = _News(position)
@@ -61,17 +61,15 @@ class _News:
             self.position = max(self.position, int(position))
         self._moved.set()
 
-    async def wait(self) -> None:
-        try:
-            async with asyncio.timeout(POLL):
+    async def wait(self, longest: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(longest):
                 await self._moved.wait()
-        except TimeoutError:
-            pass
         self._moved.clear()
 
 
 async def _watched(link: Link, tenant_id: UUID, operation_id: UUID, news: _News) -> Operation:
-    patience = PATIENCE
+    patience, poll = PATIENCE, FIRST_POLL
     while True:
         try:
             fields = {"operation_id": operation_id, "min_position": news.position}
@@ -85,4 +83,5 @@ async def _watched(link: Link, tenant_id: UUID, operation_id: UUID, news: _News)
         else:
             if operation.ended or operation.status == "parked":
                 return operation
-        await news.wait()
+        await news.wait(poll)
+        poll = min(poll * 2, LONGEST_POLL)

@@ -56,13 +56,16 @@ class Verdict:
         self.first: Verdict | None = None
         self.reply: Reply | None = None
 
+    def know(self, reply: Reply | None) -> None:
+        """Answer with `reply`, whatever the append says."""
+        self.reply = reply
+        self.refusal = reply if reply is not None and reply.problem is not None else None
+
     def concluded(self, position: int | None) -> Reply:
         """Return the reply, now that what was decided holds; `position` is that of its row in the ledger."""
         if self.first is not None:
             self.reply = self.first.reply
-        elif self.refusal is not None:
-            self.reply = self.refusal
-        elif self.recorded is not None:
+        elif self.recorded is not None and self.refusal is None:
             self.reply = Reply(rendered(self.recorded, position), operation_id=self.operation_id)
         assert self.reply is not None
         return self.reply
@@ -108,7 +111,7 @@ class Attempt:
         request = job.request
         if request is None:
             verdict = Verdict(job, self._groups.add(()))
-            verdict.refusal = job.reply
+            verdict.know(job.reply)
         else:
             verdict = self._verdict(job, request, refs)
         self.verdicts.append(verdict)
@@ -175,7 +178,7 @@ class Attempt:
         if first.job.request.hash == request.hash:
             verdict.first = first
         else:
-            verdict.refusal = reused(request)
+            verdict.know(reused(request))
         return verdict
 
     def _decision(self, request: Request, refs: Collection[Ref]) -> Decision:
@@ -254,6 +257,6 @@ def reused(request: Request) -> Reply:
 
 def _refuse(verdict: Verdict, request: Request, refusal: Refusal) -> None:
     body = rejected(request.command_id, request.tenant_id, refusal)
-    verdict.refusal = Reply(body, refusal.status, refusal.problem)
+    verdict.know(Reply(body, refusal.status, refusal.problem))
     if refusal.recorded:
         verdict.recorded = body

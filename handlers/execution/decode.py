@@ -73,15 +73,15 @@ def decoded(
     if not _tenant(tenant_token):
         _refuse(errors, "tenant_id", "must be a lower-case hyphenated UUID")
     given = headers.get(COMMAND_ID)
-    if given is None:
-        if durable:
-            _refuse(errors, COMMAND_ID, "is required: a UUID, the same when the command is sent again")
+    command_id = None
+    if given is None and durable:
+        _refuse(errors, COMMAND_ID, "is required: a UUID, the same when the command is sent again")
+    elif given is None:
         command_id = new_id()
     elif _uuid(given):
         command_id = msgspec.convert(given, UUID)
     else:
         _refuse(errors, COMMAND_ID, "must be a hyphenated UUID")
-        command_id = None
     if durable and not is_inbox(headers.get(REPLY_TO, "_INBOX")):
         _refuse(errors, REPLY_TO, "must be an inbox of the caller (_INBOX…)")
     expected = _expected_version(headers, errors)
@@ -99,6 +99,11 @@ def decoded(
         meta=meta,
         size=len(body),
     )
+
+
+def is_tenant_id(token: str) -> bool:
+    """Return whether a token of a subject is a tenant's id."""
+    return _tenant(token) is not None
 
 
 def command_id_of(headers: Mapping[str, str]) -> UUID | None:

@@ -153,6 +153,13 @@ class Executor:
         await finished
         return piece
 
+    async def recall(self, jobs: list[Job]) -> None:
+        """Give those of `jobs` that the ledger has their outcome, without settling anything.
+
+        Raises StoreUnavailable.
+        """
+        await self._settler.recall(jobs)
+
     async def _run(self) -> None:
         while True:
             if not self._answered and not self._slices:
@@ -175,6 +182,8 @@ class Executor:
         slices: list[Slice] = []
         while self._slices and (not slices or len(jobs) + len(self._slices[0].jobs) <= self._batch_size):
             piece = self._slices.popleft()
+            if piece.finished.done():
+                continue  # whoever waited for it has gone
             slices.append(piece)
             jobs.extend(piece.jobs)
         return jobs, slices

@@ -11,10 +11,11 @@ import psycopg
 import structlog
 
 from handlers.execution.attempt import Attempt, Verdict, reused
+from handlers.execution.decode import Request
 from handlers.execution.job import Job, Slice
 from handlers.execution.metrics import CommandMetrics
-from handlers.execution.reply import refused, remembered
-from handlers.store.batch import Appended, ProgressRow
+from handlers.execution.reply import Reply, refused, remembered
+from handlers.store.batch import Appended, ProgressRow, Recorded
 from handlers.store.cache import StreamCache
 from handlers.store.errors import AmbiguousCommit, StoreError, StoreUnavailable
 from handlers.store.event_store import EventStore
@@ -79,6 +80,14 @@ class Settler:
         first, second = await self.settle(pending[:half]), await self.settle(pending[half:])
         return second or first
 
+    async def recall(self, jobs: Sequence[Job]) -> None:
+        """Give those of `jobs` that the ledger has their outcome."""
+        asked = {(job.request.tenant_id, job.request.command_id): job for job in jobs if job.request}
+        for key, recorded in (await self._store.recorded(asked)).items():
+            job = asked[key]
+            assert job.request is not None
+            job.settle(_outcome(job.request, recorded))
+
     async def _rounds(self, jobs: Sequence[Job]) -> int | None:
         slices = {job.slice for job in jobs if job.slice is not None}
         head = None
@@ -136,8 +145,7 @@ class Settler:
             verdict = doubtful[key]
             request = verdict.job.request
             assert request is not None
-            verdict.reply = remembered(recorded) if recorded.hash == request.hash else reused(request)
-            verdict.refusal = verdict.reply if verdict.reply.problem else None
+            verdict.know(_outcome(request, recorded))
 
     async def _append(self, attempt: Attempt, slices: Iterable[Slice]) -> int | None:
         moving = _moving(slices, attempt)
@@ -175,7 +183,7 @@ class Settler:
         recorded = appended.repeated.get((request.tenant_id, request.command_id)) if request else None
         if request is None or recorded is None:
             return
-        reply = remembered(recorded) if recorded.hash == request.hash else reused(request)
+        reply = _outcome(request, recorded)
         job.know(reply)
         if job.origin is None:
             self._metrics.settled(job, reply)
@@ -197,6 +205,11 @@ class Settler:
         elif request is not None:
             failure = Unavailable("The command failed for a technical reason.", retry_after=1)
             job.settle(refused(request.command_id, request.tenant_id, failure))
+
+
+def _outcome(request: Request, recorded: Recorded) -> Reply:
+    """Return what a command gets that the ledger has under its id."""
+    return remembered(recorded) if recorded.hash == request.hash else reused(request)
 
 
 def _moving(slices: Iterable[Slice], attempt: Attempt | None) -> list[tuple[Slice, int]]:

@@ -1,7 +1,7 @@
 """The agenda: which runs are due, and the one lease under which a worker holds the runs it took.
 
-A lease is a row of saga_workers: as long as it stands, the worker's runs are its own; anybody may delete it once
-its time is over, and takes the runs of workers without one. So there is no moment in which two hold a lease.
+A lease is a row of saga_workers: as long as it stands, the worker's runs are its own; anybody may delete it
+once its time is over, and takes the runs of workers without one. So no two workers ever hold the same run.
 All statements go over a connection of their own, so a renewal never waits behind the work it protects.
 """
 

@@ -39,8 +39,8 @@ _TROUBLE = RetryPolicy(first=0.1, cap=2.0, jitter=0.5)
 class Parts(NamedTuple):
     """What a driver works with.
 
-    `held` waits until the worker's lease holds; `look` is how often a long effect outside looks whether somebody
-    overtook the run (seconds). `now` and `chance` (0–1) come in so that tests can set them.
+    `held` waits until the worker's lease holds; `look` is how often a long effect outside looks whether
+    somebody overtook the run (seconds). `now` and `chance` (0–1) come in so that tests can set them.
     """
 
     store: EventStore
@@ -108,7 +108,7 @@ class Driver:
         parts = self._parts
         moved = advance(run.saga, run.scene, parts.now())
         if moved.events or not self._goes_on(moved):
-            moved = await parts.quick.commit(Entry(run, lambda _: moved))
+            moved = await parts.quick.commit(Entry(run, partial(_as_it_is, moved)))
         while self._goes_on(moved) and not self.stopping:
             assert isinstance(moved.action, Run | Undo)
             moved = await self._attempt(run, moved.action)
@@ -135,7 +135,7 @@ class Driver:
         log.warning("step failed", **names, step=step.name, error=failure.error, where=place(cause))
         events = failed(run.scene, action, failure, started, parts.now(), parts.chance())
         moved = go_on(run.saga, run.scene, events, parts.now())
-        return await parts.quick.commit(Entry(run, lambda _: moved))
+        return await parts.quick.commit(Entry(run, partial(_as_it_is, moved)))
 
     def _done(
         self, run: RunState, action: Run | Undo, started: datetime, outside: Output, inside: Output
@@ -186,11 +186,17 @@ class Driver:
         return loaded[ref.stream].version != run.versions[ref.stream]
 
 
+def _as_it_is(moved: Moved, _: Output) -> Moved:
+    return moved
+
+
 async def _ended(acting: asyncio.Future[Any]) -> None:
     """Cancel an effect, and wait until it is over: nothing of it may happen after what comes next."""
     if not acting.done():
         acting.cancel()
         await asyncio.wait({acting})
+        if not acting.cancelled():
+            acting.exception()  # looked at, so that nobody is warned of it
 
 
 def _deed(action: Run | Undo, deed: Deed | None) -> str | None:

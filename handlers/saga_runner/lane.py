@@ -1,7 +1,7 @@
-"""A lane commits moves of runs, many in one transaction: whatever waits while one is on its way goes into the next.
+"""A lane commits moves of runs, many in one transaction: what waits meanwhile goes into the next one.
 
-A step's effect inside the database stands in the same transaction as its events. When a transaction of several
-runs fails, each is tried alone, so that no run suffers from another's failure.
+A step's effect inside the database stands in the same transaction as its events. When a transaction of
+several runs fails, each is tried alone, so that no run suffers from another's failure.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ class Lane:
     async def commit(self, entry: Entry) -> Moved:
         """Commit a move, and bring its run up to it.
 
-        Raises EffectRaised (nothing was written), Overtaken (nothing was written: load the run again), and the
-        store's errors.
+        Raises EffectRaised (nothing was written), Overtaken (nothing was written: load the run again), and
+        the store's errors.
         """
         future: asyncio.Future[Moved] = asyncio.get_running_loop().create_future()
         self._waiting.append((entry, future))
@@ -86,9 +86,7 @@ class Lane:
     async def _commit(self, pairs: list[Pair]) -> None:
         together = [pair for pair in pairs if not pair[0].alone]
         apart = [pair for pair in pairs if pair[0].alone]
-        if len(together) > 1 and not await self._try(together):
-            apart += together
-        elif len(together) == 1:
+        if len(together) == 1 or (together and not await self._try(together)):
             apart += together
         for pair in apart:
             await self._try([pair])

@@ -21,7 +21,6 @@ from tenant_domain.operation.state import Operation
 from tenant_domain.tenant import decide as tenant_decide
 from tenant_domain.tenant.state import Tenant
 
-
 Sagas: TypeAlias = Mapping[str, Saga]
 """Sagas by the kind of their operations."""
 

@@ -59,8 +59,8 @@ class ProgressRow(NamedTuple):
 class AgendaRow(NamedTuple):
     """When a run of a saga is due; without `due_at` it is off the agenda.
 
-    `owner` is the worker that lets go of the run. Anybody else's row leaves it with the worker that has it, who
-    finds what was appended when it appends itself.
+    `owner` is the worker that lets go of the run. Anybody else's row leaves it with the worker that has it,
+    who finds what was appended when it appends itself.
     """
 
     operation_id: UUID

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 from uuid import UUID
 
@@ -68,11 +69,15 @@ class Subjects(NamedTuple):
     def hint(self, what: str) -> str:
         """Return the subject of a hint between our own processes; a lost hint only costs a poll.
 
-        `committed`: events were committed; `projected`: read models moved; body: the position.
+        `committed`: events were committed; `projected`: read models moved; body: the position. `moved`: which
+        rows of a read model changed (handlers/wire/hints.py).
         """
         return f"{self.prefix}.hints.{what}"
 
 
+_inbox = re.compile(r"_INBOX(?:_[^\s.*>]+)?(?:\.[^\s.*>]+)*", re.ASCII).fullmatch
+
+
 def is_inbox(subject: str) -> bool:
     """Return whether a reply may go to `subject`; anything else would lend our rights to the caller."""
-    return subject.startswith(INBOX) and "*" not in subject and ">" not in subject
+    return len(subject) < 256 and subject.isprintable() and _inbox(subject) is not None
