@@ -6,6 +6,7 @@ import hypothesis.strategies as st
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from sagas.definition import Deed, Step
 from sagas.registry import SAGAS
 from tenant_domain.operation.commands import CancelOperation, CompensateOperation, RetryOperation
 from tenant_domain.operation.events import StepCompensated, StepCompleted, StepFailed, StepStarted
@@ -13,9 +14,21 @@ from tenant_domain.operation.state import OperationStatus
 from tenant_domain.values import Status
 from tests.sagas.rehearsal import Ending, Rehearsal
 
+
+def _made(name: str) -> Step:
+    """Make a step with something to undo: `o` outside the database, `i` inside it, `b` both."""
+    outside = Deed(f"do {name}", undo=f"undo {name}") if name[0] in "ob" else None
+    inside = Deed(f"write {name}", undo=f"unwrite {name}") if name[0] in "ib" else None
+    return Step(name, outside=outside, inside=inside)
+
+
+MANY_STEPS = SAGAS["provisioning"]._replace(
+    steps=(*map(_made, ("o1", "i2", "b3", "i4", "o5")), SAGAS["provisioning"].steps[-1])
+)
+KINDS = {**SAGAS, "many steps": MANY_STEPS}
 REVERSIBLE = {
     deed.do: deed.undo
-    for saga in SAGAS.values()
+    for saga in KINDS.values()
     for step in saga.steps
     for deed in (step.outside, step.inside)
     if deed is not None and deed.undo is not None
@@ -25,12 +38,12 @@ REVERSIBLE = {
 class AnyRun(RuleBasedStateMachine):
     """Failures, crashes and operators at every point."""
 
-    @initialize(kind=st.sampled_from(sorted(SAGAS)))
+    @initialize(kind=st.sampled_from(sorted(KINDS)))
     def begin(self, kind: str) -> None:
-        self.rehearsal = Rehearsal.of(kind)
-        self.rehearsal.deeds.clear()
+        self.rehearsal = Rehearsal.of(KINDS[kind].kind)
+        self.rehearsal.saga = KINDS[kind]
 
-    @rule(ending=st.sampled_from(Ending))
+    @rule(ending=st.sampled_from((*[Ending.WELL] * len(Ending), *Ending)))
     def attempt(self, ending: Ending) -> None:
         before, rested = len(self.rehearsal.facts.log), self.rehearsal.rests
         self.rehearsal.step(ending)
@@ -86,6 +99,15 @@ class AnyRun(RuleBasedStateMachine):
         assert len(set(places)) == len(places)
 
     @invariant()
+    def a_failure_for_good_turns_the_run_or_parks_it(self) -> None:
+        names = [event.name for event in self.rehearsal.journal]
+        for place, event in enumerate(self.rehearsal.journal):
+            if isinstance(event, StepFailed) and event.retry_at is None:
+                parks = event.undoing or self.rehearsal.saga.kind == "suspension"
+                expected = "operation.parked" if parks else "operation.compensation_started"
+                assert names[place + 1] == expected
+
+    @invariant()
     def nothing_is_done_once_the_run_turned_back(self) -> None:
         names = [event.name for event in self.rehearsal.journal]
         if "operation.compensation_started" in names:
@@ -103,6 +125,7 @@ class AnyRun(RuleBasedStateMachine):
         rehearsal.to_the_end()
         assert rehearsal.operation.finished
         self.an_ended_run_left_all_or_nothing()
+        self.only_what_was_touched_is_undone_last_one_first()
 
 
 TestAnyRun = AnyRun.TestCase
