@@ -43,7 +43,12 @@ class AnyRun(RuleBasedStateMachine):
         self.rehearsal = Rehearsal.of(KINDS[kind].kind)
         self.rehearsal.saga = KINDS[kind]
 
-    @rule(ending=st.sampled_from((*[Ending.WELL] * len(Ending), *Ending)))
+    @rule(steps=st.integers(2, 6))
+    def go_well(self, steps: int) -> None:
+        for _ in range(steps):
+            self.rehearsal.step()
+
+    @rule(ending=st.sampled_from(Ending))
     def attempt(self, ending: Ending) -> None:
         before, rested = len(self.rehearsal.facts.log), self.rehearsal.rests
         self.rehearsal.step(ending)
