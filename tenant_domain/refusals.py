@@ -28,7 +28,7 @@ class Refusal(Exception):
     title: ClassVar[str]
     recorded: ClassVar[bool] = False
 
-    def __init__(self, detail: str, **extra: Any) -> None:
+    def __init__(self, detail: str, /, **extra: Any) -> None:
         super().__init__(detail)
         self.detail = detail
         self.extra: Mapping[str, Any] = extra

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from enum import StrEnum
@@ -19,8 +20,13 @@ Json: TypeAlias = Any
 
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _EMAIL = re.compile(
-    r"[^@\s\x00-\x1f\x7f]{1,64}@(?=.{3,253}\Z)(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z]{2,63}"
+    r"[^@\s\x00-\x1f\x7f]{1,64}@(?=.{3,253}\Z)"
+    r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+(?:[A-Za-z]{2,63}|xn--[A-Za-z0-9-]{0,58}[A-Za-z0-9])"
 )
+
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+
+_canonical = msgspec.json.Encoder(order="deterministic").encode
 
 _SUBDOMAINS = UUID("5b0f5a7c-54a8-5f5c-9d33-0d3c6f2a8a01")
 _OPERATIONS = UUID("5b0f5a7c-54a8-5f5c-9d33-0d3c6f2a8a02")
@@ -58,39 +64,65 @@ def checked_subdomain(label: str) -> str:
 
 def checked_email(address: str) -> str:
     """Return `address` when it is well formed: local part, @, and a domain with a dot."""
-    if not _EMAIL.fullmatch(address):
+    if not _EMAIL.fullmatch(address) or _LONE_SURROGATE.search(address):
         raise ValueError("must be an e-mail address such as ada@example.com")
     return address
 
 
+def checked_text(text: str) -> str:
+    """Return `text` when it can be stored: Unicode without NUL and without lone surrogates."""
+    if "\x00" in text:
+        raise ValueError("must not contain the NUL character")
+    if _LONE_SURROGATE.search(text):
+        raise ValueError("must not contain a lone surrogate")
+    return text
+
+
 def checked_json(value: JsonValue, depth: int = 32) -> JsonValue:
-    """Return `value` when it nests at most `depth` deep, and its strings can be stored (no NUL)."""
+    """Return `value` when it nests at most `depth` deep, and can be stored and read back as it is.
+
+    Numbers are those of a double: no infinity, no NaN, integers below 2^63 in size.
+    """
     if depth == 0:
         raise ValueError("is nested too deep")
-    if isinstance(value, str) and "\x00" in value:
-        raise ValueError("must not contain the NUL character")
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            checked_json(key, depth)
-            checked_json(inner, depth - 1)
-    if isinstance(value, list):
-        for inner in value:
-            checked_json(inner, depth - 1)
+    match value:
+        case str():
+            checked_text(value)
+        case float() if not math.isfinite(value):
+            raise ValueError("must not contain NaN or an infinity")
+        case int() if abs(value) >= 2**63:
+            raise ValueError("must not contain an integer of 2^63 or more")
+        case dict():
+            for key, inner in value.items():
+                checked_text(key)
+                checked_json(inner, depth - 1)
+        case list():
+            for inner in value:
+                checked_json(inner, depth - 1)
+        case _:
+            pass
     return value
 
 
 def checked_metadata(metadata: dict[str, str]) -> dict[str, str]:
-    """Return `metadata` when none of its keys and values holds a NUL."""
-    checked_json(dict(metadata))
+    """Return `metadata` when all its keys and values can be stored."""
+    for key, value in metadata.items():
+        checked_text(key)
+        checked_text(value)
     return metadata
 
 
 Name = Annotated[str, AfterValidator(checked_name)]
 Subdomain = Annotated[str, AfterValidator(checked_subdomain)]
 Email = Annotated[str, AfterValidator(checked_email)]
-Reason = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(checked_json)]
+Reason = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(checked_text)]
 Metadata = Annotated[dict[str, str], AfterValidator(checked_metadata)]
 Settings = Annotated[dict[str, JsonValue], AfterValidator(checked_json)]
+
+
+def same_json(one: Json, other: Json) -> bool:
+    """Return whether two JSON values are the same; unlike in Python, true is not 1."""
+    return _canonical(one) == _canonical(other)
 
 
 def subdomain_stream(label: str) -> UUID:

@@ -1,6 +1,5 @@
 """The real servers that tests run against."""
 
-import asyncio
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from deploy.embedded import EmbeddedStack
+from tests.support.processes import Restarts
 from tests.support.servers import SharedStack, copy_folder, prepare_folder, public_folder
 
 
@@ -57,13 +57,13 @@ def warm_dir(prepared_dir: Path, data_dir: Path) -> Path:
 
 
 @pytest.fixture
-def restarts() -> asyncio.Queue[str]:
+def restarts() -> Restarts:
     """The names of the servers of `own_stack` that came back, in order."""
-    return asyncio.Queue()
+    return Restarts()
 
 
 @pytest.fixture
-async def own_stack(warm_dir: Path, restarts: asyncio.Queue[str]) -> AsyncIterator[EmbeddedStack]:
+async def own_stack(warm_dir: Path, restarts: Restarts) -> AsyncIterator[EmbeddedStack]:
     """A started stack of this test's own, to kill, pause and stop."""
     async with EmbeddedStack(warm_dir, on_restart=restarts.put_nowait) as private:
         yield private

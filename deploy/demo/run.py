@@ -117,7 +117,8 @@ async def _show(demo: Demo) -> list[Check]:
 
     repeats = [answered for answered in refused if answered.sample.expect == "repeated"]
     rejected = [answered for answered in refused if answered.sample.expect != "repeated"]
-    letters = await _dead_letters(demo.nc, len(rejected))
+    durably = sum(answered.sample.door == "durable" for answered in rejected)
+    letters = await _dead_letters(demo.nc, durably)
     report.refusals(demo.console, rejected, letters)
     ghost = fails[0]
     report.rollback(demo.console, demo.board, ghost)
@@ -130,7 +131,7 @@ async def _show(demo: Demo) -> list[Check]:
     return [
         checks.as_expected([*first, *refused, *changes], demo.board),
         checks.repeated_alike(first, repeats),
-        checks.dead_letters(len(rejected), letters),
+        checks.dead_letters(durably, letters),
         left,
         checks.as_it_was(history, then, now),
         await checks.read_models_agree(demo.nc, demo.board),

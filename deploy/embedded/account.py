@@ -88,3 +88,13 @@ def can_enter(account: Account, folder: Path) -> bool:
     if status.st_gid == account.gid:
         return bool(status.st_mode & stat.S_IXGRP)
     return bool(status.st_mode & stat.S_IXOTH)
+
+
+def write_for(account: Account | None, file: Path, content: str) -> None:
+    """Write a file that the account alone, or we alone without one, may read."""
+    file.unlink(missing_ok=True)
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as out:
+        out.write(content)
+        if account:
+            os.fchown(descriptor, account.uid, account.gid)

@@ -46,13 +46,15 @@ def holders(lock_file: Path) -> list[int]:
     return [pid for pid in others if pid != os.getpid() and identity in _open_files(pid)]
 
 
-def _open_files(pid: int) -> Iterable[tuple[int, int]]:
+def _open_files(pid: int) -> set[tuple[int, int]]:
+    found: set[tuple[int, int]] = set()
     try:
-        for entry in os.scandir(f"/proc/{pid}/fd"):
+        for entry in Path(f"/proc/{pid}/fd").iterdir():
             status = entry.stat()
-            yield (status.st_dev, status.st_ino)
+            found.add((status.st_dev, status.st_ino))
     except OSError:
-        return  # it ended meanwhile, or is another user's
+        return found  # it ended or closed a file meanwhile, or is another user's
+    return found
 
 
 def _recorded(lock_file: Path) -> list[int]:
@@ -61,8 +63,11 @@ def _recorded(lock_file: Path) -> list[int]:
     return [int(text)] if text.isdigit() else []
 
 
-async def end(folder: Path, gentle: signal.Signals, patience: float = PATIENCE) -> None:
-    """End what still runs of the server in a folder: it gets `patience` seconds, then SIGKILL.
+async def end(
+    folder: Path,
+    gentle: signal.Signals,
+) -> None:
+    """End what still runs of the server in a folder: it gets PATIENCE seconds, then SIGKILL.
 
     Raises EmbeddedError when something survives, such as a process of another user.
     """
@@ -70,13 +75,15 @@ async def end(folder: Path, gentle: signal.Signals, patience: float = PATIENCE) 
     if not await asyncio.to_thread(is_held, lock_file):
         return
     found = await asyncio.to_thread(holders, lock_file)
-    log.warning("servers of an earlier supervisor still run; ending them", folder=str(folder), pids=found)
+    log.debug("waiting for what is left of a server", folder=str(folder), pids=found)
     leader = [pid for pid in await asyncio.to_thread(_recorded, lock_file) if pid in found]
     _signal(found, signal.SIGCONT)
     _signal(leader, gentle)
-    if await _released(lock_file, patience):
+    if await _released(lock_file, PATIENCE):
         return
-    _signal(await asyncio.to_thread(holders, lock_file), signal.SIGKILL)
+    found = await asyncio.to_thread(holders, lock_file)
+    log.warning("killing what is left of a server", folder=str(folder), pids=found)
+    _signal(found, signal.SIGKILL)
     if not await _released(lock_file, 10.0):
         raise EmbeddedError(
             f"an earlier server still runs on {folder} and cannot be ended "

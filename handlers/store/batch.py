@@ -57,7 +57,11 @@ class ProgressRow(NamedTuple):
 
 
 class AgendaRow(NamedTuple):
-    """When a run of a saga is due, and who has it; without `due_at` it is off the agenda."""
+    """When a run of a saga is due; without `due_at` it is off the agenda.
+
+    `owner` is the worker that lets go of the run. Anybody else's row leaves it with the worker that has it,
+    who finds what was appended when it appends itself.
+    """
 
     operation_id: UUID
     tenant_id: UUID

@@ -11,9 +11,12 @@ import psycopg
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
 from handlers.store.errors import AmbiguousCommit, StoreUnavailable, explained
-from handlers.store.packing import Packed, register
+from handlers.store.packing import Packed
 
 _CONNECT_TIMEOUT = 5
+_RECONNECT = 0.5
+"""Seconds that the pool tries by itself; then whoever wants a connection begins anew. Its pauses double for
+minutes: the end of a long outage would be noticed late."""
 _MARGIN = 5.0
 """Seconds that an answer may be late after the server's own time limit before its connection is given up."""
 
@@ -46,6 +49,7 @@ class Connections:
             min_size=1,
             max_size=readers,
             timeout=pool_timeout,
+            reconnect_timeout=_RECONNECT,
             open=False,
             kwargs={"autocommit": True, "connect_timeout": _CONNECT_TIMEOUT},
             configure=self._configure,
@@ -140,7 +144,6 @@ class Connections:
         return self._writer
 
     async def _configure(self, connection: psycopg.AsyncConnection) -> None:
-        register(connection)
         await connection.execute(_SESSION, self._limits)
 
 

@@ -12,6 +12,7 @@ TRACEPARENT = "traceparent"
 
 MSG_ID = "Nats-Msg-Id"
 EXPECTED_LAST_SEQUENCE = "Nats-Expected-Last-Sequence"
+EXPECTED_LAST_MSG_ID = "Nats-Expected-Last-Msg-Id"
 ERROR_CODE = "Nats-Service-Error-Code"
 ERROR = "Nats-Service-Error"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 from uuid import UUID
 
@@ -20,6 +21,8 @@ class Streams(NamedTuple):
     events: str = "TENANT_EVENTS"
     dead_letters: str = "TENANT_DEAD_LETTERS"
     context: str = "TENANT_CONTEXT"
+    advisories: str = "TENANT_ADVISORIES"
+    """What the server tells of messages that a consumer gave up; read by the relay."""
 
 
 class Subjects(NamedTuple):
@@ -43,6 +46,10 @@ class Subjects(NamedTuple):
         """Return the subject of the event stored as `name` (`entity.fact`)."""
         return f"{self.prefix}.events.{tenant_id}.{name}"
 
+    def notice(self, tenant_id: UUID | str, notice: str) -> str:
+        """Return the subject of a notice to people about a tenant (`tenant_ready`)."""
+        return f"{self.prefix}.notices.{tenant_id}.{notice}"
+
     def dead(self, tenant: str, stream: str, reason: str) -> str:
         """Return the subject of a dead letter; `tenant` is an id or `unknown`."""
         return f"{self.prefix}.dead.{tenant}.{stream}.{reason}"
@@ -50,6 +57,14 @@ class Subjects(NamedTuple):
     def partition(self, number: int) -> str:
         """Return what the stream stores a partition's commands under (its subject transform)."""
         return f"{self.prefix}.partitions.{number}.>"
+
+    def door(self, stored: str) -> str:
+        """Return the subject that a message was sent to: of a command, from its partition's subject."""
+        head = f"{self.prefix}.partitions."
+        if not stored.startswith(head):
+            return stored
+        _partition, _, rest = stored.removeprefix(head).partition(".")
+        return f"{self.prefix}.commands.{rest}"
 
     def hint(self, what: str) -> str:
         """Return the subject of a hint between our own processes; a lost hint only costs a poll.
@@ -60,6 +75,9 @@ class Subjects(NamedTuple):
         return f"{self.prefix}.hints.{what}"
 
 
+_inbox = re.compile(r"_INBOX(?:_[^\s.*>]+)?(?:\.[^\s.*>]+)*", re.ASCII).fullmatch
+
+
 def is_inbox(subject: str) -> bool:
     """Return whether a reply may go to `subject`; anything else would lend our rights to the caller."""
-    return subject.startswith(INBOX) and "*" not in subject and ">" not in subject
+    return len(subject) < 256 and subject.isprintable() and _inbox(subject) is not None

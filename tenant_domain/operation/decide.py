@@ -18,6 +18,7 @@ from tenant_domain.operation.events import (
 )
 from tenant_domain.operation.state import Operation, OperationStatus
 from tenant_domain.refusals import InvalidTransition, NotFound
+from tenant_domain.tenant.state import Tenant, living
 from tenant_domain.values import Json
 
 
@@ -48,7 +49,8 @@ def start(
 
 def retry(command: RetryOperation, world: World, ctx: Context) -> Decision:
     """Go on with a parked run, or try a waiting step now; a run that is at work is left alone."""
-    operation = _unfinished(command.operation_id, world, ctx, command.name_)
+    operation = _known(command.operation_id, world, ctx)
+    _require_unfinished(operation, command.name_)
     waiting = any(step.retry_at for step in operation.steps)
     if operation.status is not OperationStatus.PARKED and not waiting:
         return Decision(operation_id=command.operation_id)
@@ -73,28 +75,33 @@ def ended(operation: Operation, now: datetime) -> Event:
             return OperationSucceeded(finished_at=now)
         case "cancelled":
             return OperationCancelled(reason=reason, finished_at=now)
-        case "rolled_back":
+        case _:
             return OperationRolledBack(reason=reason, finished_at=now)
 
 
 def _undo(
     command: CancelOperation | CompensateOperation, ending: Ending, reason: str, world: World, ctx: Context
 ) -> Decision:
-    operation = _unfinished(command.operation_id, world, ctx, command.name_)
-    if operation.status is OperationStatus.COMPENSATING:
+    operation = _known(command.operation_id, world, ctx)
+    if operation.status is OperationStatus.COMPENSATING or operation.status == ending:
         return Decision(operation_id=command.operation_id)
+    _require_unfinished(operation, command.name_)
     return _decided(command.operation_id, CompensationStarted(ending=ending, reason=reason))
 
 
-def _unfinished(operation_id: UUID, world: World, ctx: Context, command: str) -> Operation:
+def _known(operation_id: UUID, world: World, ctx: Context) -> Operation:
+    living(world.get(Ref("tenant", ctx.tenant_id), Tenant), ctx.tenant_id)
     operation = world.get(ref(operation_id), Operation)
     if operation is None or operation.tenant_id != ctx.tenant_id:
         raise NotFound(f"The tenant has no operation {operation_id}.", operation_id=str(operation_id))
+    return operation
+
+
+def _require_unfinished(operation: Operation, command: str) -> None:
     if operation.finished:
         status = operation.status.value
         detail = f"The operation has ended as {status}; {command} is not possible any more."
         raise InvalidTransition(detail, **{"from": status, "command": command})
-    return operation
 
 
 def _decided(operation_id: UUID, event: Event) -> Decision:

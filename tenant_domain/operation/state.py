@@ -49,10 +49,15 @@ class StepStatus(StrEnum):
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
-    """One step of a run. `tries` counts the failed attempts since the retries last started anew."""
+    """One step of a run. `tries` counts the failed attempts since the retries last started anew.
+
+    `order` numbers the steps as the run first touched them, whatever order a definition has: undoing goes
+    backwards by it. It is 0 for a step that was never touched.
+    """
 
     name: str
     status: StepStatus = StepStatus.PENDING
+    order: int = 0
     attempts: int = 0
     tries: int = 0
     started_at: datetime | None = None
@@ -80,6 +85,9 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     finished_at: datetime | None = None
     ending: Ending | None = None
     reason: str | None = None
+    """Why it is undone, or was."""
+    parked_reason: str | None = None
+    """Why it waits for a person; None when it does not."""
 
     @property
     def finished(self) -> bool:
@@ -92,6 +100,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _with_step(state: Operation, step: Step) -> Operation:
+    if not step.order:
+        step = replace(step, order=1 + max((known.order for known in state.steps), default=0))
     if any(known.name == step.name for known in state.steps):
         steps = tuple(step if known.name == step.name else known for known in state.steps)
     else:
@@ -178,13 +188,14 @@ def evolve(state: Operation | None, event: Event) -> Operation | None:
                 status=OperationStatus.COMPENSATING,
                 ending=event.ending,
                 reason=event.reason,
+                parked_reason=None,
                 steps=_anew(state),
             )
         case OperationParked():
-            return replace(state, status=OperationStatus.PARKED, reason=event.reason)
+            return replace(state, status=OperationStatus.PARKED, parked_reason=event.reason)
         case OperationRetried():
             resumed = OperationStatus.COMPENSATING if state.ending else OperationStatus.RUNNING
-            return replace(state, status=resumed, steps=_anew(state))
+            return replace(state, status=resumed, parked_reason=None, steps=_anew(state))
         case OperationSucceeded():
             return replace(state, status=OperationStatus.SUCCEEDED, finished_at=event.finished_at)
         case OperationRolledBack():

@@ -16,8 +16,6 @@ from tenant_domain.refusals import (
     InvalidTransition,
     OperationInProgress,
     TenantExists,
-    TenantGone,
-    TenantNotFound,
 )
 from tenant_domain.subdomain import decide as subdomain
 from tenant_domain.subdomain.commands import Claim, Release
@@ -36,8 +34,8 @@ from tenant_domain.tenant.events import (
     StatusReverted,
     Suspended,
 )
-from tenant_domain.tenant.state import Tenant
-from tenant_domain.values import Status
+from tenant_domain.tenant.state import Tenant, living
+from tenant_domain.values import Status, same_json
 
 PROVISIONING = ("validate", "create_schema", "configure_defaults", "setup_admin", "notify", "activate")
 SUSPENSION = ("close_access",)
@@ -82,7 +80,9 @@ def update_profile(command: UpdateProfile, world: World, ctx: Context) -> Decisi
         _check_reserved(command.subdomain, ctx.policy)
         claims = (*_release(tenant.subdomain, world, ctx), *_claim(command.subdomain, world, ctx))
     changes = {
-        key: value for key, value in (command.settings or {}).items() if tenant.settings.get(key) != value
+        key: value
+        for key, value in (command.settings or {}).items()
+        if not same_json(tenant.settings.get(key), value)
     }
     renamed = command.name is not None and command.name != tenant.name
     relabelled = command.metadata is not None and command.metadata != tenant.metadata
@@ -197,12 +197,7 @@ def _with_operation(
 
 
 def _living(world: World, ctx: Context) -> Tenant:
-    tenant = world.get(ref(ctx.tenant_id), Tenant)
-    if tenant is None:
-        raise TenantNotFound(f"There is no tenant {ctx.tenant_id}; provision it first.")
-    if tenant.status is Status.DELETED:
-        raise TenantGone(f"The tenant {ctx.tenant_id} was deleted.")
-    return tenant
+    return living(world.get(ref(ctx.tenant_id), Tenant), ctx.tenant_id)
 
 
 def _free(tenant: Tenant) -> None:

@@ -12,6 +12,7 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from tenant_domain.decision import Event
+from tenant_domain.refusals import TenantGone, TenantNotFound
 from tenant_domain.tenant.events import (
     AccessClosed,
     AccessOpened,
@@ -45,6 +46,19 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True):
     branding: dict[str, str] = {}
     operation_id: UUID | None = None
     suspension_reason: str | None = None
+    """Why it is suspended; kept while a resumption can still be undone."""
+
+
+def living(state: Tenant | None, tenant_id: UUID) -> Tenant:
+    """Return the state of a tenant that exists.
+
+    Raises TenantNotFound when it never did, TenantGone when it was deleted.
+    """
+    if state is None:
+        raise TenantNotFound(f"There is no tenant {tenant_id}; provision it first.")
+    if state.status is Status.DELETED:
+        raise TenantGone(f"The tenant {tenant_id} was deleted.")
+    return state
 
 
 def merged(settings: dict[str, Json], changes: dict[str, Json]) -> dict[str, Json]:
@@ -83,7 +97,7 @@ def _suspended(state: Tenant, event: Suspended) -> Tenant:
 
 
 def _resumed(state: Tenant, event: Resumed) -> Tenant:
-    return replace(state, status=Status.ACTIVE, operation_id=UUID(event.operation_id), suspension_reason=None)
+    return replace(state, status=Status.ACTIVE, operation_id=UUID(event.operation_id))
 
 
 def _defaults(state: Tenant, event: DefaultsConfigured) -> Tenant:
@@ -91,11 +105,17 @@ def _defaults(state: Tenant, event: DefaultsConfigured) -> Tenant:
 
 
 def _reverted(state: Tenant, event: StatusReverted) -> Tenant:
-    return replace(state, status=Status(event.status), operation_id=None)
+    status = Status(event.status)
+    reason = state.suspension_reason if status is Status.SUSPENDED else None
+    return replace(state, status=status, operation_id=None, suspension_reason=reason)
 
 
-def _released(state: Tenant, _: Event) -> Tenant:
+def _closed(state: Tenant, _: AccessClosed) -> Tenant:
     return replace(state, operation_id=None)
+
+
+def _opened(state: Tenant, _: AccessOpened) -> Tenant:
+    return replace(state, operation_id=None, suspension_reason=None)
 
 
 _FOLDS: Mapping[type[Event], Callable[[Tenant, Any], Tenant]] = {
@@ -104,9 +124,9 @@ _FOLDS: Mapping[type[Event], Callable[[Tenant, Any], Tenant]] = {
     Activated: lambda state, _: replace(state, status=Status.ACTIVE, operation_id=None),
     ProvisioningFailed: lambda state, _: replace(state, status=Status.FAILED, operation_id=None),
     Suspended: _suspended,
-    AccessClosed: _released,
+    AccessClosed: _closed,
     Resumed: _resumed,
-    AccessOpened: _released,
+    AccessOpened: _opened,
     StatusReverted: _reverted,
 }
 

@@ -1,4 +1,6 @@
-"""A supervisor in a process of its own, for tests that kill it: python -m tests.deploy.supervise FOLDER [OPTION…].
+"""A supervisor in a process of its own, for tests that kill it.
+
+    python -m tests.deploy.supervise FOLDER [OPTION…]
 
 Prints the endpoints as one JSON line when both servers are up, then waits to be stopped or killed. Options:
 `survivors` lets the servers outlive it, as on systems where nothing ends them; `uvloop` runs on uvloop.

@@ -2,6 +2,10 @@
 
 import asyncio
 import os
+from pathlib import Path
+
+PATIENCE = 120.0
+"""Seconds after which a test gives up on what it waits for, on a busy machine too."""
 
 
 def is_alive(pid: int) -> bool:
@@ -23,7 +27,37 @@ async def gone(pid: int) -> None:
     ended = asyncio.Event()
     loop.add_reader(descriptor, ended.set)
     try:
-        await ended.wait()
+        async with asyncio.timeout(PATIENCE):
+            await ended.wait()
     finally:
         loop.remove_reader(descriptor)
         os.close(descriptor)
+
+
+async def appears(file: Path) -> None:
+    """Wait until the file is there."""
+    async with asyncio.timeout(PATIENCE):
+        while not file.exists():  # noqa: ASYNC110, ASYNC240 - files have no events that Python could await
+            await asyncio.sleep(0.002)
+
+
+def processes_on(folder: Path) -> list[str]:
+    """Return the command lines, of all processes, that mention the folder."""
+    lines = (_command_line(entry) for entry in Path("/proc").iterdir() if entry.name.isdigit())
+    return [line for line in lines if str(folder) in line]
+
+
+def _command_line(process: Path) -> str:
+    try:
+        return (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return ""
+
+
+class Restarts(asyncio.Queue[str]):
+    """The names of servers that came back, in order; put in by the supervisor's `on_restart`."""
+
+    async def get(self) -> str:
+        """Wait for the next one."""
+        async with asyncio.timeout(PATIENCE):
+            return await super().get()

@@ -1,6 +1,8 @@
 """Real servers for tests: one shared stack per pytest process, and databases of one's own on it."""
 
 import asyncio
+import base64
+import json
 import secrets
 import shutil
 import subprocess
@@ -13,7 +15,9 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
+import nats.errors
 import psycopg
+from nats.aio.client import Client
 from psycopg import sql
 
 from deploy.embedded import EmbeddedStack, Endpoints, postgres
@@ -118,3 +122,42 @@ class SharedStack:
 
 async def _roles(admin: psycopg.AsyncConnection[tuple[Any, ...]]) -> frozenset[str]:
     return frozenset(row[0] for row in await (await admin.execute("SELECT rolname FROM pg_roles")).fetchall())
+
+
+async def remember(endpoints: Endpoints) -> None:
+    """Leave a note in both servers."""
+    async with await psycopg.AsyncConnection.connect(endpoints.postgres_url) as connection:
+        await connection.execute("CREATE TABLE note AS SELECT 'kept' AS text")
+    client = Client()
+    await client.connect(endpoints.nats_url)
+    await client.request("$JS.API.STREAM.CREATE.NOTES", b'{"name": "NOTES", "subjects": ["notes"]}')
+    await client.request("notes", b"kept")
+    await client.close()
+
+
+async def recall(endpoints: Endpoints) -> tuple[str, bytes]:
+    """Return the notes that PostgreSQL and NATS kept."""
+    async with await psycopg.AsyncConnection.connect(endpoints.postgres_url) as connection:
+        row = await (await connection.execute("SELECT text FROM note")).fetchone()
+    client = Client()
+    await client.connect(endpoints.nats_url)
+    reply = await client.request("$JS.API.STREAM.MSG.GET.NOTES", b'{"last_by_subj": "notes"}')
+    await client.close()
+    assert row is not None
+    return row[0], base64.b64decode(json.loads(reply.data)["message"]["data"])
+
+
+async def nats_refuses(url: str) -> bool:
+    """Whether the nats-server does not let in who comes with this URL."""
+    client = Client()
+    try:
+        await client.connect(url, allow_reconnect=False, error_cb=_ignore)
+    except nats.errors.Error as error:
+        return "Authorization Violation" in str(error)
+    finally:
+        await client.close()
+    return False
+
+
+async def _ignore(error: Exception) -> None:
+    """The error is raised to the caller, too."""

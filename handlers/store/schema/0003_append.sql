@@ -1,12 +1,13 @@
 -- The one way to write. Columns of arrays: e_ events, r_ reads, l_ ledger, p_ progress, a_ agenda, d_ dead letters;
--- *_group names what stands or falls together. Gives the log's end before this batch, and what was dropped and why.
+-- *_group names what stands or falls together; l_upto is how many events the ledger's rows up to this one have.
+-- Gives the log's end before this batch, and what was dropped and why.
 --
 -- The head's row lock comes first and is held to the commit, so each statement below sees all that other writers
 -- committed, and nobody can come between a check and its write.
 CREATE FUNCTION service.append(
     e_tenant uuid[], e_stream uuid[], e_version bigint[], e_topic text[], e_state bytea[], e_group integer[],
     r_stream uuid[], r_version bigint[], r_group integer[],
-    l_tenant uuid[], l_command uuid[], l_hash bytea[], l_outcome bytea[], l_completed boolean[], l_events bigint[],
+    l_tenant uuid[], l_command uuid[], l_hash bytea[], l_outcome bytea[], l_completed boolean[], l_upto bigint[],
     l_group integer[],
     p_partition integer[], p_owner uuid[], p_expected bigint[], p_sequence bigint[],
     a_operation uuid[], a_tenant uuid[], a_kind text[], a_due timestamptz[], a_owner uuid[], a_group integer[],
@@ -17,13 +18,16 @@ CREATE FUNCTION service.append(
     OUT repeated_position bigint[]
 ) LANGUAGE plpgsql
 -- Plans are cached for a connection's life and may be made while the tables are empty: only look-ups by key will do.
+SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET jit = off
 AS $$
 DECLARE
     moved integer[];
 BEGIN
-    SELECT h.position, greatest(clock_timestamp(), h.recorded_at) INTO STRICT head, recorded
-    FROM service.event_head h WHERE h.single FOR NO KEY UPDATE;
+    UPDATE service.event_head h
+    SET position = h.position + cardinality(e_stream), recorded_at = greatest(clock_timestamp(), h.recorded_at)
+    WHERE h.single
+    RETURNING h.position - cardinality(e_stream), h.recorded_at INTO STRICT head, recorded;
 
     IF cardinality(p_partition) > 0 THEN
         -- A takeover locks these rows too, in the same order.
@@ -60,16 +64,28 @@ BEGIN
     END IF;
 
     IF cardinality(dropped) > 0 THEN  -- what is left of every column
-        SELECT coalesce(array_agg(t), '{}'), coalesce(array_agg(s), '{}'), coalesce(array_agg(v), '{}'),
-            coalesce(array_agg(n), '{}'), coalesce(array_agg(b), '{}')
+        SELECT coalesce(array_agg(t ORDER BY k), '{}'), coalesce(array_agg(s ORDER BY k), '{}'),
+            coalesce(array_agg(v ORDER BY k), '{}'), coalesce(array_agg(n ORDER BY k), '{}'),
+            coalesce(array_agg(b ORDER BY k), '{}')
         INTO e_tenant, e_stream, e_version, e_topic, e_state
-        FROM unnest(e_tenant, e_stream, e_version, e_topic, e_state, e_group) e(t, s, v, n, b, grp)
+        FROM unnest(e_tenant, e_stream, e_version, e_topic, e_state, e_group)
+            WITH ORDINALITY e(t, s, v, n, b, grp, k)
         WHERE e.grp <> ALL (dropped);
+        UPDATE service.event_head h SET position = head + cardinality(e_stream) WHERE h.single;
+
         SELECT coalesce(array_agg(t), '{}'), coalesce(array_agg(c), '{}'), coalesce(array_agg(h), '{}'),
-            coalesce(array_agg(o), '{}'), coalesce(array_agg(d), '{}'), coalesce(array_agg(n), '{}')
-        INTO l_tenant, l_command, l_hash, l_outcome, l_completed, l_events
-        FROM unnest(l_tenant, l_command, l_hash, l_outcome, l_completed, l_events, l_group) l(t, c, h, o, d, n, grp)
-        WHERE l.grp <> ALL (dropped);
+            coalesce(array_agg(o), '{}'), coalesce(array_agg(d), '{}'), coalesce(array_agg(u), '{}')
+        INTO l_tenant, l_command, l_hash, l_outcome, l_completed, l_upto
+        FROM (
+            SELECT t, c, h, o, d, sum(n) OVER (ORDER BY k)::bigint
+            FROM (
+                SELECT *, u - lag(u, 1, 0::bigint) OVER (ORDER BY k)
+                FROM unnest(l_tenant, l_command, l_hash, l_outcome, l_completed, l_upto, l_group)
+                    WITH ORDINALITY l(t, c, h, o, d, u, grp, k)
+            ) counted(t, c, h, o, d, u, grp, k, n)
+            WHERE grp <> ALL (dropped)
+        ) kept(t, c, h, o, d, u);
+
         SELECT coalesce(array_agg(o), '{}'), coalesce(array_agg(t), '{}'), coalesce(array_agg(k), '{}'),
             coalesce(array_agg(d), '{}'), coalesce(array_agg(w), '{}')
         INTO a_operation, a_tenant, a_kind, a_due, a_owner
@@ -79,19 +95,21 @@ BEGIN
 
     IF cardinality(l_command) > 0 THEN
         INSERT INTO service.command_ledger (tenant_id, command_id, hash, outcome, position, decided_at)
-        SELECT l.tenant, l.command, l.hash, l.outcome,
-            CASE WHEN l.completed THEN head + sum(l.events) OVER (ORDER BY l.k ROWS UNBOUNDED PRECEDING) END, recorded
-        FROM unnest(l_tenant, l_command, l_hash, l_outcome, l_completed, l_events)
-            WITH ORDINALITY l(tenant, command, hash, outcome, completed, events, k);
+        SELECT l.tenant, l.command, l.hash, l.outcome, CASE WHEN l.completed THEN head + l.upto END, recorded
+        FROM unnest(l_tenant, l_command, l_hash, l_outcome, l_completed, l_upto)
+            l(tenant, command, hash, outcome, completed, upto);
     END IF;
 
     IF cardinality(a_operation) > 0 THEN
         DELETE FROM service.saga_agenda g USING unnest(a_operation, a_due) a(operation, due)
         WHERE g.operation_id = a.operation AND a.due IS NULL;
-        INSERT INTO service.saga_agenda AS g (operation_id, tenant_id, kind, due_at, owner)
-        SELECT * FROM unnest(a_operation, a_tenant, a_kind, a_due, a_owner) a(operation, tenant, kind, due, owner)
-        WHERE a.due IS NOT NULL
-        ON CONFLICT (operation_id) DO UPDATE SET due_at = EXCLUDED.due_at, owner = EXCLUDED.owner;
+        UPDATE service.saga_agenda g SET due_at = a.due, owner = CASE WHEN g.owner = a.owner THEN NULL ELSE g.owner END
+        FROM unnest(a_operation, a_due, a_owner) a(operation, due, owner)
+        WHERE g.operation_id = a.operation AND a.due IS NOT NULL;
+        INSERT INTO service.saga_agenda (operation_id, tenant_id, kind, due_at)
+        SELECT a.operation, a.tenant, a.kind, a.due
+        FROM unnest(a_operation, a_tenant, a_kind, a_due) a(operation, tenant, kind, due)
+        WHERE a.due IS NOT NULL ON CONFLICT (operation_id) DO NOTHING;
     END IF;
 
     IF cardinality(d_id) > 0 THEN
@@ -112,7 +130,7 @@ BEGIN
         INSERT INTO service.events
             (originator_id, originator_version, topic, state, notification_id, tenant_id, recorded_at)
         SELECT e.stream, e.version, e.topic, e.state, head + e.k, e.tenant, recorded
-        FROM unnest(e_stream, e_version, e_topic, e_state, e_tenant) WITH ORDINALITY e(stream, version, topic, state, tenant, k);
-        UPDATE service.event_head h SET position = head + cardinality(e_stream), recorded_at = recorded WHERE h.single;
+        FROM unnest(e_stream, e_version, e_topic, e_state, e_tenant)
+            WITH ORDINALITY e(stream, version, topic, state, tenant, k);
     END IF;
 END $$;

@@ -18,6 +18,9 @@ from handlers.wire.subjects import Subjects
 from tenant_domain.tenant.events import ProfileUpdated
 from tests.support.readside import ReadSide, somebody_waits
 
+NOBODY = "0192e4a0-5b1c-7d3e-8f00-0a1b2c3d4e5f"
+"""A tenant id that nobody has."""
+
 
 @pytest.fixture
 def subjects() -> Subjects:
@@ -59,9 +62,9 @@ async def test_a_query_is_answered(side: ReadSide, door: QueryDoor, nc: Client, 
 @pytest.mark.parametrize(
     ("tail", "status", "problem"),
     [
-        (f"{uuid4()}.tenant", 404, "tenant-not-found"),
-        (f"{uuid4()}.no_such", 404, "unknown-query"),
-        (f"{uuid4()}.tenant.more", 404, "unknown-query"),
+        (f"{NOBODY}.tenant", 404, "tenant-not-found"),
+        (f"{NOBODY}.no_such", 404, "unknown-query"),
+        (f"{NOBODY}.tenant.more", 404, "unknown-query"),
         ("fleet", 404, "unknown-query"),
         ("no-id.tenant", 422, "invalid-query"),
     ],

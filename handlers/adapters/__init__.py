@@ -1,0 +1,1 @@
+"""What the service uses of the world: tenant schemas, objects, keys, notices, JetStream."""

@@ -1,0 +1,173 @@
+"""Tenants' objects: a bucket for each tenant, called `t-<tenant id in hex>`, in a local folder or on S3.
+
+obstore reads and writes what is in a bucket. It makes no buckets; on S3 its signer gives the URLs that do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from urllib.parse import parse_qs, urlsplit
+from uuid import UUID
+
+import httpx
+import obstore
+from obstore.store import LocalStore, S3Store
+
+from handlers.adapters.effects import EffectFailed, PermanentlyFailed
+
+if TYPE_CHECKING:
+    from obstore.store import S3Config
+
+_Method: TypeAlias = Literal["HEAD", "PUT", "DELETE"]
+ObjectStore: TypeAlias = LocalStore | S3Store
+
+_TIMEOUT = timedelta(seconds=10)
+"""Most time for one request to the object store; a step's own limit bounds all of them."""
+
+
+class Buckets(Protocol):
+    """The buckets of all tenants. Creating what is there and removing what is not changes nothing."""
+
+    async def create(self, tenant_id: UUID) -> None:
+        """Create the tenant's bucket."""
+        ...
+
+    async def remove(self, tenant_id: UUID) -> None:
+        """Remove the tenant's bucket, and all that is in it."""
+        ...
+
+    def open(self, tenant_id: UUID) -> ObjectStore:
+        """Return the store of the tenant's objects."""
+        ...
+
+    async def close(self) -> None:
+        """Give back connections."""
+        ...
+
+
+def buckets(url: str, access_key: str | None = None, secret_key: str | None = None) -> Buckets:
+    """Return the buckets at `url`: `file:<folder>`, or `s3://<prefix>?endpoint=…&region=…`.
+
+    On S3 `prefix` (may be empty) begins every bucket's name, since names are shared with other customers;
+    without an endpoint it is Amazon's, and without keys they come from the environment. Raises ValueError.
+    """
+    parts = urlsplit(url)
+    if parts.scheme == "file":
+        return LocalBuckets(Path(parts.netloc + parts.path))
+    if parts.scheme != "s3":
+        raise ValueError(f"an object store is at file:… or s3://…, not {parts.scheme}:")
+    options = {key: values[-1] for key, values in parse_qs(parts.query).items()}
+    return S3Buckets(
+        prefix=parts.netloc,
+        endpoint=options.get("endpoint"),
+        region=options.get("region", "us-east-1"),
+        access_key=access_key,
+        secret_key=secret_key,
+    )
+
+
+class LocalBuckets:
+    """Buckets that are folders, for development."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    async def create(self, tenant_id: UUID) -> None:
+        """Create the tenant's folder."""
+        await asyncio.to_thread(self._path(tenant_id).mkdir, 0o700, parents=True, exist_ok=True)
+
+    async def remove(self, tenant_id: UUID) -> None:
+        """Remove the tenant's folder."""
+        await asyncio.to_thread(_remove_folder, self._path(tenant_id))
+
+    def open(self, tenant_id: UUID) -> ObjectStore:
+        """Return the store of the tenant's objects."""
+        return LocalStore(self._path(tenant_id))
+
+    async def close(self) -> None:
+        """Do nothing: folders need no closing."""
+
+    def _path(self, tenant_id: UUID) -> Path:
+        return self._folder / _bucket("", tenant_id)
+
+
+def _remove_folder(path: Path) -> None:
+    if path.exists():
+        shutil.rmtree(path)
+
+
+class S3Buckets:
+    """Buckets on S3, or on a server that speaks it."""
+
+    def __init__(
+        self,
+        *,
+        prefix: str,
+        endpoint: str | None,
+        region: str,
+        access_key: str | None,
+        secret_key: str | None,
+    ) -> None:
+        self._prefix, self._region = prefix, region
+        self._config: S3Config = {"region": region, "virtual_hosted_style_request": False}
+        if endpoint:
+            self._config["endpoint"] = endpoint
+        if access_key and secret_key:
+            self._config |= {"access_key_id": access_key, "secret_access_key": secret_key}
+        self._http = httpx.AsyncClient(timeout=_TIMEOUT.total_seconds(), trust_env=False)
+
+    async def create(self, tenant_id: UUID) -> None:
+        """Create the tenant's bucket; raises PermanentlyFailed when somebody else has its name."""
+        body = "" if self._region == "us-east-1" else _LOCATION.format(self._region)
+        answer = await self._ask("PUT", tenant_id, body)
+        if answer.is_success or "BucketAlreadyOwnedByYou" in answer.text:
+            return
+        if answer.status_code == 409 and "BucketAlreadyExists" in answer.text:
+            raise PermanentlyFailed("The name of the tenant's bucket belongs to somebody else.")
+        raise EffectFailed(f"The object store answered {answer.status_code} to making the bucket.")
+
+    async def remove(self, tenant_id: UUID) -> None:
+        """Remove the objects of the tenant, then its bucket."""
+        if (await self._ask("HEAD", tenant_id)).status_code == 404:
+            return
+        store = self.open(tenant_id)
+        async for page in obstore.list(store):
+            await obstore.delete_async(store, [entry["path"] for entry in page])
+        answer = await self._ask("DELETE", tenant_id)
+        if not answer.is_success and answer.status_code != 404:
+            raise EffectFailed(f"The object store answered {answer.status_code} to removing the bucket.")
+
+    def open(self, tenant_id: UUID) -> S3Store:
+        """Return the store of the tenant's objects."""
+        return S3Store(
+            _bucket(self._prefix, tenant_id),
+            config=self._config,
+            client_options={"allow_http": self._config.get("endpoint", "").startswith("http://")},
+        )
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def _ask(
+        self, method: Literal["HEAD", "PUT", "DELETE"], tenant_id: UUID, body: str = ""
+    ) -> httpx.Response:
+        url = await obstore.sign_async(self.open(tenant_id), method, "", _TIMEOUT)
+        try:
+            return await self._http.request(method, url, content=body)
+        except httpx.HTTPError as error:
+            raise EffectFailed(f"The object store could not be asked ({type(error).__name__}).") from error
+
+
+_LOCATION = (
+    '<CreateBucketConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
+    "<LocationConstraint>{}</LocationConstraint></CreateBucketConfiguration>"
+)
+
+
+def _bucket(prefix: str, tenant_id: UUID) -> str:
+    return f"{prefix}-t-{tenant_id.hex}" if prefix else f"t-{tenant_id.hex}"

@@ -1,0 +1,151 @@
+"""Tenants' schemas: one schema and one LOGIN role for each tenant, both called `t_<tenant id in hex>`.
+
+The service's role needs CREATEROLE and must own the database. The statements stand in `tenant_schema/`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from importlib.resources import files
+from typing import Any, TypeAlias
+from uuid import UUID
+
+from psycopg import AsyncConnection, sql
+from psycopg.types.json import Jsonb
+
+from handlers.adapters.effects import EffectFailed, Output, PermanentlyFailed, Work
+from handlers.adapters.keys import MasterKey
+from tenant_domain.decision import Event
+from tenant_domain.membership.decide import owner_ref
+from tenant_domain.tenant.events import DefaultsConfigured
+
+Connect: TypeAlias = Callable[[], AbstractAsyncContextManager[AsyncConnection[Any]]]
+
+VERSION = 1
+"""The version of the template that new tenants get."""
+
+CONNECTIONS = 20
+"""Most connections of one tenant's role: no tenant can use up the server's."""
+
+_GRACE_MS = 2000
+"""How long a session that was told to end may take before it is looked at again."""
+
+_STATEMENTS = files("handlers.adapters") / "tenant_schema"
+_CREATE = (_STATEMENTS / f"create_{VERSION}.sql").read_text()
+_DROP = (_STATEMENTS / "drop.sql").read_text()
+_PREPARE = (_STATEMENTS / "prepare.sql").read_text()
+
+
+def schema_of(tenant_id: UUID) -> str:
+    """Return the name of the tenant's schema and role."""
+    return f"t_{tenant_id.hex}"
+
+
+async def prepare(connection: AsyncConnection[Any]) -> None:
+    """Close the database to everybody but the service and what tenants are granted; again changes nothing."""
+    names = await (await connection.execute("SELECT current_database(), current_user")).fetchone()
+    assert names is not None
+    statements = _PREPARE.format(
+        database=_quoted(names[0], connection), service=_quoted(names[1], connection)
+    )
+    async with connection.transaction():
+        await connection.execute(_trusted(statements))
+
+
+async def create_schema(work: Work, key: MasterKey) -> Output:
+    """Create the tenant's schema, its tables and its role."""
+    statements = (
+        _CREATE.replace("{tenant}", schema_of(work.tenant_id))
+        .replace("{connections}", str(CONNECTIONS))
+        .replace("{verifier}", key.scram_verifier(work.tenant_id))
+    )
+    await work.transaction.execute(_trusted(statements))
+    return {"schema": schema_of(work.tenant_id), "schema_version": VERSION}
+
+
+async def drop_schema(work: Work) -> None:
+    """Drop the tenant's schema with all it holds, end the sessions of its role, and drop the role."""
+    await work.transaction.execute(_trusted(_DROP.replace("{tenant}", schema_of(work.tenant_id))))
+
+
+async def write_defaults(work: Work) -> None:
+    """Write what the tenant starts with into its settings."""
+    defaults = _only(work.facts, DefaultsConfigured)
+    rows = {
+        "plan": work.tenant.plan,
+        "region": work.tenant.region,
+        "quotas": defaults.quotas,
+        "flags": defaults.flags,
+        "branding": defaults.branding,
+        "settings": work.tenant.settings,
+    }
+    query = sql.SQL(
+        "INSERT INTO {}.settings (key, value) SELECT * FROM unnest(%s::text[], %s::jsonb[])"
+        " ON CONFLICT (key) DO UPDATE SET value = EXCLUDED.value, updated_at = now()"
+    ).format(sql.Identifier(schema_of(work.tenant_id)))
+    await work.transaction.execute(query, (list(rows), [Jsonb(value) for value in rows.values()]))
+
+
+async def write_admin(work: Work) -> None:
+    """Write the tenant's first admin into its users, as its owner; one who stands there stays."""
+    admin, operation = work.tenant.admin, work.operation
+    member = owner_ref(work.tenant_id, operation.operation_id, admin.user_id).stream
+    status = "active" if admin.user_id else "invited"
+    query = sql.SQL(
+        "INSERT INTO {}.users (id, user_id, email, name, role, status) VALUES (%s, %s, %s, %s, 'owner', %s)"
+        " ON CONFLICT (id) DO NOTHING"
+    ).format(sql.Identifier(schema_of(work.tenant_id)))
+    await work.transaction.execute(query, (member, admin.user_id, admin.email, admin.name, status))
+
+
+class Access:
+    """Whether tenants' roles may log in. `connect` gives a connection of its own, in a transaction."""
+
+    def __init__(self, connect: Connect) -> None:
+        self._connect = connect
+
+    async def close(self, work: Work) -> None:
+        """Let the tenant's role not log in any more, and end its sessions."""
+        await self._set(work.tenant_id, "NOLOGIN")
+        while await self._end_sessions(work.tenant_id):
+            pass
+
+    async def open(self, work: Work) -> None:
+        """Let the tenant's role log in."""
+        await self._set(work.tenant_id, "LOGIN")
+
+    async def _set(self, tenant_id: UUID, login: str) -> None:
+        role = schema_of(tenant_id)
+        async with self._connect() as connection, connection.transaction():
+            found = await connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (role,))
+            if found.rowcount == 0:
+                raise PermanentlyFailed("The tenant has no database role.")
+            await connection.execute(_trusted(f"ALTER ROLE {role} {login}"))
+
+    async def _end_sessions(self, tenant_id: UUID) -> bool:
+        """Return whether there was any. Ending a session takes belonging to its role, for that moment."""
+        role = schema_of(tenant_id)
+        async with self._connect() as connection, connection.transaction(force_rollback=True):
+            await connection.execute(_trusted(f"GRANT {role} TO CURRENT_USER WITH INHERIT TRUE"))
+            ended = await connection.execute(
+                "SELECT pg_terminate_backend(pid, %s) FROM pg_stat_activity WHERE usename = %s",
+                (_GRACE_MS, role),
+            )
+            outcomes = [bool(row[0]) for row in await ended.fetchall()]
+        if not all(outcomes):
+            raise EffectFailed("A session of the tenant's role did not end in time.")
+        return bool(outcomes)
+
+
+def _only(facts: tuple[Event, ...], kind: type[DefaultsConfigured]) -> DefaultsConfigured:
+    return next(fact for fact in facts if isinstance(fact, kind))
+
+
+def _quoted(name: str, connection: AsyncConnection[Any]) -> str:
+    return sql.Identifier(name).as_string(connection)
+
+
+def _trusted(statements: str) -> sql.SQL:
+    """Mark statements as ours: all that is put into them are names and figures that we make."""
+    return sql.SQL(statements)  # pyright: ignore[reportArgumentType]

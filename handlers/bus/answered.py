@@ -1,0 +1,90 @@
+"""The answered door: `<prefix>.rpc.<tenant_id>.<command>`, request and reply."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from uuid import UUID, uuid4
+
+import structlog
+from faststream.nats import NatsBroker, NatsMessage
+from nats.aio.msg import Msg
+
+from handlers.bus.connection import flush
+from handlers.bus.replies import Replies
+from handlers.execution.decode import Request, command_id_of, decoded
+from handlers.execution.executor import Executor
+from handlers.execution.reply import refused
+from handlers.wire.subjects import Subjects, is_inbox
+from tenant_domain.refusals import InvalidCommand, Refusal
+
+log = structlog.get_logger()
+
+QUEUE = "commands"
+"""The queue group of all processes that answer commands."""
+
+
+class AnsweredDoor:
+    """Takes commands from one wildcard subscription, also those whose subject has not the right form.
+
+    A message is handed to the executor and the next one taken; the reply is published when the command is
+    settled. One that asks for a reply anywhere but in an inbox is not looked at.
+    """
+
+    def __init__(
+        self,
+        broker: NatsBroker,
+        executor: Executor,
+        replies: Replies,
+        subjects: Subjects,
+        *,
+        new_id: Callable[[], UUID] = uuid4,
+    ) -> None:
+        self._broker = broker
+        self._executor = executor
+        self._replies = replies
+        self._stem = subjects.rpc("", "").rstrip(".") + "."
+        self._new_id = new_id
+        self._subscriber = broker.subscriber(
+            self._stem + ">",
+            queue=QUEUE,
+            decoder=_raw,
+            no_reply=True,
+            title="commands-answered",
+            description="A command of one tenant; the reply is its outcome, sent after the commit.",
+        )
+        self._subscriber(self._take)
+
+    async def start(self) -> None:
+        """Subscribe; when this returns the server knows of it."""
+        if not self._subscriber.running:
+            await self._subscriber.start()
+        await flush(self._broker.connection)
+
+    async def stop(self) -> None:
+        """Take no more."""
+        await self._subscriber.stop()
+
+    async def _take(self, message: Msg) -> None:
+        inbox = message.reply
+        if not is_inbox(inbox):
+            log.debug("command without an inbox for its reply ignored")
+            return
+        headers = message.headers or {}
+        tenant, _, command = message.subject[len(self._stem) :].partition(".")
+        try:
+            request = self._request(tenant, command, headers, message.data)
+        except Refusal as refusal:
+            self._replies.send(inbox, refused(command_id_of(headers), tenant, refusal))
+        else:
+            self._executor.submit(request, partial(self._replies.send, inbox))
+
+    def _request(self, tenant: str, command: str, headers: Mapping[str, str], body: bytes) -> Request:
+        if not command or "." in command:
+            raise InvalidCommand.of("subject", f"must be {self._stem}<tenant_id>.<command>")
+        return decoded(tenant, command, headers, body, durable=False, new_id=self._new_id)
+
+
+async def _raw(message: NatsMessage) -> Msg:
+    """Decode nothing here: what the message is, our own decoder says."""
+    return message.raw_message

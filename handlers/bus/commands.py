@@ -1,0 +1,162 @@
+"""The role `commands`: both doors of commands on one executor."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from datetime import UTC, datetime
+from uuid import UUID, uuid4
+
+import nats.errors
+from faststream.nats import NatsBroker
+from nats.aio.client import Client
+
+from handlers.bus.answered import AnsweredDoor
+from handlers.bus.connection import harden
+from handlers.bus.intake.claims import Claims
+from handlers.bus.intake.door import DurableDoor
+from handlers.bus.intake.pump import Door
+from handlers.bus.intake.upkeep import Upkeep
+from handlers.bus.replies import Replies
+from handlers.execution.executor import Executor
+from handlers.execution.metrics import CommandMetrics
+from handlers.store.cache import StreamCache
+from handlers.store.event_store import EventStore
+from handlers.wire.subjects import Streams, Subjects
+from tenant_domain.catalogue import Policy
+
+WEEK = 7 * 24 * 3600.0
+
+
+def utc_now() -> datetime:
+    """Return the time."""
+    return datetime.now(UTC)
+
+
+class CommandsRole:
+    """Answers commands and reads its share of the durable ones.
+
+    The broker is connected before `start`, and its handlers need no dependency injection (apply_types=False
+    is quicker). The store is open, the schema migrated; the stream may come later. `executor` settles
+    commands of other doors of this process, too.
+
+    `prefetch_bytes` bounds what is read ahead from the stream in all, and `window` the messages of each
+    partition; what a partition reads at once must hold the largest message. `tries` and `retry_pause` are
+    for commands that fail for a technical reason. `lease` and `tick` say how soon a dead worker is missed.
+    """
+
+    def __init__(
+        self,
+        broker: NatsBroker,
+        store: EventStore,
+        postgres_url: str,
+        policy: Policy,
+        *,
+        subjects: Subjects = Subjects(),  # noqa: B008 a named tuple
+        streams: Streams = Streams(),  # noqa: B008
+        metrics: CommandMetrics | None = None,
+        now: Callable[[], datetime] = utc_now,
+        new_id: Callable[[], UUID] = uuid4,
+        cached_states: int = 50_000,
+        batch_size: int = 500,
+        waiting_commands: int = 10_000,
+        waiting_bytes: int = 64 * 1024 * 1024,
+        unavailable_after: float = 2.0,
+        partitions: int = 64,
+        window: int = 500,
+        prefetch_bytes: int = 64 * 1024 * 1024,
+        tries: int = 5,
+        retry_pause: float = 0.2,
+        longest_pause: float = 2.0,
+        lease: float = 3.0,
+        tick: float = 0.25,
+        retention: float = WEEK,
+        upkeep_interval: float = 60.0,
+    ) -> None:
+        metrics = metrics or CommandMetrics()
+        self._broker = broker
+        self._subjects = subjects
+        self._head = 0
+        self._moved = asyncio.Event()
+        self._hinting: asyncio.Task[None] | None = None
+        self.executor = Executor(
+            store,
+            policy,
+            cache=StreamCache(cached_states),
+            metrics=metrics,
+            committed=self._committed,
+            now=now,
+            batch_size=batch_size,
+            waiting_commands=waiting_commands,
+            waiting_bytes=waiting_bytes,
+            unavailable_after=unavailable_after,
+        )
+        self._replies = Replies(self._connection)
+        self._answered = AnsweredDoor(broker, self.executor, self._replies, subjects, new_id=new_id)
+        claims = Claims(postgres_url, uuid4(), lease=lease)
+        door = Door(
+            connection=self._connection,
+            executor=self.executor,
+            replies=self._replies,
+            claims=claims,
+            subjects=subjects,
+            stream=streams.commands,
+            slice_size=max(1, batch_size // 2),
+            window=window,
+            max_bytes=max(prefetch_bytes // partitions, LARGEST_MESSAGE),
+            tries=tries,
+            pause=retry_pause,
+            longest_pause=longest_pause,
+        )
+        self.durable = DurableDoor(door, metrics, tick=tick)
+        self.upkeep = Upkeep(
+            self._connection,
+            store,
+            claims,
+            subjects,
+            streams.commands,
+            mine=lambda: 0 in self.durable.partitions,
+            retention=retention,
+            interval=upkeep_interval,
+        )
+
+    async def start(self) -> None:
+        """Open both doors."""
+        harden(self._connection())
+        self._hinting = asyncio.create_task(self._hint(), name="commit-hints")
+        await self.executor.start()
+        await self._replies.start()
+        await self._answered.start()
+        await self.durable.start()
+        await self.upkeep.start()
+
+    async def stop(self) -> None:
+        """Close the doors, settle what came in, and give the partitions back."""
+        await self.upkeep.stop()
+        await self._answered.stop()
+        await self.durable.stop()
+        await self.executor.stop()
+        await self._replies.stop()
+        if self._hinting is not None:
+            self._hinting.cancel()
+            await asyncio.gather(self._hinting, return_exceptions=True)
+
+    def _connection(self) -> Client:
+        return self._broker.connection
+
+    def _committed(self, head: int) -> None:
+        self._head = head
+        self._moved.set()
+
+    async def _hint(self) -> None:
+        """Tell readers of the log that it moved; a lost hint costs them a poll."""
+        while True:
+            await self._moved.wait()
+            self._moved.clear()
+            with contextlib.suppress(nats.errors.Error, OSError):
+                await self._connection().publish(self._subjects.hint("committed"), b"%d" % self._head)
+
+
+LARGEST_MESSAGE = 1024 * 1024 + 64 * 1024
+"""Bytes that one message can have on the bus (the server's default), and what comes with it."""

@@ -1,0 +1,55 @@
+"""What nats-py needs help with.
+
+One caller's odd bytes must not end our connection. The server passes on subjects that are no UTF-8, and
+header blocks that are no headers. nats-py reads both in the task that reads the connection, and an exception
+there ends that task without a word: no message would ever arrive again. Here such a subject is read with
+its odd bytes escaped, such headers as none, and the message is refused like any other that does not fit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+Headers = dict[str, str]
+_MARK = "_hardened"
+
+
+def harden(nc: Client) -> None:
+    """Make a connection read whatever the server passes on; a second call changes nothing."""
+    if getattr(nc, _MARK, False):
+        return
+    headers_of: Callable[[bytes | None], Awaitable[Headers | None]] = getattr(nc, "_process_headers")  # noqa: B009
+
+    async def process_headers(block: bytes | None) -> Headers | None:
+        try:
+            return await headers_of(block)
+        except (ValueError, IndexError):
+            return None
+
+    def build_message(sid: int, subject: bytes, reply: bytes, data: bytes, headers: Headers | None) -> Msg:
+        return nc.msg_class(
+            subject=_text(subject), reply=_text(reply), data=data, headers=headers, _client=nc, _sid=sid
+        )
+
+    for name, method in (("_process_headers", process_headers), ("_build_message", build_message)):
+        if not callable(getattr(nc, name, None)):
+            raise TypeError(f"this version of nats-py has no {name}")
+        setattr(nc, name, method)
+    setattr(nc, _MARK, True)
+
+
+async def flush(nc: Client) -> None:
+    """Return when the server knows all that was sent, subscriptions above all.
+
+    nats-py's own flush overtakes commands that it has not sent yet; they are sent while it waits, so the
+    second one comes after them. Raises nats-py's errors.
+    """
+    await nc.flush()
+    await nc.flush()
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "backslashreplace")

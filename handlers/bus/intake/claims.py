@@ -1,0 +1,119 @@
+"""Which partitions this worker holds: shared fairly among the workers that live, by rows in PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import psycopg
+
+_TIMEOUT = 5.0
+"""Seconds for an answer; the statements take milliseconds, so a slower database is one that is away."""
+
+
+class Place(NamedTuple):
+    """Up to which sequence a partition is decided, in the stream that was made at `stream` (None: any)."""
+
+    sequence: int
+    stream: str | None
+
+
+class Share(NamedTuple):
+    """How many partitions are this worker's part, and which it holds."""
+
+    size: int
+    held: dict[int, Place]
+
+
+class Claims:
+    """One worker's claims, on a connection of its own: while that stands, the others know that it lives.
+
+    `lease` is how many seconds a worker that hangs keeps its partitions. All methods raise psycopg.Error or
+    TimeoutError when the database is away; the next call connects again.
+    """
+
+    def __init__(self, postgres_url: str, owner: UUID, *, lease: float = 3.0) -> None:
+        self._url = postgres_url
+        self.owner = owner
+        self._lease = timedelta(seconds=lease)
+        self._connection: asyncio.Task[psycopg.AsyncConnection] | None = None
+
+    async def claim(self) -> Share:
+        """Renew the lease and take what is free, up to a fair share."""
+        rows = await self._rows("SELECT * FROM service.claim_partitions(%s, %s)", (self.owner, self._lease))
+        size, partitions, sequences, streams = rows[0]
+        places = map(Place, sequences, streams)
+        return Share(size, dict(zip(partitions, places, strict=True)))
+
+    async def release(self, partitions: Sequence[int]) -> None:
+        """Give partitions back."""
+        await self._rows("SELECT service.release_partitions(%s, %s)", (self.owner, list(partitions)))
+
+    async def leave(self) -> None:
+        """Give everything back, and close the connection."""
+        try:
+            await self._rows("SELECT service.leave_partitions(%s)", (self.owner,))
+        finally:
+            await self.close()
+
+    async def place(self, partition: int) -> Place | None:
+        """Return where a partition is now; None when another worker holds it."""
+        rows = await self._rows(
+            "SELECT sequence, stream FROM service.command_progress WHERE partition = %s AND owner = %s",
+            (partition, self.owner),
+        )
+        return Place(*rows[0]) if rows else None
+
+    async def move(self, partition: int, former: Place, new: Place) -> bool:
+        """Set a partition to another place without deciding anything; False when it is not at `former`."""
+        rows = await self._rows(
+            "UPDATE service.command_progress SET sequence = %s, stream = %s"
+            " WHERE partition = %s AND owner = %s AND sequence = %s RETURNING true",
+            (new.sequence, new.stream, partition, self.owner, former.sequence),
+        )
+        return bool(rows)
+
+    async def everywhere(self) -> dict[int, Place]:
+        """Return where all partitions are, whoever holds them."""
+        rows = await self._rows("SELECT partition, sequence, stream FROM service.command_progress", ())
+        return {partition: Place(sequence, stream) for partition, sequence, stream in rows}
+
+    async def close(self) -> None:
+        """Close the connection."""
+        if self._connection is None:
+            return
+        await asyncio.wait([self._connection])
+        if self._connection.exception() is None:
+            await self._connection.result().close()
+
+    async def _rows(self, statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        connection = await self._connected()
+        try:
+            async with asyncio.timeout(_TIMEOUT):
+                cursor = await connection.execute(statement.encode(), values)
+                return await cursor.fetchall() if cursor.description else []
+        except TimeoutError:
+            await connection.close()
+            raise
+
+    async def _connected(self) -> psycopg.AsyncConnection:
+        """Return the connection; it is made by a task of its own, since one cancelled half-way would stay."""
+        if self._connection is None or _is_over(self._connection):
+            self._connection = asyncio.create_task(self._connect())
+        return await asyncio.shield(self._connection)
+
+    async def _connect(self) -> psycopg.AsyncConnection:
+        return await psycopg.AsyncConnection.connect(
+            self._url,
+            autocommit=True,
+            connect_timeout=int(_TIMEOUT),
+            application_name="tenants-partitions",
+            options="-c statement_timeout=5s",
+        )
+
+
+def _is_over(connection: asyncio.Task[psycopg.AsyncConnection]) -> bool:
+    return connection.done() and (connection.exception() is not None or connection.result().closed)

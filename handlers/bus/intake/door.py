@@ -1,0 +1,132 @@
+"""The durable door of one process: a pump for each partition that it holds."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import nats.errors
+import psycopg
+import structlog
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+
+from handlers.bus.intake.claims import Share
+from handlers.bus.intake.pump import Door, Pump
+from handlers.execution.metrics import CommandMetrics
+
+log = structlog.get_logger()
+
+HINT = "partitions"
+"""Told to the other workers when one gives partitions back, or comes."""
+
+_AWAY = (psycopg.Error, OSError, TimeoutError)
+
+
+class DurableDoor:
+    """Holds a fair share of the partitions, however many workers there are, and reads them.
+
+    `tick` is how many seconds lie between two looks at who lives: a worker that was killed is missed after
+    that long at most.
+    """
+
+    def __init__(
+        self, door: Door, metrics: CommandMetrics, *, tick: float = 0.25, grace: float = 3.0
+    ) -> None:
+        self._door = door
+        self._metrics = metrics
+        self._tick = tick
+        self._grace = grace
+        self._pumps: dict[int, Pump] = {}
+        self._wake = asyncio.Event()
+        self._hints: Subscription | None = None
+        self._reconnects = 0
+        self._away = False
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def partitions(self) -> frozenset[int]:
+        """The partitions that are read here."""
+        return frozenset(self._pumps)
+
+    async def start(self) -> None:
+        """Begin to claim and read partitions, as soon as database and bus let it."""
+        nc = self._door.connection()
+        self._reconnects = nc.stats["reconnects"]
+        self._hints = await nc.subscribe(self._door.subjects.hint(HINT), cb=self._hinted)
+        self._task = asyncio.create_task(self._run(), name="durable-door")
+
+    async def stop(self) -> None:
+        """Settle what is being settled, and give all partitions back."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await self._stop(list(self._pumps))
+        try:
+            await self._door.claims.leave()
+        except _AWAY:
+            log.warning("partitions not given back: the others wait for the lease to end")
+        await self._hint()
+        if self._hints is not None:
+            with contextlib.suppress(nats.errors.Error):
+                await self._hints.unsubscribe()
+
+    async def _run(self) -> None:
+        came = False
+        while True:
+            try:
+                await self._look()
+                if not came:
+                    await self._hint()
+                came = True
+                self._away = False
+            except _AWAY as error:
+                if not self._away:
+                    log.warning("partitions cannot be claimed", error=repr(error))
+                self._away = True
+            except Exception as error:
+                log.exception("partitions cannot be shared", error=type(error).__name__)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._tick):
+                    await self._wake.wait()
+            self._wake.clear()
+
+    async def _look(self) -> None:
+        share = await self._door.claims.claim()
+        await self._stop([each for each in self._pumps if each not in share.held or self._pumps[each].ended])
+        await self._give_back(share)
+        for partition, place in share.held.items():
+            if partition not in self._pumps:
+                self._pumps[partition] = Pump(self._door, partition, place)
+        self._metrics.holding(len(self._pumps))
+        self._check_connection()
+
+    async def _give_back(self, share: Share) -> None:
+        surplus = sorted(share.held)[share.size :]
+        if not surplus:
+            return
+        await self._stop([each for each in surplus if each in self._pumps])
+        await self._door.claims.release(surplus)
+        for partition in surplus:
+            del share.held[partition]
+        log.info("partitions given back", count=len(surplus), share=share.size)
+        await self._hint()
+
+    async def _stop(self, partitions: list[int]) -> None:
+        pumps = [self._pumps.pop(partition) for partition in partitions]
+        await asyncio.gather(*(pump.stop(self._grace) for pump in pumps))
+
+    def _check_connection(self) -> None:
+        reconnects = self._door.connection().stats["reconnects"]
+        if reconnects != self._reconnects:
+            self._reconnects = reconnects
+            log.info("bus came back, partitions are read anew", partitions=len(self._pumps))
+            for pump in self._pumps.values():
+                pump.reopen("the connection was lost")
+
+    async def _hinted(self, _message: Msg) -> None:
+        self._wake.set()
+
+    async def _hint(self) -> None:
+        with contextlib.suppress(nats.errors.Error, OSError):
+            await self._door.connection().publish(self._door.subjects.hint(HINT))

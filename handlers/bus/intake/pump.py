@@ -1,0 +1,244 @@
+"""One partition's loop: read, decode, settle, in order; from wherever the partition's row says."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+from uuid import UUID
+
+import nats.errors
+import psycopg
+import structlog
+from nats.aio.client import Client
+
+from handlers.adapters import jetstream
+from handlers.adapters.jetstream import JetStreamError
+from handlers.bus.intake.claims import Claims, Place
+from handlers.bus.intake.feed import Delivery, Feed, FeedLost
+from handlers.bus.replies import Replies
+from handlers.execution.decode import command_id_of, decoded, is_tenant_id
+from handlers.execution.executor import Executor
+from handlers.execution.job import Job, Origin
+from handlers.execution.reply import Reply, refused
+from handlers.store.errors import Fenced, StoreError
+from handlers.wire.headers import REPLY_TO
+from handlers.wire.subjects import Subjects, is_inbox
+from tenant_domain.refusals import Refusal, Unavailable
+
+log = structlog.get_logger()
+
+FAILED = "failed"
+"""Why a command is a dead letter that failed for a technical reason until its tries were used up."""
+
+_PASSING = (JetStreamError, nats.errors.Error, psycopg.Error, StoreError, OSError, TimeoutError)
+
+
+class Door(NamedTuple):
+    """What all partitions of a process share.
+
+    `slice_size` is the most commands of a partition in one batch, `window` and `max_bytes` what is read
+    ahead of it. `tries` is how often a command may fail for a technical reason, `pause` how many seconds
+    its partition waits after the first failure; it doubles with each, up to `longest_pause`.
+    """
+
+    connection: Callable[[], Client]
+    executor: Executor
+    replies: Replies
+    claims: Claims
+    subjects: Subjects
+    stream: str
+    slice_size: int
+    window: int
+    max_bytes: int
+    tries: int
+    pause: float
+    longest_pause: float
+
+
+class Pump:
+    """Reads one partition until it is stopped, or has been lost to another worker."""
+
+    def __init__(self, door: Door, partition: int, place: Place) -> None:
+        self._door = door
+        self._partition = partition
+        self._place = place
+        self._feed: Feed | None = None
+        self._stopping = False
+        self._task = asyncio.create_task(self._run(), name=f"partition-{partition}")
+
+    @property
+    def ended(self) -> bool:
+        """Whether the partition was lost."""
+        return self._task.done()
+
+    async def stop(self, grace: float) -> None:
+        """End after what is being settled; in the middle of it when that takes longer than `grace`."""
+        self._stopping = True
+        self.reopen("stopping")
+        await asyncio.wait([self._task], timeout=grace)
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    def reopen(self, reason: str) -> None:
+        """Read the partition anew from where it is decided."""
+        if self._feed is not None:
+            self._feed.lose(reason)
+
+    async def _run(self) -> None:
+        failures = 0
+        while not self._stopping:
+            try:
+                await self._read()
+            except FeedLost as error:
+                if not self._stopping:
+                    log.debug("partition is read anew", partition=self._partition, reason=str(error))
+                failures = 0
+            except _Taken:
+                log.info("partition is another worker's now", partition=self._partition)
+                return
+            except _PASSING as error:
+                log.debug("partition waits", partition=self._partition, error=repr(error))
+                failures += 1
+            except Exception as error:
+                log.exception(
+                    "partition cannot be read", partition=self._partition, error=type(error).__name__
+                )
+                failures += 1
+            await self._rest(failures)
+
+    async def _read(self) -> None:
+        door = self._door
+        await self._locate()
+        subject = door.subjects.partition(self._partition)
+        feed = Feed(door.connection(), door.stream, subject, window=door.window, max_bytes=door.max_bytes)
+        self._feed = feed
+        try:
+            await feed.open(self._place.sequence)
+            while not self._stopping:
+                deliveries = await feed.take(door.slice_size)
+                await self._settle([self._job(each) for each in deliveries])
+        finally:
+            self._feed = None
+            await feed.close()
+
+    async def _locate(self) -> None:
+        """Make sure that the partition's sequence counts in the stream that is there now."""
+        info = await jetstream.stream_info(self._door.connection(), self._door.stream)
+        if info is None:
+            raise JetStreamError("STREAM.INFO", jetstream.STREAM_NOT_FOUND, "the stream is not there")
+        made, last = info["created"], info["state"]["last_seq"]
+        sequence, stream = self._place
+        if stream is not None and stream != made:
+            self._warn("stream was made anew", made=made)
+            sequence = 0
+        elif sequence > last:
+            self._warn("stream ends before what is decided", last=last)
+            sequence = last
+        if (sequence, made) != self._place:
+            await self._move(Place(sequence, made))
+
+    def _warn(self, event: str, **more: object) -> None:
+        log.error(
+            f"{event}: the partition is decided from another sequence on",
+            partition=self._partition,
+            sequence=self._place.sequence,
+            **more,
+        )
+
+    async def _move(self, place: Place) -> None:
+        if not await self._door.claims.move(self._partition, self._place, place):
+            await self._refresh()
+            raise FeedLost("the partition moved on")
+        self._place = place
+
+    async def _refresh(self) -> None:
+        place = await self._door.claims.place(self._partition)
+        if place is None:
+            raise _Taken
+        self._place = place
+
+    def _job(self, delivery: Delivery) -> Job:
+        message = delivery.message
+        headers = message.headers or {}
+        tenant, _, command = message.subject.split(".", 3)[3].partition(".")
+        origin = Origin(
+            stream=self._door.stream,
+            sequence=delivery.sequence,
+            stored_at=delivery.stored_at,
+            tenant=tenant if is_tenant_id(tenant) else "unknown",
+            subject=self._door.subjects.command(tenant, command),
+            headers=headers,
+            body=message.data,
+        )
+        inbox = headers.get(REPLY_TO, "")
+        done = partial(self._door.replies.send, inbox) if inbox and is_inbox(inbox) else _nobody_asked
+        try:
+            request = decoded(tenant, command, headers, message.data, durable=True, new_id=_no_id)
+        except Refusal as refusal:
+            return Job(done, reply=refused(command_id_of(headers), tenant, refusal), origin=origin)
+        except Exception as error:
+            log.exception("command cannot be decoded", sequence=delivery.sequence, error=type(error).__name__)
+            why = Unavailable(f"The command cannot be decoded ({type(error).__name__}).")
+            job = Job(done, origin=origin)
+            job.know(refused(command_id_of(headers), tenant, why), FAILED)
+            return job
+        return Job(done, request=request, origin=origin)
+
+    async def _settle(self, jobs: list[Job]) -> None:
+        while jobs:
+            try:
+                piece = await self._door.executor.settle(
+                    self._partition, self._door.claims.owner, self._place.sequence, jobs
+                )
+            except Fenced:  # this partition moved on, or another one of the same batch
+                if await self._moved(jobs):
+                    raise FeedLost("the partition moved on") from None
+                continue
+            self._place = self._place._replace(sequence=piece.sequence)
+            jobs = [job for job in jobs if job.sequence > piece.sequence]
+            if piece.failed is not None and piece.failure is not None:
+                await self._meet(piece.failed, piece.failure)
+
+    async def _moved(self, jobs: list[Job]) -> bool:
+        """Look where the partition is; what of `jobs` was committed without our hearing has an outcome."""
+        former = self._place
+        await self._refresh()
+        passed = [job for job in jobs if job.sequence <= self._place.sequence and not job.settled]
+        await self._door.executor.recall(passed)
+        return self._place != former
+
+    async def _meet(self, job: Job, failure: Exception) -> None:
+        job.tries += 1
+        request = job.request
+        if job.tries < self._door.tries or request is None:
+            await self._rest(job.tries)
+            return
+        log.error(
+            "command given up",
+            tenant_id=str(request.tenant_id),
+            command_id=str(request.command_id),
+            command=request.command,
+            tries=job.tries,
+            error=type(failure).__name__,
+        )
+        why = f"The command failed {job.tries} times for a technical reason ({type(failure).__name__})."
+        job.know(refused(request.command_id, request.tenant_id, Unavailable(why)), FAILED)
+
+    async def _rest(self, failures: int) -> None:
+        if failures:
+            pause = min(self._door.pause * 2 ** (failures - 1), self._door.longest_pause)
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
+
+
+class _Taken(Exception):
+    """Another worker holds the partition."""
+
+
+def _nobody_asked(_reply: Reply) -> None: ...
+
+
+def _no_id() -> UUID:
+    raise AssertionError("a durable command without an id is refused")

@@ -1,0 +1,299 @@
+"""The JetStream streams of the service: made when missing, grown when too small, never weakened.
+
+An existing stream is compared field by field. What makes it stronger (more bytes, subjects, replicas) is
+applied by an update that keeps every field this program does not know; what would weaken it is refused,
+with the stream and the field named: an operator decides that, not a start of the service.
+Any number of processes may declare at the same time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import structlog
+from nats.aio.client import Client
+
+from handlers.adapters import jetstream
+from handlers.adapters.jetstream import JetStreamError, Json
+from handlers.wire.subjects import Streams, Subjects
+
+log = structlog.get_logger()
+
+SECOND = 1_000_000_000
+"""JetStream counts in nanoseconds."""
+
+LARGEST_COMMAND = 512 * 1024
+"""Bytes of a stored command, headers included. The contract's 256 KiB for a body are checked behind the
+door, so that a larger one becomes a dead letter; beyond this the publisher is refused, so that a dead
+letter, which carries a command and more, always fits the server's 1 MiB."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """Sizes of the streams; bytes and seconds, -1 or 0 for none.
+
+    `partitions` is fixed once the stream exists: another number would send a tenant's next command to
+    another partition than its last. TENANT_COMMANDS refuses publishers when it is full and drops nothing.
+    TENANT_EVENTS keeps all by default; its limits cut off the oldest, which a rebuild brings back. Dead
+    letters stay in PostgreSQL as well, so the oldest of their stream go first. `events_window` is small
+    since the sequence is what keeps duplicates out, and every id in the window costs the server memory.
+    """
+
+    partitions: int = 64
+    replicas: int = 1
+    commands_max_bytes: int = 2 * 1024**3
+    commands_window: float = 5.0
+    events_max_bytes: int = -1
+    events_max_age: float = 0
+    events_window: float = 1.0
+    dead_letters_max_bytes: int = 1024**3
+    dead_letters_window: float = 3600.0
+    advisories_max_bytes: int = 64 * 1024**2
+
+
+class StreamWeakened(Exception):
+    """A stream stands there with a stronger or other setting than the one asked for."""
+
+    def __init__(self, stream: str, field: str, present: object, wanted: object) -> None:
+        super().__init__(
+            f"stream {stream}: {field} is {present!r}, and would become {wanted!r}; "
+            f"this service does not weaken or convert a stream: change the setting, or the stream, by hand"
+        )
+        self.stream, self.field = stream, field
+
+
+class Unsupported(Exception):
+    """The server did not take a setting that the service needs: it is too old."""
+
+
+def definitions(subjects: Subjects, streams: Streams, limits: Limits) -> dict[str, Json]:
+    """Return by name what each stream must be, in the API's own words; fields not named do not matter."""
+    return {
+        streams.commands: _stream(
+            streams.commands,
+            [subjects.command("*", "*")],
+            limits,
+            discard="new",
+            max_bytes=limits.commands_max_bytes,
+            max_msg_size=LARGEST_COMMAND,
+            duplicate_window=_nanoseconds(limits.commands_window),
+            allow_atomic=True,
+            persist_mode="default",
+            subject_transform={
+                "src": subjects.command("*", "*"),
+                "dest": f"{subjects.prefix}.partitions."
+                f"{{{{partition({limits.partitions},1)}}}}.{{{{wildcard(1)}}}}.{{{{wildcard(2)}}}}",
+            },
+        ),
+        streams.events: _stream(
+            streams.events,
+            [f"{subjects.prefix}.events.>"],
+            limits,
+            max_bytes=limits.events_max_bytes,
+            max_age=_nanoseconds(limits.events_max_age),
+            duplicate_window=_nanoseconds(_within(limits.events_window, limits.events_max_age)),
+            deny_delete=True,
+            # what a power cut takes is published again; the mode is for single copies only
+            persist_mode="async" if limits.replicas == 1 else "default",
+        ),
+        streams.dead_letters: _stream(
+            streams.dead_letters,
+            [f"{subjects.prefix}.dead.>"],
+            limits,
+            max_bytes=limits.dead_letters_max_bytes,
+            duplicate_window=_nanoseconds(limits.dead_letters_window),
+            persist_mode="default",
+        ),
+        streams.advisories: _stream(
+            streams.advisories,
+            _advisory_subjects(streams),
+            limits,
+            retention="workqueue",
+            max_bytes=limits.advisories_max_bytes,
+            persist_mode="default",
+        ),
+    }
+
+
+def _stream(name: str, subjects: list[str], limits: Limits, **fields: Any) -> Json:
+    return {
+        "name": name,
+        "subjects": subjects,
+        "retention": "limits",
+        "storage": "file",
+        "discard": "old",
+        "num_replicas": limits.replicas,
+        "allow_direct": True,
+        "sealed": False,
+        "no_ack": False,
+        **fields,
+    }
+
+
+def _advisory_subjects(streams: Streams) -> list[str]:
+    watched = (streams.commands, streams.usage, streams.events)
+    return [
+        f"$JS.EVENT.ADVISORY.CONSUMER.{kind}.{stream}.*"
+        for kind in ("MAX_DELIVERIES", "MSG_TERMINATED")
+        for stream in watched
+    ]
+
+
+def _nanoseconds(seconds: float) -> int:
+    return int(seconds * SECOND)
+
+
+def _within(window: float, age: float) -> float:
+    return min(window, age) if age > 0 else window
+
+
+async def declare(nc: Client, subjects: Subjects, streams: Streams, limits: Limits) -> frozenset[str]:
+    """Make the streams or bring the existing ones up to `limits`; return the names of the missing ones.
+
+    Raises StreamWeakened, Unsupported, JetStreamError (a subject that another stream has, no
+    space …), and nats-py's errors where the server does not answer.
+    """
+    missing = [
+        name
+        for name, wanted in definitions(subjects, streams, limits).items()
+        if await declare_one(nc, wanted)
+    ]
+    return frozenset(missing)
+
+
+async def recreate_events(
+    nc: Client, subjects: Subjects, streams: Streams, limits: Limits, first: int = 1
+) -> None:
+    """Delete TENANT_EVENTS with all its messages and consumers, and make it again, to begin at `first`.
+
+    It keeps the settings it had that this program does not know. Raises as `declare` does.
+    """
+    name = streams.events
+    wanted = definitions(subjects, streams, limits)[name] | {"first_seq": first}
+    former = await jetstream.stream_info(nc, name)
+    config: Json = {**(former["config"] if former else {}), **wanted}
+    while True:
+        if await jetstream.stream_info(nc, name):
+            await jetstream.call(nc, f"STREAM.DELETE.{name}")
+        try:
+            await jetstream.call(nc, f"STREAM.CREATE.{name}", config)
+        except JetStreamError as error:
+            if error.code != jetstream.NAME_IN_USE:
+                raise
+        else:
+            return  # else a relay was quicker to make the missing stream, with another first sequence
+
+
+async def declare_one(nc: Client, wanted: Json) -> bool:
+    """Make or grow one stream; return whether it was missing. Raises as `declare` does."""
+    name = wanted["name"]
+    info = await jetstream.stream_info(nc, name)
+    missing = info is None
+    if info is None:
+        info = await _create(nc, wanted)
+    if growth := compared(info, wanted):
+        log.info("stream grows", stream=name, fields=sorted(growth))
+        info = await jetstream.call(nc, f"STREAM.UPDATE.{name}", info["config"] | growth)
+        if left := compared(info, wanted):
+            raise Unsupported(f"stream {name}: the server does not take {', '.join(sorted(left))}")
+    return missing
+
+
+async def _create(nc: Client, wanted: Json) -> Json:
+    name = wanted["name"]
+    try:
+        info = await jetstream.call(nc, f"STREAM.CREATE.{name}", wanted)
+    except JetStreamError as error:
+        if error.code != jetstream.NAME_IN_USE:
+            raise
+        info = await jetstream.call(nc, f"STREAM.INFO.{name}")  # somebody else was quicker
+    return info
+
+
+def compared(info: Mapping[str, Any], wanted: Json) -> Json:
+    """Return the fields of `wanted` that the stream lacks, all of which make it stronger.
+
+    Raises StreamWeakened for a field that would make it weaker, or another stream.
+    """
+    present = info["config"]
+    empty = not info.get("state", {}).get("messages")
+    growth: Json = {}
+    for field, value in wanted.items():
+        rule = RULES[field]
+        former = present.get(field, rule.absent)
+        if not rule.fits(former, value):
+            if not (rule.grows(former, value) or (rule.shrinks_empty and empty)):
+                raise StreamWeakened(wanted["name"], field, former, value)
+            growth[field] = value
+    return growth
+
+
+class Rule(NamedTuple):
+    """How a field is compared: what it is when absent, when it is right, when a change is growth."""
+
+    absent: Any
+    fits: Callable[[Any, Any], bool]
+    grows: Callable[[Any, Any], bool]
+    shrinks_empty: bool = False
+
+
+def _equal(present: Any, wanted: Any) -> bool:
+    return present == wanted
+
+
+def _never(_present: Any, _wanted: Any) -> bool:
+    return False
+
+
+def _most(present: int, wanted: int) -> bool:
+    return wanted <= 0 or wanted > present > 0
+
+
+def _equal_limit(present: int, wanted: int) -> bool:
+    return present == wanted or (present <= 0 and wanted <= 0)
+
+
+def _more(present: int, wanted: int) -> bool:
+    return wanted > present
+
+
+def _turned_on(present: bool, wanted: bool) -> bool:
+    return wanted and not present
+
+
+def _other_subjects(present: list[str], wanted: list[str]) -> bool:
+    return set(present) < set(wanted)
+
+
+def _same_subjects(present: list[str], wanted: list[str]) -> bool:
+    return set(present) == set(wanted)
+
+
+def _keeps_more(present: str, wanted: str) -> bool:
+    return (present, wanted) == ("old", "new")
+
+
+_SAME = (_equal, _never)
+_LIMIT = (_equal_limit, _most, True)
+
+RULES: Mapping[str, Rule] = {
+    "name": Rule("", *_SAME),
+    "subjects": Rule([], _same_subjects, _other_subjects),
+    "retention": Rule("limits", *_SAME),
+    "storage": Rule("file", *_SAME),
+    "discard": Rule("old", _equal, _keeps_more),
+    "num_replicas": Rule(1, _equal, _more),
+    "allow_direct": Rule(False, _equal, _turned_on),
+    "allow_atomic": Rule(False, _equal, _turned_on),
+    "deny_delete": Rule(False, _equal, _turned_on),
+    "sealed": Rule(False, *_SAME),
+    "no_ack": Rule(False, *_SAME),
+    "max_bytes": Rule(-1, *_LIMIT),
+    "max_age": Rule(0, *_LIMIT),
+    "max_msg_size": Rule(-1, *_LIMIT),
+    "duplicate_window": Rule(0, _equal, _more, True),
+    "persist_mode": Rule("default", *_SAME),
+    "subject_transform": Rule(None, *_SAME),
+}

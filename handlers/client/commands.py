@@ -1,0 +1,116 @@
+"""The part of the client that has commands done, and answers after the commit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Unpack
+from uuid import UUID
+
+from uuid_utils.compat import uuid7
+
+from handlers.client.errors import NoAnswer
+from handlers.client.link import Part, ask
+from handlers.client.outcome import Outcome, outcome_of
+from handlers.client.queries import fields_of
+from handlers.client.requests import Asking, Options, Request, check_size, packed
+from tenant_domain.decision import Command
+from tenant_domain.operation.commands import CancelOperation, CompensateOperation, RetryOperation
+from tenant_domain.tenant.commands import Admin, Resume, Suspend
+
+
+class Commands(Part):
+    """The answered door."""
+
+    async def command(
+        self,
+        tenant_id: UUID | str,
+        command: Command | str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        timeout: float | None = None,
+        **options: Unpack[Options],
+    ) -> Outcome:
+        """Have a command done and return its outcome: one of the domain's forms, or a name and a body.
+
+        It is repeated under the same id until it is answered, which does it once. Raises the Refusal, and
+        NoAnswer, which names the id to ask for, when it is not known what came of it.
+        """
+        order = packed(Request(tenant_id, command, body, **options))
+        check_size(order)
+        timeout = timeout or self._link.timeout
+        subject = self._link.subjects.rpc(order.tenant_id, order.command)
+        try:
+            answer = await ask(self._link, subject, order.body, order.headers, timeout)
+        except NoAnswer as error:
+            raise NoAnswer.to(order.tenant_id, order.command_id, timeout) from error
+        return outcome_of(self._link, order.tenant_id, order.command_id, answer)
+
+    async def provision(
+        self,
+        *,
+        name: str,
+        subdomain: str,
+        admin: Admin | Mapping[str, Any],
+        tenant_id: UUID | str | None = None,
+        plan: str | None = None,
+        region: str | None = None,
+        trial_days: int | None = None,
+        metadata: Mapping[str, str] | None = None,
+        settings: Mapping[str, Any] | None = None,
+        **asking: Unpack[Asking],
+    ) -> Outcome:
+        """Begin to make a tenant, whose id is made here unless given; `outcome.operation()` waits for it."""
+        body = fields_of(
+            name=name,
+            subdomain=subdomain,
+            admin=admin.model_dump(exclude_unset=True) if isinstance(admin, Admin) else admin,
+            plan=plan,
+            region=region,
+            trial_days=trial_days,
+            metadata=metadata,
+            settings=settings,
+        )
+        return await self.command(tenant_id or uuid7(), "provision", body, **asking)
+
+    async def update_profile(
+        self,
+        tenant_id: UUID | str,
+        *,
+        name: str | None = None,
+        subdomain: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        settings: Mapping[str, Any] | None = None,
+        **asking: Unpack[Asking],
+    ) -> Outcome:
+        """Change what is given; `metadata` replaces the former, in `settings` a None removes a key."""
+        body = fields_of(name=name, subdomain=subdomain, metadata=metadata, settings=settings)
+        return await self.command(tenant_id, "update_profile", body, **asking)
+
+    async def suspend(self, tenant_id: UUID | str, reason: str, **asking: Unpack[Asking]) -> Outcome:
+        """Take the tenant out of service."""
+        return await self.command(tenant_id, Suspend.name_, {"reason": reason}, **asking)
+
+    async def resume(self, tenant_id: UUID | str, **asking: Unpack[Asking]) -> Outcome:
+        """Put the tenant back into service."""
+        return await self.command(tenant_id, Resume.name_, **asking)
+
+    async def retry_operation(
+        self, tenant_id: UUID | str, operation_id: UUID | str, **asking: Unpack[Asking]
+    ) -> Outcome:
+        """Let a parked operation go on, or a waiting one at once."""
+        body = {"operation_id": operation_id}
+        return await self.command(tenant_id, RetryOperation.name_, body, **asking)
+
+    async def cancel_operation(
+        self, tenant_id: UUID | str, operation_id: UUID | str, **asking: Unpack[Asking]
+    ) -> Outcome:
+        """Stop an operation and undo it; it ends as `cancelled`."""
+        body = {"operation_id": operation_id}
+        return await self.command(tenant_id, CancelOperation.name_, body, **asking)
+
+    async def compensate_operation(
+        self, tenant_id: UUID | str, operation_id: UUID | str, **asking: Unpack[Asking]
+    ) -> Outcome:
+        """Undo an operation; it ends as `rolled_back`."""
+        body = {"operation_id": operation_id}
+        return await self.command(tenant_id, CompensateOperation.name_, body, **asking)

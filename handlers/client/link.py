@@ -1,0 +1,125 @@
+"""The connection that all parts of the client share, and one request on it, repeated until it is answered."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import msgspec
+import stamina
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import NoRespondersError, OutboundBufferLimitError
+from nats.errors import TimeoutError as NatsTimeout
+
+from handlers.client.errors import NoAnswer
+from handlers.client.inbox import Inbox
+from handlers.wire.headers import ERROR, ERROR_CODE
+from handlers.wire.outcomes import refusal_of
+from handlers.wire.subjects import Streams, Subjects
+from tenant_domain.refusals import RateLimited, Refusal, Unavailable
+
+FIRST_WAIT, LONGEST_WAIT = 0.05, 1.0
+"""Seconds between attempts, doubled each time, where the service does not say how long to wait."""
+
+LEAST_ATTEMPT = 0.1
+"""Seconds that an attempt has at least."""
+
+
+class Link(NamedTuple):
+    """A connection and what stands where on it.
+
+    `timeout` is how long a call may take that names no time of its own, `attempt` how long each of its
+    attempts waits for an answer, both in seconds.
+    """
+
+    nc: Client
+    subjects: Subjects
+    streams: Streams
+    inbox: Inbox
+    timeout: float
+    attempt: float
+
+
+class Part:
+    """A part of the client: what it can do over the link that all parts share."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+
+async def ask(link: Link, subject: str, body: bytes, headers: dict[str, str], timeout: float) -> bytes:
+    """Send a request until it is answered, for at most `timeout` seconds; return the answer.
+
+    It is sent again when no answer comes, when nobody serves it, and after `unavailable` and
+    `rate-limited`, as soon as these allow. Raises the Refusal that was answered, and NoAnswer when an
+    attempt stayed without any answer, so that it is not known what came of it.
+    """
+    now = asyncio.get_running_loop().time
+    deadline = now() + timeout
+    silent = False
+    try:
+        async for attempt in stamina.retry_context(on=_patience(deadline), attempts=None, timeout=None):
+            with attempt:
+                try:
+                    return await _once(
+                        link, subject, body, headers, min(link.attempt, max(deadline - now(), LEAST_ATTEMPT))
+                    )
+                except NatsTimeout:
+                    silent = True
+                    raise
+    except NatsTimeout as error:
+        raise NoAnswer(f"{subject} did not answer in {timeout:g} s.") from error
+    except Unavailable as error:
+        if silent:
+            raise NoAnswer(f"{subject} did not answer, and is unavailable now.") from error
+        raise
+    raise AssertionError("retries end with an answer or an error")
+
+
+def _patience(deadline: float) -> Callable[[Exception], bool | float]:
+    """Return what says whether to try again after an error, and in how many seconds.
+
+    What is left of the time must do for the attempt, else an answer that is on its way would be missed.
+    """
+    now = asyncio.get_running_loop().time
+    backoff = FIRST_WAIT
+
+    def patience(error: Exception) -> bool | float:
+        nonlocal backoff
+        if not isinstance(error, NatsTimeout | Unavailable | RateLimited):
+            return False
+        wanted = 0.0 if isinstance(error, NatsTimeout) else float(error.extra.get("retry_after", 0))
+        wait = max(wanted, backoff) * random.uniform(1, 1.25)  # noqa: S311
+        backoff = min(backoff * 2, LONGEST_WAIT)
+        return False if now() + wait + LEAST_ATTEMPT > deadline else wait
+
+    return patience
+
+
+async def _once(link: Link, subject: str, body: bytes, headers: dict[str, str], timeout: float) -> bytes:
+    try:
+        reply = await link.nc.request(subject, body, timeout=timeout, headers=headers or None)
+    except NoRespondersError:
+        raise Unavailable(f"Nobody serves {subject}: is the service running, with this prefix?") from None
+    except OutboundBufferLimitError:
+        raise Unavailable("The connection to NATS is down and its buffer is full.") from None
+    if (reply.headers or {}).get(ERROR) is not None:
+        raise refusal_in(reply)
+    return reply.data
+
+
+def refusal_in(reply: Msg) -> Refusal:
+    """Return the refusal in a reply with error headers: an outcome with an `error`, or a problem itself."""
+    headers = reply.headers or {}
+    fallback: dict[str, Any] = {
+        "type": f"/problems/{headers[ERROR]}",
+        "status": headers.get(ERROR_CODE, 500),
+    }
+    try:
+        document = msgspec.json.decode(reply.data, type=dict[str, Any])
+    except msgspec.DecodeError:
+        return refusal_of(fallback)
+    return refusal_of({**fallback, **document.get("error", document)})

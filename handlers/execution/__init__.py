@@ -1,0 +1,1 @@
+"""Commands, from their bytes to their outcome: decode, decide in batches, append in one transaction."""

@@ -1,0 +1,84 @@
+"""A command's body: strict JSON, in the one form that is compared, validated and hashed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+from pydantic import ValidationError
+
+from tenant_domain.decision import Command
+from tenant_domain.refusals import InvalidCommand
+
+MAX_BODY = 256 * 1024
+"""Bytes a body may have (CONTRACT)."""
+
+_MAX_ERRORS = 20
+_MAX_NAME = 100
+
+_decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder(order="sorted").encode
+
+
+def canonical(body: bytes) -> bytes:
+    """Return the JSON object `body` with sorted keys and no blanks; an empty body is `{}`.
+
+    Raises InvalidCommand when it is too long, not one JSON object, or not JSON that everybody reads alike:
+    invalid UTF-8, NaN, lone surrogates and repeated keys are none.
+    """
+    if not body:
+        return b"{}"
+    if len(body) > MAX_BODY:
+        raise InvalidCommand.of("body", f"must have at most {MAX_BODY} bytes")
+    try:
+        value = _decode(body)
+        if type(value) is not dict:
+            raise InvalidCommand.of("body", "must be one JSON object")
+        text = _encode(value)
+        # Each key brings one colon: where a repeated one was dropped there are fewer. An escape may hide one.
+        if b"\\u" in body or body.count(b":") != text.count(b":"):
+            json.loads(body, object_pairs_hook=_distinct)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError, ValueError) as error:
+        raise InvalidCommand.of("body", f"must be JSON: {_reason(error)}") from None
+    return text
+
+
+def validated(form: type[Command], text: bytes) -> Command:
+    """Return the command that canonical JSON stands for.
+
+    Raises InvalidCommand naming each field that does not fit; no value is repeated in it.
+    """
+    try:
+        return form.model_validate_json(text)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_context=False, include_input=False)
+    errors = [{"field": _path(each["loc"]), "detail": _sentence(each["msg"])} for each in found[:_MAX_ERRORS]]
+    first = errors[0]
+    raise InvalidCommand(f"{first['field']}: {first['detail']}", errors=errors)
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key stands in it twice")
+    return found
+
+
+def _reason(error: Exception) -> str:
+    match error:
+        case UnicodeError():
+            return "it is not UTF-8"
+        case RecursionError():
+            return "it is nested too deep"
+        case _:
+            return str(error)
+
+
+def _path(location: Iterable[int | str]) -> str:
+    return ".".join(str(step) for step in location)[:_MAX_NAME] or "body"
+
+
+def _sentence(message: str) -> str:
+    return message.removeprefix("Value error, ")

@@ -1,0 +1,143 @@
+"""From what a door got (tokens, headers, body) to a request that can be decided, or a refusal."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from hashlib import blake2b
+from uuid import UUID
+
+import msgspec
+
+from handlers.execution.body import canonical, validated
+from handlers.wire.events import Meta
+from handlers.wire.headers import (
+    ACTOR,
+    CAUSATION_ID,
+    COMMAND_ID,
+    CORRELATION_ID,
+    EXPECTED_VERSION,
+    REPLY_TO,
+    TRACEPARENT,
+)
+from handlers.wire.subjects import is_inbox
+from tenant_domain.decision import Command
+from tenant_domain.refusals import InvalidCommand, UnknownCommand
+from tenant_domain.registry import COMMANDS
+
+
+class Request(msgspec.Struct, frozen=True):
+    """A command that fits its form; `hash` tells it from any other one under its id, `size` is its body's."""
+
+    tenant_id: UUID
+    command: str
+    command_id: UUID
+    form: Command
+    hash: bytes
+    expected_version: int | None
+    meta: Meta
+    size: int
+
+
+_HEX = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+_tenant = re.compile(_HEX).fullmatch
+_uuid = re.compile(_HEX, re.IGNORECASE | re.ASCII).fullmatch
+_version = re.compile(r"[0-9]{1,18}").fullmatch
+_trace = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}").fullmatch
+# What goes on into events' headers: no control characters (it could end a header), no half characters, and
+# not what the bus library puts in the place of bytes that are no UTF-8.
+_text = re.compile("[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffd]{1,255}").fullmatch
+
+_Errors = list[dict[str, str]]
+
+
+def decoded(
+    tenant_token: str,
+    command: str,
+    headers: Mapping[str, str],
+    body: bytes,
+    *,
+    durable: bool,
+    new_id: Callable[[], UUID],
+) -> Request:
+    """Return the request that came in through a door.
+
+    The durable door wants a `Command-Id` and takes a `Reply-To`; on the answered one a missing id is made by
+    `new_id`, and `Reply-To` has no meaning. A `traceparent` that is none is left out, as its standard says.
+    Raises InvalidCommand naming each header or field that does not fit, and UnknownCommand.
+    """
+    spec = COMMANDS.get(command)
+    if spec is None:
+        raise UnknownCommand("The last token of the subject is not the name of a command.")
+    errors: _Errors = []
+    if not _tenant(tenant_token):
+        _refuse(errors, "tenant_id", "must be a lower-case hyphenated UUID")
+    given = headers.get(COMMAND_ID)
+    command_id = None
+    if given is None and durable:
+        _refuse(errors, COMMAND_ID, "is required: a UUID, the same when the command is sent again")
+    elif given is None:
+        command_id = new_id()
+    elif _uuid(given):
+        command_id = msgspec.convert(given, UUID)
+    else:
+        _refuse(errors, COMMAND_ID, "must be a hyphenated UUID")
+    if durable and not is_inbox(headers.get(REPLY_TO, "_INBOX")):
+        _refuse(errors, REPLY_TO, "must be an inbox of the caller (_INBOX…)")
+    expected = _expected_version(headers, errors)
+    meta = _meta(headers, given.lower() if given else str(command_id), errors)
+    if errors or command_id is None:
+        raise InvalidCommand(f"{errors[0]['field']}: {errors[0]['detail']}", errors=errors)
+    text = canonical(body)
+    return Request(
+        tenant_id=msgspec.convert(tenant_token, UUID),
+        command=command,
+        command_id=command_id,
+        form=validated(spec.form, text),
+        hash=blake2b(command.encode() + b"\n" + text, digest_size=16).digest(),
+        expected_version=expected,
+        meta=meta,
+        size=len(body),
+    )
+
+
+def is_tenant_id(token: str) -> bool:
+    """Return whether a token of a subject is a tenant's id."""
+    return _tenant(token) is not None
+
+
+def command_id_of(headers: Mapping[str, str]) -> UUID | None:
+    """Return the command id that a refused message came with, None when it has none that is one."""
+    given = headers.get(COMMAND_ID, "")
+    return msgspec.convert(given, UUID) if _uuid(given) else None
+
+
+def _meta(headers: Mapping[str, str], command_id: str, errors: _Errors) -> Meta:
+    trace = headers.get(TRACEPARENT)
+    return Meta(
+        actor=_line(headers, ACTOR, errors),
+        correlation_id=_line(headers, CORRELATION_ID, errors) or command_id,
+        causation_id=_line(headers, CAUSATION_ID, errors) or command_id,
+        traceparent=trace if trace is not None and _trace(trace) else None,
+    )
+
+
+def _line(headers: Mapping[str, str], name: str, errors: _Errors) -> str | None:
+    value = headers.get(name)
+    if value is not None and not _text(value):
+        _refuse(errors, name, "must be 1–255 characters of UTF-8 without control characters")
+    return value
+
+
+def _expected_version(headers: Mapping[str, str], errors: _Errors) -> int | None:
+    value = headers.get(EXPECTED_VERSION)
+    if value is None:
+        return None
+    if not _version(value):
+        _refuse(errors, EXPECTED_VERSION, "must be a version: a whole number, 0 or more")
+        return None
+    return int(value)
+
+
+def _refuse(errors: _Errors, field: str, detail: str) -> None:
+    errors.append({"field": field, "detail": detail})

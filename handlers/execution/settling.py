@@ -1,0 +1,221 @@
+"""Settling a batch: load, decide, append in one transaction; what was dropped is decided again at once."""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from collections.abc import Callable, Collection, Iterable, Sequence
+from datetime import datetime
+
+import psycopg
+import structlog
+
+from handlers.execution.attempt import Attempt, Verdict, reused
+from handlers.execution.decode import Request
+from handlers.execution.job import Job, Slice
+from handlers.execution.metrics import CommandMetrics
+from handlers.execution.reply import Reply, refused, remembered
+from handlers.store.batch import Appended, ProgressRow, Recorded
+from handlers.store.cache import StreamCache
+from handlers.store.errors import AmbiguousCommit, StoreError, StoreUnavailable
+from handlers.store.event_store import EventStore
+from tenant_domain.catalogue import Policy
+from tenant_domain.decision import Ref
+from tenant_domain.refusals import Unavailable
+
+log = structlog.get_logger()
+
+_ROUNDS = 50
+"""Decisions at once, before the database is left in peace for a moment: others write these streams, too."""
+
+
+def is_outage(error: Exception) -> bool:
+    """Return whether `error` says nothing about the commands: the database is down, or not as needed."""
+    if isinstance(error, psycopg.DataError | psycopg.IntegrityError):
+        return False
+    return isinstance(error, psycopg.Error | StoreError | OSError | TimeoutError)
+
+
+class Settler:
+    """Settles batches against one store.
+
+    `now` is the clock that decisions see, `load_timeout` how many seconds states may take to load.
+    """
+
+    def __init__(
+        self,
+        store: EventStore,
+        cache: StreamCache,
+        policy: Policy,
+        *,
+        now: Callable[[], datetime],
+        metrics: CommandMetrics,
+        load_timeout: float,
+    ) -> None:
+        self._store = store
+        self._cache = cache
+        self._policy = policy
+        self._now = now
+        self._metrics = metrics
+        self._load_timeout = load_timeout
+
+    async def settle(self, jobs: Sequence[Job]) -> int | None:
+        """Settle all jobs that do not have to wait for a failed one; return the log's end if it moved.
+
+        A command that fails for a technical reason fails alone: a durable one holds back what follows it in
+        its partition, any other is answered `unavailable`. Raises Fenced, and whatever `is_outage`: then the
+        jobs that are not settled are to be tried again.
+        """
+        try:
+            return await self._rounds(jobs)
+        except Exception as error:
+            pending = _pending(jobs)
+            if is_outage(error) or not pending:
+                raise
+            if len(pending) == 1:
+                self._fail(pending[0], error)
+                return None
+        # One of them is what no transaction can hold: find it by halves.
+        half = len(pending) // 2
+        first, second = await self.settle(pending[:half]), await self.settle(pending[half:])
+        return second or first
+
+    async def recall(self, jobs: Sequence[Job]) -> None:
+        """Give those of `jobs` that the ledger has their outcome."""
+        asked = {(job.request.tenant_id, job.request.command_id): job for job in jobs if job.request}
+        for key, recorded in (await self._store.recorded(asked)).items():
+            job = asked[key]
+            assert job.request is not None
+            job.settle(_outcome(job.request, recorded))
+
+    async def _rounds(self, jobs: Sequence[Job]) -> int | None:
+        slices = {job.slice for job in jobs if job.slice is not None}
+        head = None
+        for _ in range(_ROUNDS):
+            pending = _pending(jobs)
+            if not pending and not _moving(slices, None):
+                return head
+            attempt = await self._decided(pending)
+            head = await self._append(attempt, slices) or head
+        raise StoreUnavailable("the streams of this batch are written by others all the time")
+
+    async def _decided(self, jobs: Sequence[Job]) -> Attempt:
+        attempt = Attempt(self._cache, self._policy, self._now())
+        requests = [job.request for job in jobs if job.request is not None]
+        for _ in range(2):  # the second for streams that only the tenant's state names
+            missing = {ref for request in requests for ref in attempt.missing(attempt.refs(request))}
+            if not missing:
+                break
+            await self._load(attempt, missing)
+        for job in jobs:
+            if not job.held:
+                await self._decide(attempt, job)
+        await self._recall(attempt)
+        return attempt
+
+    async def _decide(self, attempt: Attempt, job: Job) -> None:
+        refs = attempt.refs(job.request) if job.request is not None else []
+        while missing := attempt.missing(refs):  # named by what a command before it in this batch did
+            await self._load(attempt, missing)
+            assert job.request is not None
+            refs = attempt.refs(job.request)
+        try:
+            attempt.decide(job, refs)
+        except Exception as error:  # noqa: BLE001 whatever it is, it is this command's alone
+            self._fail(job, error)
+        else:
+            job.attempt = attempt
+
+    async def _load(self, attempt: Attempt, refs: Collection[Ref]) -> None:
+        async with asyncio.timeout(self._load_timeout):
+            attempt.add(await self._store.load(refs))
+
+    async def _recall(self, attempt: Attempt) -> None:
+        """Let the ledger answer repeats of commands that would be refused now without a record."""
+        doubtful = {
+            (verdict.job.request.tenant_id, verdict.job.request.command_id): verdict
+            for verdict in attempt.verdicts
+            if verdict.job.request is not None and verdict.recorded is None and verdict.first is None
+        }
+        if not doubtful:
+            return
+        async with asyncio.timeout(self._load_timeout):
+            found = await self._store.recorded(doubtful)
+        for key, recorded in found.items():
+            verdict = doubtful[key]
+            request = verdict.job.request
+            assert request is not None
+            verdict.know(_outcome(request, recorded))
+
+    async def _append(self, attempt: Attempt, slices: Iterable[Slice]) -> int | None:
+        moving = _moving(slices, attempt)
+        batch = attempt.batch(
+            [ProgressRow(each.partition, each.owner, each.sequence, reach) for each, reach in moving]
+        )
+        try:
+            with self._metrics.appending(len(attempt.verdicts)):
+                appended = await self._store.append(batch)
+        except (AmbiguousCommit, asyncio.CancelledError):
+            for verdict in attempt.verdicts:
+                verdict.job.sent = True
+            raise
+        if not appended.dropped:
+            for each, reach in moving:
+                each.sequence = reach
+        self._conclude(attempt, appended)
+        return appended.head if batch.events else None
+
+    def _conclude(self, attempt: Attempt, appended: Appended) -> None:
+        attempt.keep(appended.dropped)
+        self._metrics.dropped(len(appended.dropped))
+        positions = iter(appended.positions)
+        for verdict in attempt.verdicts:
+            position = next(positions) if verdict.recorded is not None else None
+            if attempt.group_of(verdict) in appended.dropped:
+                self._answer_repeated(verdict, appended)
+            else:
+                reply = verdict.concluded(position)
+                self._metrics.settled(verdict.job, reply)
+                verdict.job.settle(reply)
+
+    def _answer_repeated(self, verdict: Verdict, appended: Appended) -> None:
+        job, request = verdict.job, verdict.job.request
+        recorded = appended.repeated.get((request.tenant_id, request.command_id)) if request else None
+        if request is None or recorded is None:
+            return
+        reply = _outcome(request, recorded)
+        job.know(reply)
+        if job.origin is None:
+            self._metrics.settled(job, reply)
+            job.settle(reply)
+
+    def _fail(self, job: Job, error: Exception) -> None:
+        request = job.request
+        self._metrics.failed()
+        log.error(
+            "command failed",
+            tenant_id=str(request.tenant_id) if request else None,
+            command_id=str(request.command_id) if request else None,
+            command=request.command if request else None,
+            error=type(error).__name__,  # what it says may name a person
+            where="".join(traceback.format_tb(error.__traceback__)),
+        )
+        if job.slice is not None:
+            job.slice.fail(job, error)
+        elif request is not None:
+            failure = Unavailable("The command failed for a technical reason.", retry_after=1)
+            job.settle(refused(request.command_id, request.tenant_id, failure))
+
+
+def _outcome(request: Request, recorded: Recorded) -> Reply:
+    """Return what a command gets that the ledger has under its id."""
+    return remembered(recorded) if recorded.hash == request.hash else reused(request)
+
+
+def _moving(slices: Iterable[Slice], attempt: Attempt | None) -> list[tuple[Slice, int]]:
+    reaches = ((each, each.reach(attempt)) for each in slices)
+    return [(each, reach) for each, reach in reaches if reach > each.sequence]
+
+
+def _pending(jobs: Iterable[Job]) -> list[Job]:
+    return [job for job in jobs if not job.settled and not job.held]

@@ -1,0 +1,87 @@
+"""The whole HTTP edge as one ASGI app."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import msgspec
+from litestar import Litestar, MediaType, Request, Response, get
+from litestar.handlers import HTTPRouteHandler
+from litestar.types import ASGIApp
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+
+from handlers.http_edge import problems, tenants
+from handlers.http_edge.gate import Gate
+from handlers.http_edge.health import Health
+from handlers.http_edge.openapi import openapi
+from handlers.http_edge.tokens import Signer
+from tenant_domain.refusals import Refusal
+
+AnyRequest = Request[Any, Any, Any]
+
+
+def http_app(
+    doors: tenants.Doors,
+    *,
+    signer: Signer,
+    health: Health,
+    asyncapi: bytes,
+    registry: CollectorRegistry,
+    origins: Collection[str] = (),
+) -> ASGIApp:
+    """Return the app. `asyncapi` is the bus's document; `origins` are those that browsers may call from."""
+    routes = [*tenants.handlers(doors), *_open(signer, health, asyncapi, registry)]
+    app = Litestar(
+        routes,
+        exception_handlers={Refusal: problems.of_refusal, Exception: problems.of_framework},
+        openapi_config=None,
+        logging_config=None,
+        request_max_body_size=doors.limits.body,
+        debug=False,
+    )
+    return Gate(app, caller_of=signer.caller, origins=origins, registry=registry)
+
+
+def _open(
+    signer: Signer, health: Health, asyncapi: bytes, registry: CollectorRegistry
+) -> list[HTTPRouteHandler]:
+    document = msgspec.json.encode(openapi())
+    keys = msgspec.json.encode(signer.jwks())
+
+    @get("/health/live")
+    async def live() -> Response[bytes]:
+        return _json(b'{"status":"ok"}')
+
+    @get(["/health", "/health/ready"])
+    async def ready() -> Response[bytes]:
+        parts = await health.parts()
+        well = all(part == "ok" for part in parts.values())
+        body = {"status": "ok" if well else "unavailable", "parts": parts}
+        return _json(msgspec.json.encode(body), 200 if well else 503)
+
+    @get("/metrics")
+    async def metrics() -> Response[bytes]:
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST.partition("; charset")[0])
+
+    @get("/openapi.json")
+    async def openapi_document() -> Response[bytes]:
+        return _json(document)
+
+    @get("/asyncapi.json")
+    async def asyncapi_document() -> Response[bytes]:
+        return _json(asyncapi)
+
+    @get("/.well-known/jwks.json")
+    async def jwks() -> Response[bytes]:
+        return _json(keys)
+
+    @get("/problems/{name:str}")
+    async def problem_page(request: AnyRequest) -> Response[bytes]:
+        return problems.page(request, request.path_params["name"])
+
+    return [live, ready, metrics, openapi_document, asyncapi_document, jwks, problem_page]
+
+
+def _json(body: bytes, status: int = 200) -> Response[bytes]:
+    return Response(body, status_code=status, media_type=MediaType.JSON)

@@ -1,0 +1,208 @@
+"""The OpenAPI 3.1 document, made from the tables that the app is made from: routes, commands, queries."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+import msgspec
+
+from handlers.http_edge import openapi_components as components
+from handlers.http_edge import openapi_parts as parts
+from handlers.http_edge.openapi_components import Json
+from handlers.http_edge.problems import PROBLEMS
+from handlers.http_edge.routes import API, FLEET_QUERIES, ROUTES, Route
+from handlers.wire.subjects import FLEET
+from projections.questions import Listing, LogQuestion, Question
+from projections.registry import QUESTIONS
+from tenant_domain.registry import COMMANDS
+
+VERSION = "1"
+"""Of the contract. A published name or field never changes its meaning; new ones may be added."""
+
+_COMMAND_REFUSALS = (400, 401, 403, 404, 405, 408, 409, 410, 412, 413, 415, 422, 429, 500, 503, 504)
+_QUERY_REFUSALS = (400, 401, 403, 404, 405, 410, 422, 429, 500, 503, 504)
+
+
+def openapi() -> Json:
+    """Return the document."""
+    schemas = dict(components.SCHEMAS)
+    for name, spec in COMMANDS.items():
+        schemas[name] = parts.hoisted(spec.form.model_json_schema(), schemas)
+    for question in QUESTIONS.values():
+        schemas[_answer_name(question)] = _answer(question, schemas)
+    return {
+        "openapi": "3.1.0",
+        "info": parts.info(VERSION),
+        "servers": [{"url": "/", "description": "The service that this document comes from"}],
+        "tags": components.TAGS,
+        "security": [{"bearer": []}],
+        "paths": _paths(),
+        "components": {
+            "securitySchemes": components.SECURITY,
+            "parameters": components.PARAMETERS,
+            "headers": components.HEADERS,
+            "responses": {
+                parts.problem_name(status): parts.problem_response(status)
+                for status in sorted({kind.status for kind in PROBLEMS.values()})
+            },
+            "schemas": schemas,
+        },
+    }
+
+
+def _paths() -> Json:
+    paths: Json = {API: {"get": _fleet(), "post": _provision()}}
+    for route in ROUTES:
+        item = paths.setdefault(re.sub(r":str}", "}", route.path), {})
+        item[route.method.lower()] = _command(route) if route.kind == "command" else _query(route)
+    return {**paths, **parts.open_paths()}
+
+
+def _provision() -> Json:
+    return {
+        "operationId": "provision",
+        "tags": ["commands"],
+        "summary": "Make a tenant",
+        "description": f"{_said('provision')} Without a `tenant_id` one is made here, the same for the same "
+        "`Idempotency-Key`. Only for operators.",
+        "parameters": [parts.parameter("IdempotencyKey"), *parts.TRACE_HEADERS],
+        "requestBody": parts.body(
+            {
+                "allOf": [parts.ref("provision")],
+                "properties": {"tenant_id": {"type": "string", "format": "uuid"}},
+            },
+            "provision",
+            required=True,
+        ),
+        "responses": {"202": parts.OUTCOME_RUNNING, **_problems(_COMMAND_REFUSALS)},
+    }
+
+
+def _fleet() -> Json:
+    given = parts.query_parameters(QUESTIONS[True, "tenants"].form.model_json_schema(), ())
+    for name, query in FLEET_QUERIES.items():
+        given.append(
+            {
+                "name": name,
+                "in": "query",
+                "description": f"Asks `{FLEET}.{query}` instead",
+                "schema": {"type": "string"},
+            }
+        )
+    questions = [QUESTIONS.get((True, name)) for name in ("tenants", *FLEET_QUERIES.values())]
+    answers = [parts.ref(_answer_name(question)) for question in questions if question]
+    return {
+        "operationId": "fleet.tenants",
+        "tags": ["queries"],
+        "summary": "All tenants: search, filter, page",
+        "description": "Only for operators.",
+        "parameters": [*given, parts.parameter("IfNoneMatch")],
+        "responses": {**_answers({"anyOf": answers}), **_problems(_QUERY_REFUSALS)},
+    }
+
+
+def _command(route: Route) -> Json:
+    name = route.name
+    known = name in COMMANDS
+    schema = (
+        parts.ref(name) if name is not None and known else _any_command() if name is None else components.ANY
+    )
+    operation: Json = {
+        "operationId": name or "command",
+        "tags": ["commands"],
+        "summary": route.summary,
+        "description": _said(name) if name else "The body is the command's own fields.",
+        "parameters": [
+            *_path_parameters(route),
+            parts.parameter("IdempotencyKey"),
+            parts.parameter("IfMatch"),
+            *parts.TRACE_HEADERS,
+        ],
+        "requestBody": parts.body(schema, name, required=_has_required(name)),
+        "responses": {
+            "200": parts.OUTCOME_DONE,
+            "202": parts.OUTCOME_RUNNING,
+            **_problems(_COMMAND_REFUSALS),
+        },
+    }
+    return operation
+
+
+def _query(route: Route) -> Json:
+    question = QUESTIONS.get((False, route.name or ""))
+    if question is not None:
+        given = parts.query_parameters(question.form.model_json_schema(), _path_names(route))
+        description = " ".join((question.form.__doc__ or route.summary).split())
+    else:
+        given = [parts.ANY_FIELDS]
+        description = (
+            "Not in this version: answers `unknown-query`."
+            if route.name
+            else "Its fields are the parameters."
+        )
+    schema = parts.ref(_answer_name(question)) if question else components.ANY
+    return {
+        "operationId": route.name or "query",
+        "tags": ["queries"],
+        "summary": route.summary,
+        "description": description,
+        "parameters": [*_path_parameters(route), *given, parts.parameter("IfNoneMatch")],
+        "responses": {**_answers(schema), **_problems(_QUERY_REFUSALS)},
+    }
+
+
+def _answer_name(question: Question) -> str:
+    return f"{FLEET}.{question.name}.answer" if question.fleet else f"{question.name}.answer"
+
+
+def _answer(question: Question, schemas: Json) -> Json:
+    """Return the schema of an answer: an item, or a page of them, and the position."""
+    (item,), found = msgspec.json.schema_components(
+        [question.item], ref_template="#/components/schemas/{name}"
+    )
+    schemas.update(found)
+    if not (isinstance(question, Listing) or (isinstance(question, LogQuestion) and question.paged)):
+        return {"allOf": [item, components.POSITIONED]}
+    return parts.page_of(item)
+
+
+def _said(command: str) -> str:
+    spec = COMMANDS.get(command)
+    if spec is None:
+        return "Not in this version: answers `unknown-command`."
+    return " ".join((spec.form.__doc__ or command).split())
+
+
+def _has_required(command: str | None) -> bool:
+    spec = COMMANDS.get(command or "")
+    return spec is not None and "required" in spec.form.model_json_schema()
+
+
+def _any_command() -> Json:
+    return {"anyOf": [parts.ref(name) for name in COMMANDS]}
+
+
+def _path_names(route: Route) -> tuple[str, ...]:
+    return tuple(re.findall(r"{(\w+):str}", route.path))
+
+
+def _path_parameters(route: Route) -> list[Json]:
+    return [parts.path_parameter(name, COMMANDS) for name in _path_names(route)]
+
+
+def _answers(schema: Json) -> Json:
+    return {
+        "200": {
+            "description": "The answer; it carries the `position` that it includes",
+            "headers": {"ETag": parts.header("ETag")},
+            "content": {"application/json": {"schema": schema}},
+        },
+        "304": {"description": "The version that `If-None-Match` names is still the present one"},
+    }
+
+
+def _problems(statuses: Iterable[int]) -> Json:
+    return {
+        str(status): {"$ref": f"#/components/responses/{parts.problem_name(status)}"} for status in statuses
+    }

@@ -1,0 +1,197 @@
+"""Bearer tokens: JWTs signed with one Ed25519 key, and read with nothing else.
+
+The algorithm is never taken from the token: a token that names another one than EdDSA is refused before
+any key is touched. Why a token is refused is logged, never told.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import structlog
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from joserfc import jwt
+from joserfc.errors import JoseError, UnsupportedAlgorithmError
+from joserfc.jwa import EdDSAAlgorithm, JWSAlgModel
+from joserfc.jwk import OKPKey
+from joserfc.jws import JWSRegistry
+
+from tenant_domain.refusals import Unauthenticated
+
+_log = structlog.get_logger()
+
+OPERATOR = "operator"
+"""The role of those who run the service; without a tenant it reaches all of them."""
+
+HOUR = 3600.0
+LEEWAY = 5.0
+"""Seconds that the clocks of signer and reader may differ."""
+
+LONGEST = 4096
+"""Most characters of a token: ours have about 350, and all of it is hashed before it is believed."""
+
+
+class KeyFileError(Exception):
+    """The signing key's file is missing, unreadable, or not what it must be."""
+
+
+class Caller(NamedTuple):
+    """Who asks. `tenant` is the only one that the caller reaches; None is for those who run the service."""
+
+    subject: str
+    tenant: str | None
+    role: str
+
+
+_ALGORITHM = EdDSAAlgorithm()
+
+
+class _EdDSAOnly(JWSRegistry):
+    """Knows one algorithm. EdDSA says too little only where other curves than Ed25519 are in use."""
+
+    def get_alg(self, name: str) -> JWSAlgModel:
+        if name != _ALGORITHM.name:
+            raise UnsupportedAlgorithmError(name)
+        return _ALGORITHM
+
+
+_ONLY = _EdDSAOnly()
+
+
+class Signer:
+    """Signs and reads tokens with one key. `now` gives seconds since the epoch."""
+
+    def __init__(
+        self,
+        key: OKPKey,
+        *,
+        issuer: str = "tenants",
+        audience: str = "tenants",
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._key = key
+        self._key_id = key.thumbprint()
+        self._issuer = issuer
+        self._audience = audience
+        self._now = now
+
+    @classmethod
+    def from_file(
+        cls, path: Path, *, create: bool = False, issuer: str = "tenants", audience: str = "tenants"
+    ) -> Signer:
+        """Return the signer with the Ed25519 key (PEM, PKCS 8) in `path`; `create` makes a missing one.
+
+        Raises KeyFileError, which says what to do.
+        """
+        if create and not path.exists():
+            _create(path)
+        return cls(_loaded(path), issuer=issuer, audience=audience)
+
+    def sign(self, *, user: str, role: str, tenant: str | None = None, lifetime: float = HOUR) -> str:
+        """Return a token for `user` that ends after `lifetime` seconds.
+
+        Raises ValueError when the tenant is not a tenant id, or when nobody could be meant.
+        """
+        if tenant is not None and not _is_tenant(tenant):
+            raise ValueError(f"{tenant!r} is not a tenant id: a lower-case UUID with hyphens")
+        if tenant is None and role != OPERATOR:
+            raise ValueError(f"the role {role!r} is one within a tenant: name the tenant")
+        if not user or not role:
+            raise ValueError("a token names a user and a role")
+        now = int(self._now())
+        claims: dict[str, Any] = {
+            "iss": self._issuer,
+            "aud": self._audience,
+            "sub": user,
+            "role": role,
+            "iat": now,
+            "exp": now + int(lifetime),
+        }
+        if tenant is not None:
+            claims["tenant"] = tenant
+        return jwt.encode({"alg": _ALGORITHM.name, "kid": self._key_id}, claims, self._key, registry=_ONLY)
+
+    def caller(self, token: str) -> Caller:
+        """Return who `token` speaks for. Raises Unauthenticated, without saying what is wrong with it."""
+        try:
+            if len(token) > LONGEST:
+                raise ValueError("too long")
+            return self._checked(jwt.decode(token, self._key, registry=_ONLY).claims)
+        except (JoseError, ValueError, TypeError, KeyError, RecursionError) as error:
+            _log.info("bearer refused", why=type(error).__name__)
+            raise Unauthenticated("the bearer token is not valid here, or not any more") from None
+
+    def jwks(self) -> dict[str, Any]:
+        """Return the public key as a JSON Web Key Set, for services that read tokens themselves."""
+        public = self._key.as_dict(private=False)
+        return {"keys": [{**public, "kid": self._key_id, "use": "sig", "alg": _ALGORITHM.name}]}
+
+    def _checked(self, claims: dict[str, Any]) -> Caller:
+        now = self._now()
+        audience: Any = claims["aud"]  # one, or a list
+        if claims["iss"] != self._issuer or self._audience not in (
+            audience if isinstance(audience, list) else [audience]
+        ):
+            raise ValueError("for others")
+        if not _number(claims["exp"]) + LEEWAY > now:
+            raise ValueError("expired")
+        if _number(claims.get("nbf", 0)) - LEEWAY > now:
+            raise ValueError("not yet")
+        subject, role, tenant = claims["sub"], claims["role"], claims.get("tenant")
+        if not (isinstance(subject, str) and subject and isinstance(role, str) and role):
+            raise ValueError("nobody")
+        if tenant is not None and not (isinstance(tenant, str) and _is_tenant(tenant)):
+            raise ValueError("no tenant id")
+        return Caller(subject, tenant, role)
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError("not a number")
+    return value
+
+
+def _is_tenant(text: str) -> bool:
+    try:
+        return str(UUID(text)) == text
+    except ValueError:
+        return False
+
+
+def _loaded(path: Path) -> OKPKey:
+    try:
+        key = OKPKey.import_key(path.read_bytes())
+    except FileNotFoundError:
+        raise KeyFileError(
+            f"there is no signing key at {path}: make one with "
+            f"`openssl genpkey -algorithm ed25519 -out {path}`, or set TENANTS_CREATE_KEYS=true"
+        ) from None
+    except OSError as error:
+        raise KeyFileError(f"the signing key at {path} cannot be read: {error.strerror}") from None
+    except (JoseError, ValueError, TypeError):
+        key = None
+    if key is None or not key.is_private or not isinstance(key.private_key, Ed25519PrivateKey):
+        raise KeyFileError(f"{path} is not an Ed25519 private key in PEM without a password")
+    return key
+
+
+def _create(path: Path) -> None:
+    """Write a new key that only we can read; of several processes at once one wins, for all."""
+    pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, draft = tempfile.mkstemp(prefix=path.name, dir=path.parent)  # with mode 0600
+    with open(descriptor, "wb") as file:
+        file.write(pem)
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        return
+    finally:
+        os.unlink(draft)

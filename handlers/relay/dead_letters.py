@@ -1,0 +1,143 @@
+"""From the outbox `service.dead_letters` into TENANT_DEAD_LETTERS.
+
+A letter is marked as published once the stream has acknowledged it; its id is its message id, so one that is
+published again (by another relay, or because its mark was lost) is dropped by the server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import Awaitable, Callable, Collection
+from typing import Any, NoReturn
+from uuid import UUID
+
+import structlog
+from nats.aio.client import Client
+from nats.js.errors import NoStreamResponseError
+
+from handlers.relay.metrics import RelayMetrics
+from handlers.store.event_store import EventStore
+from handlers.wire.dead_letters import DeadLetter, packed, token
+from handlers.wire.subjects import Streams, Subjects
+
+log = structlog.get_logger()
+
+AT_ONCE = 50
+"""Letters taken at once: bounds memory, with bodies of up to half a MiB."""
+
+PATIENCE = 5.0
+"""Seconds that an acknowledgement may take."""
+
+LONGEST_WAIT = 10.0
+"""Seconds between two tries at most, while NATS or PostgreSQL is away."""
+
+_PENDING = """
+SELECT id, tenant, stream, sequence, reason, subject, headers, body, error, at
+FROM service.dead_letters WHERE published_at IS NULL ORDER BY at, id LIMIT %s"""
+
+_PUBLISHED = "UPDATE service.dead_letters SET published_at = now() WHERE id = ANY (%s)"
+
+_UNPUBLISHED = "UPDATE service.dead_letters SET published_at = NULL WHERE published_at IS NOT NULL"
+
+
+class DeadLetterRelay:
+    """Publishes what stands in the outbox of `store`; `run` it.
+
+    `declare` makes the streams that are missing. `poll` is in seconds.
+    """
+
+    def __init__(
+        self,
+        nc: Client,
+        store: EventStore,
+        subjects: Subjects,
+        streams: Streams,
+        declare: Callable[[], Awaitable[object]],
+        *,
+        poll: float = 1.0,
+        metrics: RelayMetrics,
+    ) -> None:
+        self._nc = nc
+        self._store = store
+        self._subjects = subjects
+        self._stream = streams.dead_letters
+        self._declare = declare
+        self._poll = poll
+        self._metrics = metrics
+
+    async def run(self) -> NoReturn:
+        """Publish until cancelled; a lost server is waited for."""
+        pause = self._poll
+        while True:
+            try:
+                published = await self.publish()
+                pause = self._poll
+            except Exception as error:  # noqa: BLE001 - an engine outlives whatever befalls it
+                log.warning("dead letters wait", error=repr(error), pause=pause)
+                published, pause = 0, min(pause * 2, LONGEST_WAIT)
+            if published < AT_ONCE:
+                await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+
+    async def publish(self) -> int:
+        """Publish some letters, mark them, and return how many.
+
+        Raises StoreUnavailable, and the error of the first letter that was not taken.
+        """
+        async with self._store.transaction() as transaction:
+            cursor = transaction.connection.cursor(binary=True)
+            rows = await (await cursor.execute(_PENDING, (AT_ONCE,))).fetchall()
+        letters = [(row[0], row[1], _letter(self._subjects, row)) for row in rows]
+        outcomes = await asyncio.gather(
+            *(self._publish(tenant, letter) for _, tenant, letter in letters), return_exceptions=True
+        )
+        failed = [outcome for outcome in outcomes if outcome is not None]
+        await self._mark([key for (key, _, _), ok in zip(letters, outcomes, strict=True) if ok is None])
+        if failed:
+            if any(isinstance(error, NoStreamResponseError) for error in failed):
+                await self._declare()
+            raise failed[0]
+        return len(letters)
+
+    async def _publish(self, tenant: str, letter: DeadLetter) -> None:
+        headers, body = packed(letter, self._nc.max_payload)
+        subject = self._subjects.dead(token(tenant), token(letter.stream), token(letter.reason))
+        await self._nc.jetstream(timeout=PATIENCE).publish(subject, body, headers=headers)
+        self._metrics.buried(token(letter.reason))
+        log.info(
+            "dead letter", letter=letter.id, tenant_id=tenant, stream=letter.stream, reason=letter.reason
+        )
+
+    async def _mark(self, ids: Collection[UUID]) -> None:
+        if ids:
+            async with self._store.transaction() as transaction:
+                await transaction.connection.execute(_PUBLISHED, (list(ids),))
+
+
+async def unpublish(store: EventStore) -> None:
+    """Have all letters published again: their stream was lost. Raises StoreUnavailable."""
+    async with store.transaction() as transaction:
+        await transaction.connection.execute(_UNPUBLISHED)
+
+
+def _letter(subjects: Subjects, row: tuple[Any, ...]) -> DeadLetter:
+    key, _tenant, stream, sequence, reason, subject, headers, body, error, at = row
+    return DeadLetter(
+        id=str(key),
+        stream=stream,
+        sequence=sequence,
+        subject=subjects.door(subject),
+        reason=reason,
+        time=at.isoformat(),
+        error=_json(error),
+        headers=json.loads(headers),
+        body=body,
+    )
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

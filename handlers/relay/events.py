@@ -1,0 +1,187 @@
+"""The relay of events: the log, from where the stream ends, into the stream.
+
+It keeps no progress of its own. Positions equal sequences, so the stream's last sequence says how far the
+relay is, whatever was purged; the outlet's fences see to it that nothing is stored twice, out of order, or
+behind a hole. Several relays may run: one whose publishing is refused stands by and watches, and takes over
+when the stream stands still while the log has more. A relay that was paused and wakes up is refused alike.
+
+A stream that is missing is made again and filled from the first event; one that was cut back by a power
+failure is filled from its end. A stream that holds what the log does not have is left alone, loudly,
+until it is rebuilt: going on would lose events for those who listen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import NoReturn
+
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from handlers.adapters import jetstream
+from handlers.relay.cloud_events import event_id, message
+from handlers.relay.metrics import RelayMetrics
+from handlers.relay.outlet import Outlet, OutOfPlace, Run
+from handlers.store.event_store import EventStore
+from handlers.wire.headers import MSG_ID
+from handlers.wire.subjects import Subjects
+
+log = structlog.get_logger()
+
+RUNS = 4
+"""Runs in flight: one is made while the server stores the others."""
+
+GRACE = 1.0
+"""Seconds that a missing stream is given before it is made again: a rebuild makes it at once, its own way."""
+
+LONGEST_WAIT = 5.0
+"""Seconds between two tries at most, while NATS or PostgreSQL is away."""
+
+
+class Astray(Exception):
+    """The stream holds what the log does not have: a stranger's message, or what a restored backup lost."""
+
+
+class EventRelay:
+    """A relay of the log of `store` into `stream`; `run` it.
+
+    `declare` makes the streams that are missing. `window` bounds the events that are published and not yet
+    acknowledged; more gains nothing. In seconds: `poll` is how long it waits for a hint before it looks by
+    itself, `patience` how long for an acknowledgement, `takeover` how long it lets the stream of another
+    relay stand still.
+    """
+
+    def __init__(
+        self,
+        nc: Client,
+        store: EventStore,
+        subjects: Subjects,
+        stream: str,
+        declare: Callable[[], Awaitable[object]],
+        *,
+        window: int = 1000,
+        poll: float = 1.0,
+        patience: float = 5.0,
+        takeover: float = 0.25,
+        metrics: RelayMetrics,
+    ) -> None:
+        self._nc = nc
+        self._store = store
+        self._subjects = subjects
+        self._stream = stream
+        self._declare = declare
+        self._chunk = max(1, window // RUNS)
+        self._poll = poll
+        self._takeover = takeover
+        self._outlet = Outlet(nc, patience)
+        self._hint = asyncio.Event()
+        self._metrics = metrics
+
+    async def run(self) -> NoReturn:
+        """Relay until cancelled; a lost server is waited for."""
+        await self._outlet.open()
+        hints = await self._nc.subscribe(self._subjects.hint("committed"), cb=self._hinted)
+        try:
+            await self._keep_on()
+        finally:
+            if not self._nc.is_closed:
+                await hints.unsubscribe()
+            await self._outlet.close()
+
+    async def _hinted(self, _hint: Msg) -> None:
+        self._hint.set()
+
+    async def _keep_on(self) -> NoReturn:
+        standing_by, failures = False, 0
+        while True:
+            try:
+                if standing_by:
+                    await self._stand_by()
+                    standing_by = False
+                await self._follow()
+                failures = 0
+            except OutOfPlace as refusal:
+                self._metrics.refusals.inc()
+                log.info("relay stands by", stream=self._stream, reason=str(refusal))
+                standing_by, failures = True, 0
+            except Exception as error:  # noqa: BLE001 - an engine outlives whatever befalls it
+                failures += 1
+                await self._trouble(error, failures)
+            finally:
+                self._outlet.forget()
+
+    async def _trouble(self, error: Exception, failures: int) -> None:
+        astray = isinstance(error, Astray)
+        self._metrics.astray.set(astray)
+        report = log.error if astray else log.warning
+        report("relay interrupted", stream=self._stream, error=repr(error), failures=failures)
+        longest = min(LONGEST_WAIT, 0.1 * 2 ** min(failures, 10))
+        await asyncio.sleep(random.uniform(longest / 2, longest))  # noqa: S311 - jitter
+
+    async def _follow(self) -> None:
+        """Publish what the log has beyond the stream's end, until nothing came for the time of a poll."""
+        last, former = await self._end_of_stream(), ""
+        self._metrics.astray.set(0)
+        self._metrics.position.set(last)
+        flight: deque[Run] = deque()
+        while True:
+            self._hint.clear()
+            events = await self._store.read(last, self._chunk)
+            if events:
+                messages = [message(event, self._subjects) for event in events]
+                run = await self._outlet.send(messages, former)
+                flight.append(run)
+                last, former = run.last, run.last_id
+            more = bool(events) and (len(events) == self._chunk or last < events[-1].position)
+            while flight and (not more or len(flight) >= RUNS):
+                await self._land(flight.popleft())
+            if not more and not await self._wait_for_hint():
+                return
+
+    async def _land(self, run: Run) -> None:
+        await self._outlet.stored(run)
+        self._metrics.position.set(run.last)
+        self._metrics.events.inc(run.size)
+
+    async def _wait_for_hint(self) -> bool:
+        try:
+            async with asyncio.timeout(self._poll):
+                await self._hint.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def _end_of_stream(self) -> int:
+        """Return the stream's last sequence. Raises Astray where the log is not at one with it."""
+        last = await self._last_sequence()
+        if last > 0:
+            event = await self._store.read(last - 1, 1)
+            if not event:
+                raise Astray(f"the stream is at {last}, the log at {await self._store.head()}")
+            there = await jetstream.message(self._nc, self._stream, last)
+            if there is not None and there.headers.get(MSG_ID) != event_id(event[0]):
+                raise Astray(f"sequence {last} holds another message than event {last}")
+        return last
+
+    async def _last_sequence(self) -> int:
+        info = await jetstream.stream_info(self._nc, self._stream)
+        if info is None:
+            await asyncio.sleep(GRACE)
+            log.warning("stream is missing, and made again", stream=self._stream)
+            await self._declare()
+            info = await jetstream.stream_info(self._nc, self._stream)
+        return info["state"]["last_seq"] if info else 0
+
+    async def _stand_by(self) -> None:
+        """Return when the stream stands still while the log has more."""
+        former = await self._last_sequence()
+        while True:
+            await asyncio.sleep(self._takeover * random.uniform(1, 1.5))  # noqa: S311 - jitter
+            last = await self._last_sequence()
+            if last == former and await self._store.read(last, 1):
+                return
+            former = last

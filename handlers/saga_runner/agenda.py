@@ -1,0 +1,99 @@
+"""The agenda: which runs are due, and the one lease under which a worker holds the runs it took.
+
+A lease is a row of saga_workers: as long as it stands, the worker's runs are its own; anybody may delete it
+once its time is over, and takes the runs of workers without one. So no two workers ever hold the same run.
+All statements go over a connection of their own, so a renewal never waits behind the work it protects.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import NamedTuple
+from uuid import UUID
+
+import psycopg
+
+_TAKE = """
+UPDATE service.saga_agenda a SET owner = %(owner)s
+FROM (
+    SELECT operation_id FROM service.saga_agenda
+    WHERE owner IS NULL AND due_at <= now() ORDER BY due_at LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
+) d
+WHERE a.operation_id = d.operation_id
+    AND EXISTS (SELECT FROM service.saga_workers w WHERE w.owner = %(owner)s AND w.lease_until > now())
+RETURNING a.operation_id, a.tenant_id, a.kind, (
+    SELECT e.state FROM service.events e WHERE e.originator_id = a.operation_id AND e.originator_version = 1)
+"""
+_BURY = "DELETE FROM service.saga_workers WHERE lease_until < now()"
+_FREE = """
+UPDATE service.saga_agenda SET owner = NULL WHERE operation_id IN (
+    SELECT a.operation_id FROM service.saga_agenda a
+    WHERE a.owner IS NOT NULL AND NOT EXISTS (SELECT FROM service.saga_workers w WHERE w.owner = a.owner)
+    FOR NO KEY UPDATE SKIP LOCKED)
+"""
+_REGISTER = "INSERT INTO service.saga_workers (owner, lease_until) VALUES (%(owner)s, now() + %(ttl)s)"
+_RENEW = "UPDATE service.saga_workers SET lease_until = now() + %(ttl)s WHERE owner = %(owner)s"
+_LEAVE = "DELETE FROM service.saga_workers WHERE owner = %(owner)s"
+
+_PATIENCE = "5s"
+"""How long a statement may take: all of them are short, so beyond it something is wrong."""
+
+
+class Due(NamedTuple):
+    """A run that was taken; `started` is the stored body of its first event."""
+
+    operation_id: UUID
+    tenant_id: UUID
+    kind: str
+    started: bytes | None
+
+
+class Agenda:
+    """The agenda in the database. Raises psycopg.OperationalError while there is none."""
+
+    def __init__(self, postgres_url: str, lease: timedelta) -> None:
+        self._url, self._lease = postgres_url, lease
+        self._connection: psycopg.AsyncConnection | None = None
+
+    async def register(self, owner: UUID) -> None:
+        """Begin a lease."""
+        connection = await self._connected()
+        await connection.execute(_REGISTER, {"owner": owner, "ttl": self._lease})
+
+    async def renew(self, owner: UUID) -> bool:
+        """Renew the lease; returns False when somebody ended it and may have taken its runs."""
+        connection = await self._connected()
+        renewed = await connection.execute(_RENEW, {"owner": owner, "ttl": self._lease})
+        return renewed.rowcount == 1
+
+    async def take(self, owner: UUID, limit: int) -> list[Due]:
+        """Take up to `limit` due runs, the longest due first; none without a lease."""
+        connection = await self._connected()
+        taken = await connection.execute(_TAKE, {"owner": owner, "limit": limit}, binary=True)
+        return [Due(*row) for row in await taken.fetchall()]
+
+    async def free(self) -> int:
+        """End the leases whose time is over; returns how many runs became free."""
+        connection = await self._connected()
+        await connection.execute(_BURY)
+        return (await connection.execute(_FREE)).rowcount
+
+    async def leave(self, owner: UUID) -> None:
+        """Give back the lease and all runs."""
+        connection = await self._connected()
+        await connection.execute(_LEAVE, {"owner": owner})
+        await connection.execute(_FREE)
+
+    async def close(self) -> None:
+        """Close the connection."""
+        if self._connection is not None:
+            await self._connection.close()
+
+    async def _connected(self) -> psycopg.AsyncConnection:
+        if self._connection is None or self._connection.closed:
+            # What is lost here in a crash of the server is taken anew: nothing needs to wait for its disk.
+            options = f"-c synchronous_commit=off -c statement_timeout={_PATIENCE} -c enable_seqscan=off"
+            self._connection = await psycopg.AsyncConnection.connect(
+                self._url, autocommit=True, connect_timeout=5, options=options
+            )
+        return self._connection

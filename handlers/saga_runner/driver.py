@@ -1,0 +1,217 @@
+"""The driver takes one run from step to step, until it ends, waits or is parked.
+
+It keeps nothing that is not in the store: after any trouble it reads the run again and goes on from there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from functools import partial
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import structlog
+from psycopg import AsyncConnection
+
+from handlers.adapters.effects import Effects, Output, Work
+from handlers.saga_runner.agenda import Due
+from handlers.saga_runner.failures import EffectRaised, Overtaken, described, place
+from handlers.saga_runner.lane import Entry, Inside, Lane
+from handlers.saga_runner.news import Tell
+from handlers.saga_runner.run import RunState, Sagas, later, load
+from handlers.saga_runner.shelf import shelve
+from handlers.store.errors import StoreError
+from handlers.store.event_store import EventStore
+from sagas.definition import Deed, RetryPolicy, Run, Undo
+from sagas.journal import Moved, advance, compensated, completed, failed, go_on
+from tenant_domain.catalogue import Policy
+from tenant_domain.decision import Event
+from tenant_domain.operation import decide as operation_decide
+
+log = structlog.get_logger()
+
+_TROUBLE = RetryPolicy(first=0.1, cap=2.0, jitter=0.5)
+"""How long to wait for a store that is not there: a run goes on soon after it is back."""
+
+
+class Parts(NamedTuple):
+    """What a driver works with.
+
+    `held` waits until the worker's lease holds; `look` is how often a long effect outside looks whether
+    somebody overtook the run (seconds). `now` and `chance` (0–1) come in so that tests can set them.
+    """
+
+    store: EventStore
+    quick: Lane
+    heavy: Lane
+    effects: Effects
+    sagas: Sagas
+    policy: Policy
+    tell: Tell
+    held: Callable[[], Awaitable[None]]
+    now: Callable[[], datetime]
+    chance: Callable[[], float]
+    look: float
+
+
+class Driver:
+    """Drives the runs that the worker `owner` took."""
+
+    def __init__(self, parts: Parts, owner: UUID) -> None:
+        self._parts, self._owner = parts, owner
+        self.stopping = False
+        """Set it to leave every run at its next step."""
+
+    async def load(self, dues: list[Due]) -> dict[UUID, RunState]:
+        """Return the state of each run; see `run.load`."""
+        return await load(self._parts.store, dues, self._owner, self._parts.sagas, self._parts.policy)
+
+    async def drive(self, due: Due, run: RunState | None) -> datetime | None:
+        """Go on with a run until there is nothing to do now; returns until when it waits.
+
+        `run` is its state, where that was loaded already.
+        """
+        trouble: Exception | None = None
+        tries = 0
+        while True:
+            try:
+                if trouble is None:
+                    return await self._follow(run or (await self.load([due]))[due.operation_id])
+                await self._shelve(due, trouble)
+                return None
+            except Overtaken:
+                trouble, tries = None, 0
+            except StoreError as error:
+                tries += 1
+                await self._wait_for_store(due, tries, error)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the run is not lost
+                log.error("run in trouble", **_names(due), error=type(error).__name__, where=place(error))
+                trouble = error
+            run = None
+
+    async def _wait_for_store(self, due: Due, tries: int, error: StoreError) -> None:
+        delay = _TROUBLE.delay(tries, self._parts.chance()).total_seconds()
+        log.warning(
+            "run waits for the store", **_names(due), error=type(error).__name__, seconds=round(delay, 2)
+        )
+        await asyncio.sleep(delay)
+
+    async def _shelve(self, due: Due, trouble: Exception) -> None:
+        shelved = await shelve(self._parts.store, due, self._owner, trouble)
+        if shelved is None:
+            raise Overtaken
+        await self._parts.tell(shelved[0], [shelved[1]])
+
+    async def _follow(self, run: RunState) -> datetime | None:
+        parts = self._parts
+        moved = advance(run.saga, run.scene, parts.now())
+        if moved.events or not self._goes_on(moved):
+            moved = await parts.quick.commit(Entry(run, partial(_as_it_is, moved)))
+        while self._goes_on(moved) and not self.stopping:
+            assert isinstance(moved.action, Run | Undo)
+            moved = await self._attempt(run, moved.action)
+        return later(moved.action, parts.now())
+
+    def _goes_on(self, moved: Moved) -> bool:
+        return isinstance(moved.action, Run | Undo) and later(moved.action, self._parts.now()) is None
+
+    async def _attempt(self, run: RunState, action: Run | Undo) -> Moved:
+        """Do or undo a step: its part outside, then its part inside together with what is recorded of it."""
+        parts, step = self._parts, action.step
+        started = parts.now()
+        try:
+            output = await self._outside(run, action)
+            inside = self._inside(run, action)
+            lane = parts.heavy if step.heavy and inside else parts.quick
+            follow = partial(self._done, run, action, started, output)
+            alone = run.scene.operation.step(step.name).tries > 0
+            return await lane.commit(Entry(run, follow, inside, step.limit, alone))
+        except EffectRaised as raised:
+            cause = raised.cause
+        failure = described(cause)
+        names = {"tenant_id": str(run.tenant_id), "operation_id": str(run.operation_id)}
+        log.warning("step failed", **names, step=step.name, error=failure.error, where=place(cause))
+        events = failed(run.scene, action, failure, started, parts.now(), parts.chance())
+        moved = go_on(run.saga, run.scene, events, parts.now())
+        return await parts.quick.commit(Entry(run, partial(_as_it_is, moved)))
+
+    def _done(
+        self, run: RunState, action: Run | Undo, started: datetime, outside: Output, inside: Output
+    ) -> Moved:
+        now, scene = self._parts.now(), run.scene
+        if isinstance(action, Undo):
+            return go_on(run.saga, scene, compensated(scene, action, now), now)
+        events = completed(scene, action, started, now, {**outside, **inside})
+        return go_on(run.saga, scene, events, now)
+
+    def _inside(self, run: RunState, action: Run | Undo) -> Inside | None:
+        name = _deed(action, action.step.inside)
+        if name is None:
+            return None
+        effect, work = self._parts.effects[name], _work(run, action)
+
+        async def act(connection: AsyncConnection[Any]) -> Output | None:
+            return await effect(work._replace(connection=connection))
+
+        return act
+
+    async def _outside(self, run: RunState, action: Run | Undo) -> Output:
+        name = _deed(action, action.step.outside)
+        if name is None:
+            return {}
+        effect, work = self._parts.effects[name], _work(run, action)
+        await self._parts.held()
+        acting = asyncio.ensure_future(effect(work))
+        try:
+            async with asyncio.timeout(action.step.limit):
+                while not (await asyncio.wait({acting}, timeout=self._parts.look))[0]:
+                    if await self._overtaken(run):
+                        raise Overtaken
+            return await acting or {}
+        except Overtaken:
+            raise
+        except Exception as error:
+            raise EffectRaised(error) from error
+        finally:
+            await _ended(acting)
+
+    async def _overtaken(self, run: RunState) -> bool:
+        ref = operation_decide.ref(run.operation_id)
+        try:
+            loaded = await self._parts.store.load([ref])
+        except StoreError:
+            return False
+        return loaded[ref.stream].version != run.versions[ref.stream]
+
+
+def _as_it_is(moved: Moved, _: Output) -> Moved:
+    return moved
+
+
+async def _ended(acting: asyncio.Future[Any]) -> None:
+    """Cancel an effect, and wait until it is over: nothing of it may happen after what comes next."""
+    if not acting.done():
+        acting.cancel()
+        await asyncio.wait({acting})
+        if not acting.cancelled():
+            acting.exception()  # looked at, so that nobody is warned of it
+
+
+def _deed(action: Run | Undo, deed: Deed | None) -> str | None:
+    if deed is None:
+        return None
+    return deed.do if isinstance(action, Run) else deed.undo
+
+
+def _work(run: RunState, action: Run | Undo) -> Work:
+    scene = run.scene
+    facts: tuple[Event, ...] = ()
+    if isinstance(action, Run):
+        facts = tuple(event for _, event in action.step.facts(scene))
+    return Work(run.tenant_id, scene.tenant, scene.operation, facts)
+
+
+def _names(due: Due) -> dict[str, str]:
+    return {"tenant_id": str(due.tenant_id), "operation_id": str(due.operation_id), "kind": due.kind}

@@ -1,0 +1,131 @@
+"""The role `sagas` of a process: a worker, woken by what others commit, telling others what it commits."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from uuid import UUID, uuid4
+
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from nats.errors import Error as NatsError
+from prometheus_client import CollectorRegistry
+
+from handlers.adapters.effects import Effects
+from handlers.saga_runner.agenda import Agenda
+from handlers.saga_runner.driver import Parts
+from handlers.saga_runner.lane import Lane
+from handlers.saga_runner.metrics import Metrics
+from handlers.saga_runner.news import News
+from handlers.saga_runner.run import Sagas
+from handlers.saga_runner.worker import Limits, Worker
+from handlers.store.event_store import EventStore
+from handlers.wire.subjects import Subjects
+from sagas.registry import SAGAS
+from tenant_domain.catalogue import Policy
+from tenant_domain.operation.events import OperationParked
+
+log = structlog.get_logger()
+
+QUICK, HEAVY = 64, 8
+"""Most runs in one transaction. Changes of the catalogue take milliseconds each, and many locks together, so
+few of them share one; quick steps share it with whoever is at work."""
+
+_REMEMBERED = 256
+"""How many of its own hints a process recognises, so that it does not wake itself."""
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class SagasRole:
+    """Drives sagas until it is stopped. `store`, `nats` and what is behind `effects` belong to the caller.
+
+    `look` is how often a long effect outside the database looks whether an operator stopped it (seconds).
+    """
+
+    def __init__(
+        self,
+        *,
+        postgres_url: str,
+        store: EventStore,
+        nats: Client,
+        subjects: Subjects,
+        effects: Effects,
+        policy: Policy,
+        registry: CollectorRegistry,
+        limits: Limits | None = None,
+        sagas: Sagas = SAGAS,
+        look: float = 0.5,
+        now: Callable[[], datetime] = _now,
+        chance: Callable[[], float] = random.random,
+        new_id: Callable[[], UUID] = uuid4,
+    ) -> None:
+        self._nats, self._hints = nats, subjects.hint("committed")
+        self._own: deque[bytes] = deque(maxlen=_REMEMBERED)
+        self._subscription: Subscription | None = None
+        self._metrics = Metrics(registry)
+        limits = limits or Limits()
+
+        def parts(held: Callable[[], Awaitable[None]]) -> Parts:
+            return Parts(
+                store=store,
+                quick=Lane(store, size=QUICK, now=now, tell=self._tell),
+                heavy=Lane(store, size=HEAVY, now=now, tell=self._tell),
+                effects=effects,
+                sagas=sagas,
+                policy=policy,
+                tell=self._tell,
+                held=held,
+                now=now,
+                chance=chance,
+                look=look,
+            )
+
+        agenda = Agenda(postgres_url, timedelta(seconds=limits.lease))
+        self._worker = Worker(agenda, parts, limits, new_id)
+        self._metrics.running.set_function(lambda: self._worker.running)
+
+    async def start(self) -> None:
+        """Begin to work; neither server needs to be there yet."""
+        self._subscription = await self._nats.subscribe(self._hints, cb=self._hinted)
+        self._worker.start()
+
+    async def stop(self) -> None:
+        """Give back what is at work, and end."""
+        if self._subscription is not None and not self._nats.is_closed:
+            await self._subscription.unsubscribe()
+        await self._worker.stop()
+
+    async def _hinted(self, message: Msg) -> None:
+        if message.data not in self._own:
+            self._worker.wake()
+
+    async def _tell(self, head: int, news: list[News]) -> None:
+        for each in news:
+            self._metrics.count(each)
+            _log_parked(each)
+        body = str(head).encode()
+        self._own.append(body)
+        try:
+            await self._nats.publish(self._hints, body)
+        except (NatsError, OSError) as error:
+            log.debug("hint not sent", error=type(error).__name__)
+
+
+def _log_parked(news: News) -> None:
+    for _, event in news.events:
+        if isinstance(event, OperationParked):
+            log.warning(
+                "operation parked",
+                tenant_id=str(news.tenant_id),
+                operation_id=str(news.operation_id),
+                kind=news.kind,
+                step=event.step,
+                reason=event.reason,
+            )

@@ -1,0 +1,183 @@
+"""A worker: takes what is due, drives it, renews its lease, and takes over from workers that died."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection
+from contextlib import suppress
+from datetime import timedelta
+from typing import NamedTuple
+from uuid import UUID
+
+import psycopg
+import structlog
+
+from handlers.saga_runner.agenda import Agenda, Due
+from handlers.saga_runner.driver import Driver, Parts
+from handlers.saga_runner.lease import Lease
+from handlers.saga_runner.run import RunState
+from sagas.definition import RetryPolicy
+
+log = structlog.get_logger()
+
+_TROUBLE = RetryPolicy(first=0.1, cap=2.0, jitter=0.5)
+"""How long to wait for a database that is not there."""
+
+
+class Limits(NamedTuple):
+    """Limits of a worker; times in seconds.
+
+    `concurrency` bounds the runs at work, and so memory and the connections of their effects. `lease` is how
+    long a dead worker's runs wait; it is renewed three times in it, at least each second. `poll` is how often
+    it looks without being woken, and how soon after a lease's end its runs are taken over. `breath` is the
+    least time between two looks: hints come with every commit. `grace` is what stopping leaves to steps.
+    """
+
+    concurrency: int = 64
+    lease: float = 3.0
+    poll: float = 0.4
+    breath: float = 0.005
+    grace: float = 2.0
+
+
+class Worker:
+    """Runs until it is stopped, database or not. `parts` is given the wait for the worker's own lease."""
+
+    def __init__(
+        self,
+        agenda: Agenda,
+        parts: Callable[[Callable[[], Awaitable[None]]], Parts],
+        limits: Limits,
+        new_id: Callable[[], UUID],
+    ) -> None:
+        self._agenda, self._limits = agenda, limits
+        self._lease = Lease(agenda, timedelta(seconds=limits.lease), new_id)
+        self._parts = parts(self._lease.held)
+        self._driver = Driver(self._parts, self._lease.owner)
+        self._runs: set[asyncio.Task[None]] = set()
+        self._lanes: list[asyncio.Task[None]] = []
+        self._engine: asyncio.Task[None] | None = None
+        self._awake = asyncio.Event()
+
+    @property
+    def running(self) -> int:
+        """How many runs are at work."""
+        return len(self._runs)
+
+    def start(self) -> None:
+        """Begin to work; does not wait for the database."""
+        self._lanes = [asyncio.create_task(lane.run()) for lane in (self._parts.quick, self._parts.heavy)]
+        self._engine = asyncio.create_task(self._work())
+
+    def wake(self) -> None:
+        """Look at the agenda now: something may be due."""
+        self._awake.set()
+
+    async def stop(self) -> None:
+        """Leave runs at their next step, give them back, and end."""
+        self._driver.stopping = True
+        if self._engine is not None:
+            await _cancelled([self._engine])
+        if self._runs:
+            await asyncio.wait(self._runs, timeout=self._limits.grace)
+        await _cancelled(self._runs)
+        await _cancelled(self._lanes)
+        try:
+            await self._agenda.leave(self._lease.owner)
+        except psycopg.OperationalError as error:
+            log.warning("saga lease not given back", error=type(error).__name__)
+        await self._agenda.close()
+
+    async def _work(self) -> None:
+        tries = 0
+        while True:
+            try:
+                await self._lease.begin()
+            except psycopg.OperationalError as error:
+                tries += 1
+                await self._trouble(tries, error)
+                continue
+            tries = 0
+            self._driver = Driver(self._parts, self._lease.owner)
+            taking = asyncio.create_task(self._take())
+            try:
+                await self._renew()
+            finally:
+                await _cancelled([taking])
+            log.warning("saga lease lost", owner=str(self._lease.owner), runs=len(self._runs))
+            await _cancelled(self._runs)
+
+    async def _renew(self) -> None:
+        """Renew the lease until it is lost."""
+        interval = min(1.0, self._limits.lease / 3)
+        tries = 0
+        while True:
+            await asyncio.sleep(interval)
+            try:
+                if not await self._lease.renew():
+                    return
+                tries = 0
+            except psycopg.OperationalError as error:
+                tries += 1
+                await self._trouble(tries, error)
+
+    async def _take(self) -> None:
+        """Take what is due, and what belonged to the dead, for ever."""
+        loop = asyncio.get_running_loop()
+        tries, looked = 0, 0.0
+        while True:
+            try:
+                if loop.time() - looked >= self._limits.poll:
+                    looked = loop.time()
+                    await self._agenda.free()
+                room = self._limits.concurrency - len(self._runs)
+                if room > 0:
+                    await self._begin(await self._agenda.take(self._lease.owner, room))
+                tries = 0
+            except psycopg.OperationalError as error:
+                tries += 1
+                await self._trouble(tries, error)
+            await self._wait_until_awake()
+
+    async def _begin(self, dues: list[Due]) -> None:
+        if not dues:
+            return
+        try:
+            known = await self._driver.load(dues)
+        except Exception as error:  # noqa: BLE001 - one of them: each finds out for itself
+            log.warning("runs could not be read at once", error=type(error).__name__, runs=len(dues))
+            known: dict[UUID, RunState] = {}
+        for due in dues:
+            task = asyncio.create_task(self._drive(due, known.get(due.operation_id)))
+            self._runs.add(task)
+            task.add_done_callback(self._ended)
+
+    async def _drive(self, due: Due, run: RunState | None) -> None:
+        waits_until = await self._driver.drive(due, run)
+        if waits_until is not None:
+            delay = max(0.0, (waits_until - self._parts.now()).total_seconds())
+            asyncio.get_running_loop().call_later(delay, self.wake)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if len(self._runs) >= self._limits.concurrency:
+            self.wake()
+        self._runs.discard(task)
+
+    async def _wait_until_awake(self) -> None:
+        await asyncio.sleep(self._limits.breath)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._limits.poll):
+                await self._awake.wait()
+        self._awake.clear()
+
+    async def _trouble(self, tries: int, error: psycopg.OperationalError) -> None:
+        log.warning("saga agenda not available", error=type(error).__name__)
+        await asyncio.sleep(_TROUBLE.delay(tries, self._parts.chance()).total_seconds())
+
+
+async def _cancelled(tasks: Collection[asyncio.Task[None]]) -> None:
+    """Cancel tasks, and wait until they are over."""
+    ending = list(tasks)
+    for task in ending:
+        task.cancel()
+    await asyncio.gather(*ending, return_exceptions=True)

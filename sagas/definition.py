@@ -1,0 +1,177 @@
+"""Sagas: what a saga is, and the pure function from the state of a run to what comes next.
+
+A step may have a part outside the database and a part inside it. The part outside is announced in the
+journal before it acts, and looks before it repeats; the part inside is committed together with the step's
+completion, so it happens exactly once. Undoing goes backwards over the steps in the order they were touched.
+
+A run remembers its steps by name, never by place, so a definition may change while runs are in flight: a step
+that is new is run where the definition has it, one that is gone is not run any more. A step that is taken out
+and has something to undo stays among the `retired` until no run can have touched it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Any, Literal, NamedTuple, TypeAlias
+from uuid import UUID
+
+from tenant_domain.catalogue import Policy
+from tenant_domain.decision import NewEvent, Ref, World
+from tenant_domain.operation.state import Operation, OperationStatus, StepStatus
+from tenant_domain.registry import ENTITIES
+from tenant_domain.tenant.state import Tenant
+
+
+class RetryPolicy(NamedTuple):
+    """How often a step is tried, and how long a try waits for the one before (seconds).
+
+    The defaults give an outage outside about a minute; a provisioning may take two.
+    """
+
+    max_tries: int = 10
+    first: float = 0.25
+    factor: float = 2.0
+    cap: float = 15.0
+    jitter: float = 0.2
+
+    def delay(self, tries: int, chance: float) -> timedelta:
+        """Return the wait after `tries` failed tries; `chance` (0–1) spreads it by ± `jitter`."""
+        plain = min(self.first * self.factor ** (tries - 1), self.cap)
+        return timedelta(seconds=plain * (1 + self.jitter * (2 * chance - 1)))
+
+
+class Deed(NamedTuple):
+    """What a step does, and what undoes it: names in the table of effects."""
+
+    do: str
+    undo: str | None = None
+
+
+class Scene(NamedTuple):
+    """What a step may see: the run, its tenant, the other streams that the saga reads, the policy."""
+
+    operation: Operation
+    tenant: Tenant
+    states: Mapping[UUID, Any]
+    policy: Policy
+
+    @property
+    def world(self) -> World:
+        """The states of all streams that the saga reads."""
+        return World(self.states)
+
+    def after(self, events: Iterable[NewEvent]) -> Scene:
+        """Return the scene after `events`."""
+        states = dict(self.states)
+        for ref, event in events:
+            states[ref.stream] = ENTITIES[ref.entity].evolve(states[ref.stream], event)
+        return self._replace(
+            operation=states[self.operation.operation_id],
+            tenant=states[self.operation.tenant_id],
+            states=states,
+        )
+
+
+def no_facts(_: Scene) -> tuple[NewEvent, ...]:
+    """Add nothing to the history of the tenant."""
+    return ()
+
+
+def reads_nothing(_operation: Operation, _tenant: Tenant) -> tuple[Ref, ...]:
+    """Read no streams besides the run's and the tenant's."""
+    return ()
+
+
+class Step(NamedTuple):
+    """One step of a saga.
+
+    `check` refuses (Refusal or ValueError) what cannot succeed; `outside` and `inside` are what the step
+    does; `facts` are the events that its completion adds to the tenant's streams. `limit` bounds one attempt
+    (seconds). `heavy` steps change the database's catalogue; they commit apart from the quick ones.
+    """
+
+    name: str
+    check: Callable[[Scene], None] | None = None
+    outside: Deed | None = None
+    inside: Deed | None = None
+    facts: Callable[[Scene], tuple[NewEvent, ...]] = no_facts
+    retry: RetryPolicy = RetryPolicy()
+    limit: float = 30.0
+    on_failure: Literal["compensate", "park"] = "compensate"
+    heavy: bool = False
+
+    @property
+    def reversible(self) -> bool:
+        """Whether the step has anything to undo."""
+        return any(deed is not None and deed.undo for deed in (self.outside, self.inside))
+
+
+class Saga(NamedTuple):
+    """A saga: its steps in order, the streams it reads besides the run's and the tenant's, its undone end."""
+
+    kind: str
+    steps: tuple[Step, ...]
+    undone: Callable[[Scene], tuple[NewEvent, ...]]
+    reads: Callable[[Operation, Tenant], Iterable[Ref]] = reads_nothing
+    retired: tuple[Step, ...] = ()
+
+
+class Run(NamedTuple):
+    """Do the step, not before `not_before`."""
+
+    step: Step
+    attempt: int
+    not_before: datetime | None = None
+
+
+class Undo(NamedTuple):
+    """Undo the step, not before `not_before`."""
+
+    step: Step
+    attempt: int
+    not_before: datetime | None = None
+
+
+class Park(NamedTuple):
+    """Leave the run to a person."""
+
+    step: str
+    reason: str
+
+
+class Finish(NamedTuple):
+    """End the run: all its steps are done, or all are undone."""
+
+
+class Rest(NamedTuple):
+    """Do nothing: the run has ended, or waits for a person."""
+
+
+Action: TypeAlias = Run | Undo | Park | Finish | Rest
+
+
+def next_action(saga: Saga, operation: Operation) -> Action:
+    """Return what comes next in a run of `saga`."""
+    if operation.finished or operation.status is OperationStatus.PARKED:
+        return Rest()
+    if operation.status is OperationStatus.COMPENSATING:
+        return _next_undo(saga, operation)
+    for step in saga.steps:
+        known = operation.step(step.name)
+        if known.status is not StepStatus.COMPLETED:
+            return Run(step, known.attempts + 1, known.retry_at)
+    return Finish()
+
+
+def _next_undo(saga: Saga, operation: Operation) -> Action:
+    steps = {step.name: step for step in (*saga.retired, *saga.steps)}
+    for known in sorted(operation.steps, key=lambda step: step.order, reverse=True):
+        if not known.touched:
+            continue
+        step = steps.get(known.name)
+        if step is None:
+            return Park(known.name, f"This version of the service cannot undo the step {known.name!r}.")
+        if step.reversible:
+            return Undo(step, known.tries + 1, known.retry_at)
+    return Finish()

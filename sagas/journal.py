@@ -1,0 +1,155 @@
+"""The journal of a run: which events follow from what happened to a step. Pure: times and chance come in.
+
+`advance` goes on by itself over everything that needs no effect (checks, steps that only record, the end of
+the run), so that the events of it stand in the same append as the effect before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import NamedTuple
+
+from sagas.definition import Action, Finish, Park, Rest, Run, Saga, Scene, Step, Undo, next_action
+from tenant_domain.decision import Event, NewEvent
+from tenant_domain.operation import decide as operation
+from tenant_domain.operation.events import (
+    CompensationStarted,
+    OperationParked,
+    StepCompensated,
+    StepCompleted,
+    StepFailed,
+    StepStarted,
+)
+from tenant_domain.refusals import Refusal
+from tenant_domain.values import Json
+
+MAX_ERROR = 500
+"""Longest error that is kept (characters): a sentence, not a dump."""
+
+
+class Failure(NamedTuple):
+    """Why an attempt failed, in a sentence without secrets or personal data; `permanent`: never again."""
+
+    error: str
+    permanent: bool = False
+
+
+class Moved(NamedTuple):
+    """What is to be appended, the scene after it, and what comes next."""
+
+    events: tuple[NewEvent, ...]
+    scene: Scene
+    action: Action
+
+
+def advance(saga: Saga, scene: Scene, now: datetime) -> Moved:
+    """Go on until an effect is needed, a wait, or nothing.
+
+    A step with a part outside comes back as `Run` once the events announce it.
+    """
+    events: tuple[NewEvent, ...] = ()
+    while True:
+        action = next_action(saga, scene.operation)
+        more, ready = _by_itself(saga, scene, action, now)
+        events += more
+        scene = scene.after(more)
+        if ready:
+            return Moved(events, scene, action)
+
+
+def go_on(saga: Saga, scene: Scene, events: tuple[NewEvent, ...], now: datetime) -> Moved:
+    """Return what `events` lead to, and what follows from there by itself."""
+    moved = advance(saga, scene.after(events), now)
+    return moved._replace(events=events + moved.events)
+
+
+def completed(
+    scene: Scene, run: Run, started: datetime, now: datetime, output: Mapping[str, Json]
+) -> tuple[NewEvent, ...]:
+    """Return what follows when a step had its effect: its completion, and its facts about the tenant."""
+    done = StepCompleted(
+        step=run.step.name, attempt=run.attempt, started_at=started, finished_at=now, output=dict(output)
+    )
+    return (_of(scene, done), *run.step.facts(scene))
+
+
+def compensated(scene: Scene, undo: Undo, now: datetime) -> tuple[NewEvent, ...]:
+    """Return what follows when a step is undone."""
+    return (_of(scene, StepCompensated(step=undo.step.name, attempt=undo.attempt, finished_at=now)),)
+
+
+def failed(
+    scene: Scene, action: Run | Undo, failure: Failure, started: datetime, now: datetime, chance: float
+) -> tuple[NewEvent, ...]:
+    """Return what follows when an attempt failed: another one later, or the run turns back, or is parked."""
+    step, undoing = action.step, isinstance(action, Undo)
+    tries = scene.operation.step(step.name).tries + 1
+    last = failure.permanent or tries >= step.retry.max_tries
+    event = StepFailed(
+        step=step.name,
+        attempt=action.attempt,
+        error=failure.error[:MAX_ERROR],
+        undoing=undoing,
+        started_at=started,
+        finished_at=now,
+        retry_at=None if last else now + step.retry.delay(tries, chance),
+    )
+    if not last:
+        return (_of(scene, event),)
+    what = f"Undoing the step {step.name!r}" if undoing else f"The step {step.name!r}"
+    reason = f"{what} failed: {failure.error}"[:MAX_ERROR]
+    if undoing or step.on_failure == "park":
+        return _of(scene, event), parked(scene, step.name, reason)
+    return _of(scene, event), _of(scene, CompensationStarted(ending="rolled_back", reason=reason))
+
+
+def parked(scene: Scene, step: str, reason: str) -> NewEvent:
+    """Return the event that leaves the run to a person."""
+    return _of(scene, OperationParked(step=step, reason=reason[:MAX_ERROR]))
+
+
+def _by_itself(saga: Saga, scene: Scene, action: Action, now: datetime) -> tuple[tuple[NewEvent, ...], bool]:
+    match action:
+        case Rest() | Undo():
+            return (), True
+        case Park(step, reason):
+            return (parked(scene, step, reason),), False
+        case Finish():
+            return _ended(saga, scene, now), False
+        case Run(not_before=later) if later is not None and later > now:
+            return (), True
+        case Run():
+            return _entered(scene, action, now)
+
+
+def _entered(scene: Scene, run: Run, now: datetime) -> tuple[tuple[NewEvent, ...], bool]:
+    step = run.step
+    refused = _checked(step, scene)
+    if refused is not None:
+        return failed(scene, run, refused, now, now, chance=0.5), False
+    if step.outside is not None:
+        return (_of(scene, StepStarted(step=step.name, attempt=run.attempt, started_at=now)),), True
+    if step.inside is not None:
+        return (), True
+    return completed(scene, run, now, now, {}), False
+
+
+def _checked(step: Step, scene: Scene) -> Failure | None:
+    try:
+        if step.check is not None:
+            step.check(scene)
+    except Refusal as refusal:
+        return Failure(refusal.detail, permanent=True)
+    except ValueError as error:
+        return Failure(str(error), permanent=True)
+    return None
+
+
+def _ended(saga: Saga, scene: Scene, now: datetime) -> tuple[NewEvent, ...]:
+    end = _of(scene, operation.ended(scene.operation, now))
+    return (end,) if scene.operation.ending is None else (*saga.undone(scene), end)
+
+
+def _of(scene: Scene, event: Event) -> NewEvent:
+    return NewEvent(operation.ref(scene.operation.operation_id), event)

@@ -1,0 +1,225 @@
+"""Servers that die while they run come back on their ports; servers that freeze go on."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import psycopg
+import pytest
+from nats.aio.client import Client
+
+from deploy.embedded import EmbeddedError, EmbeddedStack, leftovers, ports, process, supervisor
+from deploy.embedded.datafolder import make_folders
+from deploy.embedded.process import ServerName
+from tests.support.processes import PATIENCE, Restarts, appears, gone, is_alive, processes_on
+from tests.support.servers import recall, remember
+
+SERVERS: list[ServerName] = ["nats", "postgres"]
+
+
+@pytest.mark.parametrize("server", SERVERS)
+async def test_a_killed_server_comes_back_on_its_port_with_its_data(
+    own_stack: EmbeddedStack, restarts: Restarts, server: ServerName
+) -> None:
+    before = own_stack.endpoints
+    await remember(before)
+
+    await own_stack.kill(server)
+
+    assert await restarts.get() == server
+    after = own_stack.endpoints
+    assert (after.nats_url, after.postgres_url) == (before.nats_url, before.postgres_url)
+    assert (after.nats_pid == before.nats_pid) == (server == "postgres")
+    assert (after.postgres_pid == before.postgres_pid) == (server == "nats")
+    assert await recall(after) == ("kept", b"kept")
+
+
+@pytest.mark.parametrize("server", SERVERS)
+async def test_a_server_that_ends_by_itself_comes_back_again_and_again(
+    own_stack: EmbeddedStack, restarts: Restarts, server: ServerName
+) -> None:
+    for _ in range(3):
+        endpoints = own_stack.endpoints
+        os.kill(endpoints.nats_pid if server == "nats" else endpoints.postgres_pid, signal.SIGTERM)
+        assert await restarts.get() == server
+    await remember(own_stack.endpoints)
+
+
+async def test_servers_killed_together_come_back_together(
+    own_stack: EmbeddedStack, restarts: Restarts
+) -> None:
+    await remember(own_stack.endpoints)
+    await asyncio.gather(own_stack.kill("nats"), own_stack.kill("postgres"))
+    assert {await restarts.get(), await restarts.get()} == {"nats", "postgres"}
+    assert await recall(own_stack.endpoints) == ("kept", b"kept")
+
+
+async def test_a_busy_child_of_a_killed_postmaster_does_not_keep_postgres_down(
+    own_stack: EmbeddedStack, restarts: Restarts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with await psycopg.AsyncConnection.connect(own_stack.endpoints.postgres_url) as connection:
+        backend = connection.info.backend_pid
+        # Frozen, it neither notices that its parent is dead nor lets go of the shared memory.
+        os.kill(backend, signal.SIGSTOP)
+        await own_stack.kill("postgres")
+        assert await restarts.get() == "postgres"
+        await gone(backend)
+    await remember(own_stack.endpoints)
+
+
+async def test_a_port_taken_while_its_server_was_down_is_waited_for(
+    warm_dir: Path, restarts: Restarts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = asyncio.Event()
+    async with EmbeddedStack(warm_dir, on_restart=restarts.put_nowait) as stack:
+        with monkeypatch.context() as patch:
+
+            def is_free(port: int) -> bool:
+                taken.set()
+                return False
+
+            patch.setattr(ports, "is_free", is_free)
+            await stack.kill("nats")
+            await taken.wait()
+            assert restarts.empty()
+        assert await restarts.get() == "nats"
+        await remember(stack.endpoints)
+
+
+@pytest.mark.parametrize("server", SERVERS)
+async def test_a_stop_is_complete_while_a_server_is_being_restarted(
+    warm_dir: Path, server: ServerName
+) -> None:
+    stack = EmbeddedStack(warm_dir)
+    await stack.start()
+    await stack.kill(server)
+    await stack.stop()
+    assert not processes_on(warm_dir)
+
+
+async def test_a_server_that_dies_at_once_is_restarted_ever_more_slowly(
+    warm_dir: Path, restarts: Restarts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    sleep = asyncio.sleep
+
+    async def impatient(seconds: float) -> None:
+        pauses.append(seconds)
+        await sleep(0)
+
+    async with EmbeddedStack(warm_dir, on_restart=restarts.put_nowait) as stack:
+        monkeypatch.setattr(supervisor, "sleep", impatient)
+        for _ in range(4):
+            await stack.kill("nats")
+            await restarts.get()
+    assert pauses == [0.0, 0.1, 0.2, 0.4]
+
+
+async def test_a_frozen_nats_server_keeps_its_clients_waiting(
+    own_stack: EmbeddedStack,
+) -> None:
+    client = Client()
+    await client.connect(own_stack.endpoints.nats_url)
+    own_stack.pause("nats")
+    answer = asyncio.create_task(client.flush())
+    assert await state_of(own_stack.endpoints.nats_pid) == "T"
+    assert not answer.done()
+    own_stack.resume("nats")
+    await answer
+    await client.close()
+
+
+async def test_a_frozen_postgres_keeps_also_its_open_connections_waiting(own_stack: EmbeddedStack) -> None:
+    async with await psycopg.AsyncConnection.connect(own_stack.endpoints.postgres_url) as connection:
+        own_stack.pause("postgres")
+        assert await state_of(own_stack.endpoints.postgres_pid) == "T"
+        assert await state_of(connection.info.backend_pid) == "T"
+        answer = asyncio.create_task(connection.execute("SELECT 1"))
+        own_stack.resume("postgres")
+        assert await (await answer).fetchone() == (1,)
+
+
+async def state_of(pid: int) -> str:
+    """Return the state of a process once it has taken the signals sent to it."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            with open(f"/proc/{pid}/stat") as status:  # noqa: ASYNC230 - not a file on a disk
+                state = status.read().rpartition(")")[2].split()[0]
+            if state == "T":
+                return state
+            await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("server", SERVERS)
+async def test_frozen_servers_are_stopped_like_others(warm_dir: Path, server: ServerName) -> None:
+    stack = EmbeddedStack(warm_dir)
+    await stack.start()
+    stack.pause(server)
+    await stack.stop()
+    assert not processes_on(warm_dir)
+
+
+def deaf_server(folder: Path, check: Callable[[], Awaitable[None]]) -> process.Server:
+    """Return a server that ignores every polite signal and, once it does, has a file `deaf`."""
+    make_folders(folder)
+    return process.Server(
+        process.Program(
+            name="nats",
+            command=("/bin/sh", "-c", "trap '' TERM; touch deaf; while :; do sleep 60; done"),
+            folder=folder,
+            log=folder / "log",
+            port=ports.choose(),
+            account=None,
+            stop_signals=(signal.SIGTERM,),
+            death_signal=signal.SIGKILL,
+            prepare=lambda: None,
+            check=check,
+        )
+    )
+
+
+@pytest.fixture
+def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Supervision that gives a server hardly any time."""
+    for module, limit in ((process, "STOP_LIMIT"), (process, "START_LIMIT"), (leftovers, "PATIENCE")):
+        monkeypatch.setattr(module, limit, 0.01)
+
+
+@pytest.mark.usefixtures("no_patience")
+async def test_a_server_that_will_not_stop_is_killed_with_its_children(data_dir: Path) -> None:
+    server = deaf_server(data_dir, check=lambda: appears(data_dir / "deaf"))
+    await server.start()
+    family = [server.pid, *process.children(server.pid)]
+    await server.stop()
+    assert not any(is_alive(pid) for pid in family)
+
+
+@pytest.mark.usefixtures("no_patience")
+async def test_a_server_that_never_answers_is_given_up_and_ended_before_the_next_try(data_dir: Path) -> None:
+    async def check() -> None:
+        await appears(data_dir / "deaf")
+        raise process.NotReadyError("still silent")
+
+    server = deaf_server(data_dir, check)
+    pids: list[int] = []
+    for _ in range(2):
+        with pytest.raises(EmbeddedError, match=r"nats does not answer \(still silent\)"):
+            await server.start()
+        pids.append(server.pid)
+    assert [is_alive(pid) for pid in pids] == [False, True]
+    await server.stop()
+    assert [is_alive(pid) for pid in pids] == [False, False]
+
+
+async def test_a_server_is_awaited_also_where_there_are_no_process_descriptors(
+    own_stack: EmbeddedStack, restarts: Restarts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(pid: int) -> int:
+        raise OSError("function not implemented")
+
+    monkeypatch.setattr(os, "pidfd_open", unknown)
+    for _ in range(2):
+        await own_stack.kill("nats")
+        assert await restarts.get() == "nats"

@@ -1,0 +1,251 @@
+"""Several tenants at once, in any order of commands and of the sagas' facts: what always holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from handlers.wire.events import Meta, encoded, event_of
+from tenant_domain.catalogue import Policy
+from tenant_domain.decision import Command, Decision, Event, NewEvent, Ref
+from tenant_domain.operation import decide as operation
+from tenant_domain.operation.commands import CancelOperation, CompensateOperation, RetryOperation
+from tenant_domain.operation.events import CompensationStarted
+from tenant_domain.operation.state import Operation
+from tenant_domain.refusals import InvalidCommand, NotFound, OperationInProgress, Refusal, TenantNotFound
+from tenant_domain.registry import ENTITIES
+from tenant_domain.subdomain.state import SubdomainClaim
+from tenant_domain.tenant import decide
+from tenant_domain.tenant.commands import Admin, Provision, Resume, Suspend, UpdateProfile
+from tenant_domain.tenant.state import Tenant
+from tenant_domain.values import Status, subdomain_stream
+from tests.support.gwt import NOW, Facts
+
+TENANTS = [UUID(int=number) for number in (1, 2, 3)]
+LABELS = ["acme", "globex", "initech", "admin"]
+MOVES: dict[Status | None, set[Status | None]] = {
+    None: {None, Status.PROVISIONING},
+    Status.PROVISIONING: {Status.PROVISIONING, Status.ACTIVE, Status.FAILED},
+    Status.ACTIVE: {Status.ACTIVE, Status.SUSPENDED},
+    Status.SUSPENDED: {Status.SUSPENDED, Status.ACTIVE},
+    Status.FAILED: {Status.FAILED},
+}
+
+tenants = st.sampled_from(TENANTS)
+labels = st.sampled_from(LABELS)
+admins = st.builds(
+    Admin,
+    email=st.just("ada@acme.example"),
+    name=st.just("Ada"),
+    user_id=st.sampled_from([None, "ada"]),
+)
+own_settings = st.dictionaries(
+    st.sampled_from("abc"), st.sampled_from([None, 0, False, 1, True, "x", [1], [True]])
+)
+commands: st.SearchStrategy[Command] = st.one_of(
+    st.builds(
+        Provision,
+        name=st.sampled_from(["Acme", "Globex"]),
+        subdomain=labels,
+        plan=st.sampled_from(["basic", "enterprise", "gold"]),
+        admin=admins,
+        settings=own_settings,
+    ),
+    st.builds(UpdateProfile, name=st.sampled_from(["Acme", "Globex"]), subdomain=st.none() | labels),
+    st.builds(UpdateProfile, settings=own_settings),
+    st.builds(Suspend, reason=st.just("unpaid")),
+    st.just(Resume()),
+)
+
+
+class Tenants(RuleBasedStateMachine):
+    """Commands of three tenants that fight for three subdomains, and sagas that end well or badly."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.facts = Facts()
+        self.running: list[UUID] = []
+        self.operations = 0
+        self.statuses: dict[UUID, Status | None] = dict.fromkeys(TENANTS)
+
+    # rules
+
+    @initialize(how_many=st.integers(0, len(TENANTS)))
+    def some_are_in_service(self, how_many: int) -> None:
+        for tenant_id, label in zip(TENANTS[:how_many], LABELS, strict=False):
+            admin = Admin(email="ada@acme.example", name="Ada")
+            self.ask(tenant_id, Provision(name="Acme", subdomain=label, admin=admin))
+            self.finish(self.operation(self.running[-1]))
+
+    @rule(tenant_id=tenants, command=commands)
+    def ask(self, tenant_id: UUID, command: Command) -> None:
+        before = self.tenant(tenant_id)
+        try:
+            decision = self.decided(tenant_id, command)
+        except Refusal as refusal:
+            self.refused(before, command, refusal)
+            return
+        self.completed(before, decision)
+        self.append(decision.events)
+        if isinstance(command, UpdateProfile):
+            assert self.decided(tenant_id, command) == Decision()
+            self.has_come_true(tenant_id, command)
+
+    @precondition(lambda self: self.running)
+    @rule(data=st.data(), kind=st.sampled_from([RetryOperation, CancelOperation, CompensateOperation]))
+    def operate(self, data: st.DataObject, kind: Any) -> None:
+        run = self.run(data)
+        command = kind(operation_id=run.operation_id)
+        decision = self.decided(run.tenant_id, command)
+        assert decision.operation_id == run.operation_id
+        self.append(decision.events)
+        assert self.decided(run.tenant_id, command).events == ()
+
+    @precondition(lambda self: self.running)
+    @rule(data=st.data(), well=st.booleans())
+    def end(self, data: st.DataObject, well: bool) -> None:
+        """The saga of a run does all its steps, or undoes them, and says so to the tenant."""
+        run = self.run(data)
+        if not well and run.ending is None:
+            failed = CompensationStarted(ending="rolled_back", reason="it did not work")
+            self.append([NewEvent(operation.ref(run.operation_id), failed)])
+            run = self.operation(run.operation_id)
+        self.finish(run)
+
+    def finish(self, run: Operation) -> None:
+        self.append(self.last_facts(run))
+        self.append([NewEvent(operation.ref(run.operation_id), operation.ended(run, NOW))])
+        self.running.remove(run.operation_id)
+
+    @precondition(lambda self: self.running)
+    @rule(data=st.data(), tenant_id=tenants)
+    def meddle(self, data: st.DataObject, tenant_id: UUID) -> None:
+        """No tenant touches another's operation."""
+        run = self.run(data)
+        if tenant_id == run.tenant_id:
+            return
+        with pytest.raises((NotFound, TenantNotFound)):
+            self.decided(tenant_id, CancelOperation(operation_id=run.operation_id))
+
+    # what a rule needs
+
+    def append(self, events: Iterable[NewEvent]) -> None:
+        """Write one fact after the other; each moves a tenant only as it may."""
+        for new in events:
+            self.facts.append([new])
+            for tenant_id, before in self.statuses.items():
+                tenant = self.tenant(tenant_id)
+                now = tenant.status if tenant else None
+                assert now in MOVES[before]
+                self.statuses[tenant_id] = now
+
+    def tenant(self, tenant_id: UUID) -> Tenant | None:
+        return self.facts.states.get(tenant_id)
+
+    def operation(self, operation_id: UUID) -> Operation:
+        return self.facts.states[operation_id]
+
+    def run(self, data: st.DataObject) -> Operation:
+        return self.operation(data.draw(st.sampled_from(self.running)))
+
+    def decided(self, tenant_id: UUID, command: Command) -> Decision:
+        self.operations += 1
+        return self.facts.decide(tenant_id, command, UUID(int=1000 + self.operations), NOW, Policy())
+
+    def completed(self, before: Tenant | None, decision: Decision) -> None:
+        assert before is None or before.operation_id is None
+        assert (decision.operation_id is not None) == any(
+            new.event.name == "operation.started" for new in decision.events
+        )
+        if decision.operation_id is not None:
+            self.running.append(decision.operation_id)
+
+    def has_come_true(self, tenant_id: UUID, command: UpdateProfile) -> None:
+        tenant = self.tenant(tenant_id)
+        assert tenant is not None
+        assert command.name in (None, tenant.name)
+        assert command.subdomain in (None, tenant.subdomain)
+        for key, value in (command.settings or {}).items():
+            assert repr(tenant.settings.get(key)) == repr(value)
+
+    def refused(self, before: Tenant | None, command: Command, refusal: Refusal) -> None:
+        if before is not None and before.operation_id and not isinstance(command, Provision):
+            assert isinstance(refusal, OperationInProgress)
+            assert refusal.extra["operation_id"] == str(before.operation_id)
+        assert refusal.recorded or isinstance(refusal, InvalidCommand)
+
+    def last_facts(self, run: Operation) -> list[NewEvent]:
+        tenant = self.tenant(run.tenant_id)
+        assert tenant is not None
+        if run.kind == "provisioning" and run.ending:
+            claim = self.facts.states.get(subdomain_stream(tenant.subdomain))
+            return list(
+                decide.provisioning_failed(run.tenant_id, tenant, claim, run.operation_id, run.reason or "")
+            )
+        events: list[Event]
+        if run.kind == "provisioning":
+            defaults = decide.defaults_of(tenant, run.operation_id, Policy())
+            events = [*defaults, decide.activated(run.operation_id)]
+        elif run.ending:
+            former = Status.ACTIVE if run.kind == "suspension" else Status.SUSPENDED
+            events = [decide.status_reverted(run.operation_id, former)]
+        elif run.kind == "suspension":
+            events = [decide.access_closed(run.operation_id)]
+        else:
+            events = [decide.access_opened(run.operation_id)]
+        return [NewEvent(Ref("tenant", run.tenant_id), event) for event in events]
+
+    # what always holds
+
+    @invariant()
+    def every_living_tenant_alone_holds_its_subdomain(self) -> None:
+        held: dict[UUID, str] = {}
+        for state in self.facts.states.values():
+            if isinstance(state, SubdomainClaim) and state.holder:
+                assert state.holder not in held, "two subdomains of one tenant"
+                held[state.holder] = state.subdomain
+        living = {
+            tenant_id: tenant.subdomain
+            for tenant_id in TENANTS
+            if (tenant := self.tenant(tenant_id)) and tenant.status is not Status.FAILED
+        }
+        assert held == living
+
+    @invariant()
+    def a_tenant_is_held_by_its_one_unfinished_run(self) -> None:
+        holding = {self.operation(run).tenant_id: run for run in self.running}
+        assert len(holding) == len(self.running)
+        for tenant_id in TENANTS:
+            tenant = self.tenant(tenant_id)
+            assert (tenant.operation_id if tenant else None) == holding.get(tenant_id)
+
+    @invariant()
+    def only_a_suspended_tenant_or_one_being_resumed_has_a_reason(self) -> None:
+        for tenant_id in TENANTS:
+            tenant = self.tenant(tenant_id)
+            if tenant and tenant.operation_id is None:
+                assert (tenant.suspension_reason is not None) == (tenant.status is Status.SUSPENDED)
+
+    @invariant()
+    def settings_never_hold_a_null(self) -> None:
+        for tenant_id in TENANTS:
+            tenant = self.tenant(tenant_id)
+            assert tenant is None or None not in tenant.settings.values()
+
+    def teardown(self) -> None:
+        """Folding the whole log anew, as it would be stored, gives the same states."""
+        anew: dict[UUID, Any] = {}
+        for ref, event in self.facts.log:
+            read_back = event_of(event.name, encoded(event, Meta()))
+            anew[ref.stream] = ENTITIES[ref.entity].evolve(anew.get(ref.stream), read_back)
+        assert anew == self.facts.states
+
+
+TestTenants = Tenants.TestCase
+TestTenants.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)

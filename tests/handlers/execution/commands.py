@@ -1,0 +1,65 @@
+"""Commands in a few words, and what a test looks at in their outcomes."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID, uuid4
+
+from prometheus_client import CollectorRegistry
+
+from handlers.execution.decode import Request, decoded
+from handlers.execution.executor import Executor
+from handlers.execution.metrics import CommandMetrics
+from handlers.execution.reply import Reply
+from handlers.store.event_store import EventStore
+from handlers.wire.events import event_of
+from tenant_domain.catalogue import Policy
+
+ADMIN = {"email": "ada@example.com", "name": "Ada"}
+
+
+def executor_on(store: EventStore, **options: Any) -> Executor:
+    """Return an executor with metrics of its own."""
+    return Executor(store, Policy(), metrics=CommandMetrics(CollectorRegistry()), **options)
+
+
+def request(
+    tenant: UUID,
+    command: str,
+    body: Mapping[str, Any] | None = None,
+    *,
+    command_id: UUID | None = None,
+    **headers: str,
+) -> Request:
+    """Return a command of `tenant`; headers with underscores for their hyphens."""
+    given = {name.replace("_", "-"): value for name, value in headers.items()}
+    given["Command-Id"] = str(command_id or uuid4())
+    text = json.dumps(body).encode() if body is not None else b""
+    return decoded(str(tenant), command, given, text, durable=False, new_id=uuid4)
+
+
+def provision(tenant: UUID, subdomain: str | None = None, **more: Any) -> Request:
+    """Return the command that makes a tenant."""
+    body = {"name": "Acme", "subdomain": subdomain or f"t-{tenant.hex}", "admin": ADMIN}
+    return request(tenant, "provision", body, **more)
+
+
+def rename(tenant: UUID, name: str, **more: Any) -> Request:
+    """Return the command that gives a tenant another name."""
+    return request(tenant, "update_profile", {"name": name}, **more)
+
+
+def outcome(reply: Reply) -> dict[str, Any]:
+    """Return an outcome as its reader sees it."""
+    return json.loads(reply.body)
+
+
+async def facts(store: EventStore, tenant: UUID) -> list[str]:
+    """Return the names of all that happened to a tenant, in order."""
+    return [event.topic for event in await store.read_tenant(tenant, 0, None, 1000)]
+
+
+async def names_given(store: EventStore, tenant: UUID) -> list[Any]:
+    """Return the names that a tenant was given, in order."""
+    events = await store.read_tenant(tenant, 0, None, 100_000, ["tenant.profile_updated"])
+    return [event_of(event.topic, event.state).tenant_name for event in events]  # pyright: ignore

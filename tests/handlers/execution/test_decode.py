@@ -1,0 +1,247 @@
+"""A command is decoded to a request, or refused with the field named."""
+
+import json
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from handlers.execution.body import MAX_BODY
+from handlers.execution.decode import Request, decoded
+from tenant_domain.refusals import InvalidCommand, Refusal, UnknownCommand
+
+TENANT = "018f4d7e-0c5b-7c4e-9b1e-3f1a2b3c4d5e"
+COMMAND_ID = "5b0f5a7c-54a8-4f5c-9d33-0d3c6f2a8a01"
+MADE_UP = UUID("11111111-2222-4333-8444-555555555555")
+
+
+def decode(
+    body: bytes | dict[str, Any] = b"",
+    *,
+    command: str = "resume",
+    tenant: str = TENANT,
+    durable: bool = True,
+    headers: dict[str, str] | None = None,
+    **more: str,
+) -> Request:
+    given = {"Command-Id": COMMAND_ID} if headers is None else headers
+    given = {**given, **{name.replace("_", "-"): value for name, value in more.items()}}
+    text = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return decoded(tenant, command, given, text, durable=durable, new_id=lambda: MADE_UP)
+
+
+def refused_fields(*args: Any, **more: Any) -> list[str]:
+    with pytest.raises(InvalidCommand) as refusal:
+        decode(*args, **more)
+    return [error["field"] for error in refusal.value.extra["errors"]]
+
+
+def test_a_command_that_fits_its_form_becomes_a_request() -> None:
+    request = decode({"name": "Acme"}, command="update_profile", Expected_Version="7", Actor="ops@console")
+
+    assert request.tenant_id == UUID(TENANT)
+    assert request.command_id == UUID(COMMAND_ID)
+    assert request.form.model_dump(exclude_none=True) == {"name": "Acme"}
+    assert request.expected_version == 7
+    assert request.meta.actor == "ops@console"
+
+
+def test_what_follows_is_correlated_with_the_command_by_default() -> None:
+    meta = decode().meta
+    assert (meta.correlation_id, meta.causation_id) == (COMMAND_ID, COMMAND_ID)
+
+    meta = decode(Correlation_Id="order-1", Causation_Id="click-2").meta
+    assert (meta.correlation_id, meta.causation_id) == ("order-1", "click-2")
+
+
+def test_an_upper_case_command_id_is_the_same_command() -> None:
+    request = decode(headers={"Command-Id": COMMAND_ID.upper()})
+    assert request.command_id == UUID(COMMAND_ID)
+    assert request.meta.correlation_id == COMMAND_ID
+
+
+def test_the_durable_door_wants_a_command_id_and_the_answered_one_makes_it_up() -> None:
+    assert refused_fields(headers={}) == ["Command-Id"]
+    assert decode(headers={}, durable=False).command_id == MADE_UP
+
+
+@pytest.mark.parametrize(
+    "tenant", [TENANT.upper(), TENANT.replace("-", ""), f"{{{TENANT}}}", "", "*", TENANT + "\n", "unknown"]
+)
+def test_the_tenant_is_a_lower_case_hyphenated_uuid(tenant: str) -> None:
+    assert refused_fields(tenant=tenant) == ["tenant_id"]
+
+
+@pytest.mark.parametrize(
+    ("header", "value"),
+    [
+        ("Command-Id", "17"),
+        ("Command-Id", COMMAND_ID.replace("-", "")),
+        ("Expected-Version", "-1"),
+        ("Expected-Version", "1.0"),
+        ("Expected-Version", "٣"),
+        ("Expected-Version", ""),
+        ("Expected-Version", "9" * 19),
+        ("Reply-To", "tenants.events.b.forged"),
+        ("Reply-To", "_INBOX.>"),
+        ("Reply-To", ""),
+        ("Actor", "x" * 256),
+        ("Actor", ""),
+        ("Actor", "a\r\nce-actor: root"),
+        ("Actor", "bad \ufffd bytes"),
+        ("Correlation-Id", "a\x00b"),
+        ("Causation-Id", "half \ud83d"),
+    ],
+)
+def test_a_header_that_does_not_fit_is_refused_by_name(header: str, value: str) -> None:
+    assert refused_fields(headers={"Command-Id": COMMAND_ID, header: value}) == [header]
+
+
+def test_all_headers_that_do_not_fit_are_named_at_once() -> None:
+    fields = refused_fields(tenant="me", headers={"Expected-Version": "x", "Actor": ""})
+    assert fields == ["tenant_id", "Command-Id", "Expected-Version", "Actor"]
+
+
+def test_an_outcome_goes_to_an_inbox_of_the_caller() -> None:
+    assert decode(Reply_To="_INBOX.abc.1")
+    assert decode(Reply_To="_INBOX_billing.abc")
+
+
+def test_reply_to_has_no_meaning_on_the_answered_door() -> None:
+    assert decode(durable=False, Reply_To="tenants.events.b.forged")
+
+
+def test_a_traceparent_that_is_none_is_left_out() -> None:
+    whole = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    assert decode(headers={"Command-Id": COMMAND_ID, "traceparent": whole}).meta.traceparent == whole
+    for broken in ("", "00-0", whole.replace("4bf92f3577b34da6a3ce929d0e0e4736", "0" * 32), "ff" + whole[2:]):
+        assert decode(headers={"Command-Id": COMMAND_ID, "traceparent": broken}).meta.traceparent is None
+
+
+def test_an_unknown_command_is_refused_as_such() -> None:
+    for command in ("reboot", "", "Provision", "claim"):
+        with pytest.raises(UnknownCommand):
+            decode(command=command)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{",
+        b"[]",
+        b"null",
+        b"1",
+        b'"{}"',
+        b"{} {}",
+        b"\xef\xbb\xbf{}",
+        b'{"name": NaN}',
+        b'{"name": "\xff"}',
+        b'{"name": "\\ud800"}',
+        b'{"name": "a", "name": "b"}',
+        b'{"name": "a", "n\\u0061me": "b"}',
+        b'{"settings": {"a": 1, "a": 1}}',
+        b'{"settings": {"a:": 1, "a:": "\\u003a"}}',
+        b'{"settings": {"a": 1e999}}',
+        b'{"settings": ' * 50_000,
+        b"{'name': 'a'}",
+        b'{"name": "a"}\x00',
+        b" " * (MAX_BODY - 1) + b"{}",
+    ],
+)
+def test_a_body_is_one_json_object_that_everybody_reads_alike(body: bytes) -> None:
+    assert refused_fields(body, command="update_profile") == ["body"]
+
+
+def test_a_body_may_have_256_kib_and_not_a_byte_more() -> None:
+    body = b'{"settings": {"text": "%s"}}'
+    room = MAX_BODY - len(body) + 2
+    assert decode(body % (b"x" * room), command="update_profile")
+    assert refused_fields(body % (b"x" * (room + 1)), command="update_profile") == ["body"]
+
+
+def test_each_field_that_does_not_fit_is_named() -> None:
+    body = {"name": " ", "subdomain": "A", "admin": {"email": "x", "nick": 1}, "plan": 3, "colour": "red"}
+    fields = refused_fields(body, command="provision")
+    assert sorted(fields) == [
+        "admin.email",
+        "admin.name",
+        "admin.nick",
+        "colour",
+        "name",
+        "plan",
+        "subdomain",
+    ]
+
+
+def test_a_rule_over_several_fields_names_the_body() -> None:
+    assert refused_fields({}, command="update_profile") == ["body"]
+
+
+def test_no_value_is_repeated_in_a_refusal() -> None:
+    secret = "correct-horse-battery"
+    body = {"name": secret * 20, "subdomain": secret + "!", "admin": secret, "metadata": {"k": [secret]}}
+    with pytest.raises(InvalidCommand) as refusal:
+        decode(body, command="provision")
+    assert secret not in json.dumps([refusal.value.detail, refusal.value.extra["errors"]])
+
+
+def test_a_refusal_names_twenty_fields_at_most_and_cuts_long_ones() -> None:
+    fields = refused_fields({f"{'f' * 500}{i}": 1 for i in range(100)}, command="resume")
+    assert len(fields) == 20
+    assert max(map(len, fields)) <= 100
+
+
+def test_an_empty_body_is_an_empty_object() -> None:
+    assert decode(b"").hash == decode(b" {} ").hash
+
+
+def test_bodies_compare_as_values() -> None:
+    def hash_of(body: bytes, command: str = "update_profile") -> bytes:
+        return decode(body, command=command).hash
+
+    one = hash_of(b'{"name": "A", "metadata": {"a": "1", "b": "2"}}')
+    assert hash_of(b'{"metadata":{"b":"2","a":"1"},"name":"\\u0041"}') == one
+    assert hash_of(b'{"name": "B", "metadata": {"a": "1", "b": "2"}}') != one
+    assert decode(b"", command="resume").hash != decode({"reason": "r"}, command="suspend").hash
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
+    max_leaves=10,
+)
+fields = st.sampled_from(
+    ["name", "subdomain", "plan", "admin", "region", "metadata", "settings", "reason", "operation_id", "x"]
+)
+bodies = st.binary(max_size=200) | st.dictionaries(fields, json_values, max_size=5).map(
+    lambda body: json.dumps(body).encode()
+)
+headers = st.dictionaries(
+    st.sampled_from(["Command-Id", "Reply-To", "Expected-Version", "Actor", "Correlation-Id", "traceparent"]),
+    st.text(max_size=40) | st.just(COMMAND_ID) | st.integers().map(str),
+)
+
+
+@given(
+    tenant=st.text(max_size=40) | st.just(TENANT),
+    command=st.sampled_from(["provision", "update_profile", "suspend", "cancel_operation"])
+    | st.text(max_size=9),
+    headers=headers,
+    body=bodies,
+    durable=st.booleans(),
+)
+@example(
+    TENANT, "update_profile", {"Command-Id": COMMAND_ID}, b'{"settings":{"a":' + b"9" * 400 + b"}}", True
+)
+@example(TENANT, "update_profile", {"Command-Id": COMMAND_ID}, b'{"settings":{"a":' + b"9" * 40 + b"}}", True)
+def test_nothing_comes_out_but_a_request_or_a_refusal(
+    tenant: str, command: str, headers: dict[str, str], body: bytes, durable: bool
+) -> None:
+    try:
+        request = decoded(tenant, command, headers, body, durable=durable, new_id=uuid4)
+    except Refusal as refusal:
+        json.dumps(refusal.extra).encode()
+    else:
+        assert isinstance(request, Request)

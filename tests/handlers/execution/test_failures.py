@@ -1,0 +1,219 @@
+"""What commands come to when something breaks: the database, a commit, a command's own code."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+
+from handlers.execution import attempt
+from handlers.execution.executor import Executor
+from handlers.execution.reply import Reply
+from handlers.store.event_store import EventStore
+from tenant_domain.registry import COMMANDS
+from tests.handlers.execution.commands import executor_on, facts, outcome, provision, rename, request
+from tests.support.proxy import Proxy
+
+
+@pytest.fixture
+async def proxy(postgres_url: str, store: EventStore) -> AsyncIterator[Proxy]:
+    async with Proxy(postgres_url) as between:
+        yield between
+
+
+@pytest.fixture
+async def shaky(proxy: Proxy) -> AsyncIterator[EventStore]:
+    """The same database, as seen through the proxy."""
+    async with EventStore(proxy.url, pool_timeout=0.5) as opened:
+        yield opened
+
+
+async def test_a_command_that_meets_no_database_is_unavailable_and_surely_not_done(
+    proxy: Proxy, shaky: EventStore, store: EventStore
+) -> None:
+    executor = executor_on(shaky, unavailable_after=1.0)
+    await executor.start()
+    warm = uuid4()
+    assert (await executor.execute(provision(warm))).status == 200
+    await proxy.down()
+
+    # one whose state is cached goes straight to the append, the other one to a load
+    replies = await asyncio.gather(*map(executor.execute, [rename(warm, "B"), provision(uuid4())]))
+
+    assert [reply.problem for reply in replies] == ["unavailable", "unavailable"]
+    assert outcome(replies[0])["error"]["retry_after"] == 1
+    await proxy.up()
+    assert (await executor.execute(provision(uuid4()))).status == 200
+    assert await facts(store, warm) == [
+        "tenant.provisioning_started",
+        "subdomain.claimed",
+        "operation.started",
+    ]
+    await executor.stop()
+
+
+async def test_memory_is_bounded_while_the_database_is_down(proxy: Proxy, shaky: EventStore) -> None:
+    executor = executor_on(shaky, waiting_commands=10, batch_size=5, unavailable_after=30)
+    await executor.start()
+    await proxy.down()
+    replies = [asyncio.create_task(executor.execute(provision(uuid4()))) for _ in range(50)]
+
+    await asyncio.wait(replies, return_when=asyncio.FIRST_COMPLETED)
+    refused = [reply.result().problem for reply in replies if reply.done()]
+    assert set(refused) <= {"unavailable", "rate-limited"}
+    await proxy.up()
+    await asyncio.gather(*replies)
+    assert sum(reply.result().status == 200 for reply in replies) == 50 - len(refused)
+    await executor.stop()
+
+
+async def test_what_waits_is_bounded_in_bytes(store: EventStore) -> None:
+    executor = executor_on(store, waiting_bytes=200_000)
+    await executor.start()
+    big = [request(uuid4(), "update_profile", {"settings": {"text": "x" * 90_000}}) for _ in range(5)]
+    replies = await asyncio.gather(*map(executor.execute, big))
+    assert sorted(reply.problem or "" for reply in replies) == ["rate-limited"] * 3 + ["tenant-not-found"] * 2
+    await executor.stop()
+
+
+async def test_a_commit_whose_answer_was_lost_is_answered_by_the_ledger(
+    proxy: Proxy, shaky: EventStore, store: EventStore
+) -> None:
+    executor = executor_on(shaky, unavailable_after=0.2)
+    await executor.start()
+    await executor.execute(provision(uuid4()))
+    tenants = [uuid4() for _ in range(3)]
+    await executor.execute(request(tenants[0], "resume"))
+    proxy.lose_answer(tenants[0].bytes)
+
+    commands = [provision(tenant) for tenant in tenants]
+    replies = await asyncio.gather(*map(executor.execute, commands))
+
+    assert proxy.lost.is_set()
+    assert [reply.status for reply in replies] == [200, 200, 200]
+    for tenant in tenants:
+        assert len(await facts(store, tenant)) == 3
+    assert await asyncio.gather(*map(executor.execute, commands)) == replies
+    await executor.stop()
+
+
+async def test_what_may_have_been_written_is_never_called_unavailable(
+    proxy: Proxy, shaky: EventStore, store: EventStore
+) -> None:
+    executor = executor_on(shaky, unavailable_after=0.1)
+    await executor.start()
+    tenant = uuid4()
+    await executor.execute(request(tenant, "resume"))
+    proxy.lose_answer(tenant.bytes)
+    command = asyncio.create_task(executor.execute(provision(tenant)))
+    await proxy.lost.wait()
+    await proxy.down()
+
+    other = await executor.execute(provision(uuid4()))
+
+    assert other.problem == "unavailable"
+    assert not command.done()
+    await proxy.up()
+    assert (await command).status == 200
+    assert len(await facts(store, tenant)) == 3
+    await executor.stop()
+
+
+Decide = Callable[..., Any]
+
+
+@pytest.fixture
+def poisoned(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Decide], None]:
+    """Put other code in the place of a command's decision."""
+
+    def replace(command: str, decide: Decide) -> None:
+        spec = COMMANDS[command]._replace(decide=decide)
+        monkeypatch.setattr(attempt, "COMMANDS", {**COMMANDS, command: spec})
+
+    return replace
+
+
+async def test_a_command_whose_code_breaks_does_not_take_its_batch_down(
+    executor: Executor, store: EventStore, poisoned: Callable[[str, Decide], None]
+) -> None:
+    def broken(*_: Any) -> Any:
+        raise ZeroDivisionError("a defect")
+
+    poisoned("resume", broken)
+    good = [provision(uuid4()) for _ in range(5)]
+    bad = request(good[0].tenant_id, "resume")
+
+    replies = await asyncio.gather(*map(executor.execute, [good[0], bad, *good[1:]]))
+
+    assert [reply.problem for reply in replies] == [None, "unavailable", None, None, None, None]
+    assert await store.recorded([(bad.tenant_id, bad.command_id)]) == {}
+
+
+async def test_a_command_that_no_transaction_can_hold_is_found_among_the_others(
+    executor: Executor, store: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = provision(uuid4())
+    append = store.append
+
+    async def choosy(batch: Any) -> Any:
+        if any(row.command_id == bad.command_id for row in batch.ledger):
+            raise ValueError("cannot be packed")
+        return await append(batch)
+
+    monkeypatch.setattr(store, "append", choosy)
+    good = [provision(uuid4()) for _ in range(9)]
+
+    replies = await asyncio.gather(*map(executor.execute, [*good[:4], bad, *good[4:]]))
+
+    assert [reply.problem for reply in replies] == [*[None] * 4, "unavailable", *[None] * 5]
+
+
+async def test_a_stream_that_cannot_be_read_troubles_its_own_tenant_only(
+    executor: Executor, store: EventStore, postgres_url: str
+) -> None:
+    odd = uuid4()
+    await executor.execute(provision(odd))
+    async with await psycopg.AsyncConnection.connect(postgres_url) as connection:
+        await connection.execute(
+            "UPDATE service.events SET topic = 'tenant.from_the_future' WHERE originator_id = %s", (odd,)
+        )
+    fresh = executor_on(store)
+    await fresh.start()
+
+    replies = await asyncio.gather(
+        *map(fresh.execute, [provision(uuid4()), rename(odd, "X"), provision(uuid4())])
+    )
+
+    assert [reply.problem for reply in replies] == [None, "unavailable", None]
+    await fresh.stop()
+
+
+async def test_a_stopped_executor_refuses_and_keeps_its_word(store: EventStore) -> None:
+    executor = executor_on(store)
+    await executor.start()
+    waiting = [asyncio.create_task(executor.execute(provision(uuid4()))) for _ in range(1200)]
+    await asyncio.sleep(0)
+
+    await executor.stop()
+
+    replies: list[Reply] = [await each for each in waiting]
+    assert {reply.problem for reply in replies} <= {None, "unavailable"}
+    ids = [UUID(outcome(reply)["tenant_id"]) for reply in replies if reply.status == 200]
+    assert await store.head() == 3 * len(ids)
+    assert (await executor.execute(provision(uuid4()))).problem == "unavailable"
+
+
+async def test_stopping_without_a_database_is_quick_and_tells_everybody(
+    proxy: Proxy, shaky: EventStore
+) -> None:
+    executor = executor_on(shaky, unavailable_after=60)
+    await executor.start()
+    await proxy.down()
+    waiting = [asyncio.create_task(executor.execute(provision(uuid4()))) for _ in range(600)]
+    await asyncio.sleep(0.05)
+
+    await executor.stop(grace=0.1)
+
+    assert {(await each).problem for each in waiting} == {"unavailable"}

@@ -1,0 +1,85 @@
+"""The edge before the real command path and the real read models, on a database of each test's own."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+from joserfc.jwk import OKPKey
+from litestar.types import ASGIApp
+from prometheus_client import CollectorRegistry
+from uuid_utils.compat import uuid7
+
+from handlers.adapters.tasks import end
+from handlers.execution.executor import Executor
+from handlers.execution.metrics import CommandMetrics
+from handlers.http_edge.tenants import Doors
+from handlers.http_edge.tokens import Signer
+from handlers.projector.projector import Projector
+from handlers.projector.rebuild import rebuild
+from handlers.queries import Queries
+from handlers.store.connections import Connections
+from handlers.store.event_store import EventStore
+from handlers.store.migrate import migrate
+from projections.registry import READ_MODELS
+from tenant_domain.catalogue import Policy
+from tests.support.edge import Made, Service, client, edge, wish
+
+
+@pytest.fixture
+def signer() -> Signer:
+    return Signer(OKPKey.generate_key("Ed25519"))
+
+
+@pytest.fixture
+async def service(postgres_url: str) -> AsyncIterator[Service]:
+    """A service on a database of this test's own."""
+    await migrate(postgres_url)
+    connections = Connections(
+        postgres_url, readers=4, statement_timeout=30, lock_timeout=10, idle_timeout=5, pool_timeout=10
+    )
+    await connections.open()
+    for model in READ_MODELS.values():
+        await rebuild(postgres_url, connections, model)
+    queries = Queries(connections)
+
+    async def announce(position: int, _moved: object) -> None:
+        queries.positions.heard(position)
+
+    async with EventStore(postgres_url, readers=4) as store:
+        projector = Projector(store, connections, list(READ_MODELS.values()), announce, poll=0.05)
+        executor = Executor(
+            store, Policy(), metrics=CommandMetrics(CollectorRegistry()), committed=lambda _: projector.wake()
+        )
+        projecting = asyncio.create_task(projector.run())
+        await executor.start()
+        yield Service(Doors(executor.execute, queries.answer, uuid7), store)
+        await executor.stop()
+        await end(projecting)
+    await queries.close()
+    await connections.close()
+
+
+@pytest.fixture
+async def app(service: Service, signer: Signer) -> ASGIApp:
+    return edge(service.doors, signer)
+
+
+@pytest.fixture
+async def operator(app: ASGIApp, signer: Signer) -> AsyncIterator[httpx.AsyncClient]:
+    """An operator of a real service."""
+    async with client(app, signer.sign(user="ops", role="operator")) as caller:
+        yield caller
+
+
+@pytest.fixture
+def active_tenant(operator: httpx.AsyncClient, service: Service) -> Made:
+    """Makes a tenant that is active, and returns the outcome of its provisioning."""
+
+    async def make(subdomain: str) -> dict[str, Any]:
+        outcome = (await operator.post("/api/v1/tenants", json=wish(subdomain))).json()
+        await service.finish_provisioning(outcome["tenant_id"], outcome["operation_id"])
+        return outcome
+
+    return make

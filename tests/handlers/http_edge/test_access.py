@@ -1,0 +1,136 @@
+"""Who reaches what over HTTP."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from litestar.types import ASGIApp
+
+from handlers.http_edge.routes import API, OPEN, ROUTES
+from handlers.http_edge.tenants import Doors
+from handlers.http_edge.tokens import Signer
+from tests.support.edge import Service, client, edge, wish
+
+OWN = "0197a3f0-1c5e-7b41-9d27-3f6e8a2b4c10"
+OTHER = "0197a3f0-1c5e-7b41-9d27-3f6e8a2b4c11"
+NAMES = {"operation_id": OTHER, "command_name": "resume", "query_name": "tenant"}
+
+EVERYTHING = [
+    ("GET", API),
+    ("POST", API),
+    *((route.method, route.path.replace(":str", "")) for route in ROUTES),
+    ("GET", "/nowhere"),
+    ("GET", "/"),
+    ("PATCH", API),
+    ("OPTIONS", API),
+    ("GET", "//health"),
+    ("GET", "/health/"),
+    ("GET", "/metrics/../api/v1/tenants"),
+    ("GET", "/openapi.json/"),
+    ("GET", "/console"),
+]
+
+
+@pytest.fixture
+def app(signer: Signer) -> ASGIApp:
+    """An edge whose doors fail the test when anything gets through."""
+
+    async def never(*_: Any) -> Any:
+        raise AssertionError
+
+    return edge(Doors(never, never, uuid4), signer)
+
+
+@pytest.mark.parametrize(("method", "path"), EVERYTHING)
+async def test_without_a_token_only_the_open_routes_answer(app: ASGIApp, method: str, path: str) -> None:
+    async with client(app) as nobody:
+        answer = await nobody.request(method, path.format(tenant_id=OWN, **NAMES))
+    assert (answer.status_code, answer.json()["type"]) == (401, "/problems/unauthenticated")
+    assert answer.headers["www-authenticate"] == 'Bearer realm="tenants"'
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize("path", [*sorted(OPEN), "/problems/forbidden"])
+async def test_an_open_route_answers_anybody(app: ASGIApp, path: str) -> None:
+    async with client(app, "a token that is none") as nobody:
+        assert (await nobody.get(path)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    ["", "Bearer", "Bearer ", "Bearer x", "Basic b3BzOm9wcw==", "bearer\tx", "Bearer a.b.c", "Token x"],
+)
+async def test_what_is_no_token_is_refused(app: ASGIApp, authorization: str) -> None:
+    async with client(app) as nobody:
+        answer = await nobody.get(API, headers={"Authorization": authorization})
+    assert answer.status_code == 401
+
+
+async def test_a_token_that_is_not_valid_is_called_so(app: ASGIApp) -> None:
+    async with client(app, "a.b.c") as nobody:
+        answer = await nobody.get(API)
+    assert answer.headers["www-authenticate"] == 'Bearer realm="tenants", error="invalid_token"'
+
+
+async def test_two_tokens_are_none(app: ASGIApp, signer: Signer) -> None:
+    token = f"Bearer {signer.sign(user='ops', role='operator')}"
+    async with client(app) as nobody:
+        answer = await nobody.get(API, headers=[("Authorization", token), ("Authorization", token)])
+    assert answer.status_code == 401
+
+
+@pytest.mark.parametrize(("method", "path"), EVERYTHING[:-10])
+@pytest.mark.parametrize("role", ["owner", "viewer", "operator"])
+async def test_a_tenants_token_reaches_no_other_tenant(
+    app: ASGIApp, signer: Signer, method: str, path: str, role: str
+) -> None:
+    async with client(app, signer.sign(user="eve", role=role, tenant=OWN)) as eve:
+        for target in (OTHER, OWN.upper(), "fleet", f"{OWN}%20", "*"):
+            answer = await eve.request(method, path.format(tenant_id=target, **NAMES))
+            assert (answer.status_code, answer.json()["type"]) == (403, "/problems/forbidden")
+
+
+@pytest.mark.parametrize("role", ["viewer", "auditor"])
+@pytest.mark.parametrize(("method", "path"), [pair for pair in EVERYTHING[2:-10] if pair[0] != "GET"])
+async def test_who_only_reads_commands_nothing(
+    app: ASGIApp, signer: Signer, role: str, method: str, path: str
+) -> None:
+    async with client(app, signer.sign(user="eve", role=role, tenant=OWN)) as eve:
+        answer = await eve.request(method, path.format(tenant_id=OWN, **NAMES))
+    assert answer.json()["type"] == "/problems/forbidden"
+
+
+async def test_only_operators_make_tenants_under_any_name(app: ASGIApp, signer: Signer) -> None:
+    async with client(app, signer.sign(user="eve", role="owner", tenant=OWN)) as eve:
+        for path in (API, f"{API}/{OWN}/commands/provision"):
+            assert (await eve.post(path, json=wish())).status_code == 403
+
+
+async def test_a_tenants_own_people_reach_their_tenant(service: Service, signer: Signer) -> None:
+    app = edge(service.doors, signer)
+    async with client(app, signer.sign(user="ops", role="operator")) as operator:
+        outcome = (await operator.post(API, json=wish())).json()
+    own, position = f"{API}/{outcome['tenant_id']}", outcome["position"]
+    for role, refused in (("owner", False), ("admin", False), ("member", False), ("viewer", True)):
+        token = signer.sign(user="ada", role=role, tenant=outcome["tenant_id"])
+        async with client(app, token) as ada:
+            read = await ada.get(own, params={"min_position": position})
+            assert read.json()["tenant_id"] == outcome["tenant_id"]
+            write = await ada.put(own, json={"name": "B"})
+            expected = "forbidden" if refused else "operation-in-progress"
+            assert write.json()["type"] == f"/problems/{expected}"
+
+
+async def test_a_body_is_not_read_for_who_may_not_send_it(app: ASGIApp, signer: Signer) -> None:
+    endless = asyncio.Event()
+
+    async def body() -> AsyncIterator[bytes]:
+        yield b"{"
+        await endless.wait()
+
+    token = signer.sign(user="eve", role="viewer", tenant=OWN)
+    async with client(app, token) as eve, asyncio.timeout(20):
+        answer = await eve.post(f"{API}/{OWN}/suspend", content=body())
+    assert answer.status_code == 403

@@ -1,0 +1,105 @@
+"""Relays for tests, and what must be true of the stream that they fill.
+
+`python -m tests.handlers.relay.relays NATS POSTGRES PREFIX STREAM…` is a relay in a process of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+import nats
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+from prometheus_client import CollectorRegistry
+
+from handlers.adapters import jetstream
+from handlers.adapters.jetstream import StreamMessage
+from handlers.adapters.tasks import end
+from handlers.bus.streams import Limits, declare
+from handlers.relay.cloud_events import event_id
+from handlers.relay.events import EventRelay
+from handlers.relay.metrics import RelayMetrics
+from handlers.store.event_store import EventStore, StoredEvent
+from handlers.wire.events import opened
+from handlers.wire.subjects import Streams, Subjects
+from tests.support.bus import Bus, messages_of
+from tests.support.log import events_of
+
+PATIENCE = 60
+"""Seconds that a test waits for what must happen."""
+
+
+def a_relay(bus: Bus, store: EventStore, **settings: Any) -> EventRelay:
+    """Return a relay on the bus's streams, to be run."""
+    making = partial(declare, *bus, Limits())
+    metrics = RelayMetrics(settings.pop("registry", None) or CollectorRegistry())
+    return EventRelay(bus.nc, store, bus.subjects, bus.streams.events, making, metrics=metrics, **settings)
+
+
+@asynccontextmanager
+async def running(*relays: EventRelay) -> AsyncGenerator[None]:
+    """Run relays while inside."""
+    tasks = [asyncio.create_task(relay.run()) for relay in relays]
+    try:
+        yield
+    finally:
+        await end(*tasks)
+
+
+async def until(true: Callable[[], Awaitable[object]]) -> None:
+    """Wait until it is true; it is asked again and again."""
+    async with asyncio.timeout(PATIENCE):
+        while not await true():  # noqa: ASYNC110 - another process makes it true
+            await asyncio.sleep(0.02)
+
+
+async def reached(bus: Bus, sequence: int) -> None:
+    """Wait until the stream of events has got to `sequence`."""
+
+    async def far_enough() -> bool:
+        return await last_sequence(bus) >= sequence
+
+    await until(far_enough)
+
+
+async def last_sequence(bus: Bus) -> int:
+    """Return the last sequence of the stream of events; 0 when there is none or nobody answers."""
+    try:
+        info = await jetstream.stream_info(bus.nc, bus.streams.events)
+    except (NatsError, jetstream.JetStreamError):
+        return 0
+    return info["state"]["last_seq"] if info else 0
+
+
+async def assert_mirrors(bus: Bus, store: EventStore, first: int = 1) -> list[StreamMessage]:
+    """Hold the stream against the log: every event once, at its position, with its id, subject and body."""
+    log = [event for event in await events_of(store) if event.position >= first]
+    messages = await messages_of(bus.nc, bus.streams.events)
+    assert [told(message) for message in messages] == [expected(bus, event) for event in log]
+    return messages
+
+
+def told(message: StreamMessage) -> tuple[object, ...]:
+    return message.sequence, message.headers.get("Nats-Msg-Id"), message.subject, message.body
+
+
+def expected(bus: Bus, event: StoredEvent) -> tuple[object, ...]:
+    subject = bus.subjects.event(event.tenant_id, event.topic)
+    return event.position, event_id(event), subject, bytes(opened(event.state).data)
+
+
+async def _main(nats_url: str, postgres_url: str, prefix: str, *streams: str) -> None:
+    nc: Client = await nats.connect(nats_url, max_reconnect_attempts=-1, reconnect_time_wait=0.1)
+    bus = Bus(nc, Subjects(prefix), Streams(*streams))
+    async with EventStore(postgres_url) as store:
+        print("ready", flush=True)
+        await a_relay(bus, store, poll=0.2, takeover=0.1).run()
+
+
+if __name__ == "__main__":
+    asyncio.run(_main(*sys.argv[1:]))

@@ -1,0 +1,60 @@
+"""A service without its bus for tests of the HTTP edge, and callers of it."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+from uuid import UUID
+
+import httpx
+from litestar.types import ASGIApp
+from prometheus_client import CollectorRegistry
+
+from handlers.http_edge.app import http_app
+from handlers.http_edge.health import Health
+from handlers.http_edge.tenants import Doors
+from handlers.http_edge.tokens import Signer
+from handlers.store.batch import Batch, EventRow
+from handlers.store.event_store import EventStore
+from handlers.wire.events import Meta, encoded
+from tenant_domain.tenant.events import Activated
+
+ASYNCAPI = b'{"asyncapi": "3.0.0"}'
+
+
+Made = Callable[[str], Awaitable[dict[str, Any]]]
+
+
+class Service:
+    """The command path and the queries of one process; sagas are played by the test."""
+
+    def __init__(self, doors: Doors, store: EventStore) -> None:
+        self.doors = doors
+        self.store = store
+
+    async def finish_provisioning(self, tenant_id: str, operation_id: str) -> None:
+        """Write what the provisioning saga writes at its end: the tenant is active, at version 2."""
+        stream = UUID(tenant_id)
+        fact = encoded(Activated(operation_id=operation_id), Meta())
+        await self.store.append(Batch(events=[EventRow(stream, stream, 2, Activated.name, fact, 0)]))
+
+
+def edge(doors: Doors, signer: Signer, **options: Any) -> ASGIApp:
+    """The edge, with nothing to ask for its health."""
+    options = {"health": Health({}), "asyncapi": ASYNCAPI, "registry": CollectorRegistry(), **options}
+    return http_app(doors, signer=signer, **options)
+
+
+def client(app: ASGIApp, token: str | None = None) -> httpx.AsyncClient:
+    """A caller of the edge without a socket between them."""
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    return httpx.AsyncClient(
+        transport=httpx.ASGITransport(app),  # pyright: ignore[reportArgumentType]
+        base_url="http://edge",
+        headers=headers,
+        timeout=60,
+    )
+
+
+def wish(subdomain: str = "acme", **more: Any) -> dict[str, Any]:
+    """The body of a `provision`."""
+    admin = {"email": "ada@acme.example", "name": "Ada Lovelace"}
+    return {"name": "Acme Rockets", "subdomain": subdomain, "admin": admin, **more}

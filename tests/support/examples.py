@@ -1,0 +1,151 @@
+"""One canonical example per message: one story of one tenant, told in valid events and commands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from uuid import UUID
+
+from tenant_domain.decision import Command, Event
+from tenant_domain.membership.events import InvitationRevoked, MemberInvited, MemberJoined, MemberRemoved
+from tenant_domain.operation.commands import CancelOperation, CompensateOperation, RetryOperation
+from tenant_domain.operation.events import (
+    CompensationStarted,
+    OperationCancelled,
+    OperationParked,
+    OperationRetried,
+    OperationRolledBack,
+    OperationStarted,
+    OperationSucceeded,
+    StepCompensated,
+    StepCompleted,
+    StepFailed,
+    StepStarted,
+)
+from tenant_domain.subdomain.events import SubdomainClaimed, SubdomainReleased
+from tenant_domain.tenant.commands import Admin, Provision, Resume, Suspend, UpdateProfile
+from tenant_domain.tenant.events import (
+    AccessClosed,
+    AccessOpened,
+    Activated,
+    AdminContact,
+    DefaultsConfigured,
+    ProfileUpdated,
+    ProvisioningFailed,
+    ProvisioningStarted,
+    Resumed,
+    StatusReverted,
+    Suspended,
+)
+
+TENANT = UUID("01938f5e-7c00-7000-8000-000000000001")
+OPERATION = UUID("01938f5e-7c00-7000-8000-0000000000a1")
+INVITATION = UUID("01938f5e-7c00-7000-8000-0000000000b1")
+STEPS = ("validate", "create_schema", "configure_defaults", "setup_admin", "notify", "activate")
+BEGUN = datetime(2026, 11, 23, 9, 0, 0, tzinfo=UTC)
+ENDED = datetime(2026, 11, 23, 9, 0, 1, tzinfo=UTC)
+AGAIN = datetime(2026, 11, 23, 9, 0, 5, tzinfo=UTC)
+
+_operation = str(OPERATION)
+
+_EVENTS: tuple[Event, ...] = (
+    ProvisioningStarted(
+        operation_id=_operation,
+        tenant_name="Acme Analytics",
+        subdomain="acme",
+        plan="professional",
+        region="eu-central",
+        admin=AdminContact(email="ada@acme.example", name="Ada Lovelace", user_id="auth0|ada"),
+        trial_ends_at=datetime(2026, 12, 23, 9, 0, 0, tzinfo=UTC),
+        metadata={"crm_id": "A-4711"},
+        settings={"locale": "en-GB", "mfa": {"required": True}},
+    ),
+    DefaultsConfigured(
+        operation_id=_operation,
+        quotas={"users": 250, "storage": 107374182400, "api_calls": 1000000, "compute": 360000},
+        flags={"sso": True, "audit_export": False, "custom_branding": True},
+        branding={"display_name": "Acme Analytics", "primary_color": "#1f6feb", "theme": "light"},
+    ),
+    Activated(operation_id=_operation),
+    ProvisioningFailed(operation_id=_operation, reason="create_schema: the database refused"),
+    ProfileUpdated(
+        tenant_name="Acme Insight",
+        subdomain="acme-insight",
+        metadata={"crm_id": "A-4712"},
+        settings={"locale": None, "theme": "dark"},
+    ),
+    Suspended(operation_id=_operation, reason="Invoice 2026-10 is unpaid."),
+    AccessClosed(operation_id=_operation),
+    Resumed(operation_id=_operation),
+    AccessOpened(operation_id=_operation),
+    StatusReverted(operation_id=_operation, status="active"),
+    SubdomainClaimed(subdomain="acme", tenant_id=str(TENANT)),
+    SubdomainReleased(subdomain="acme", tenant_id=str(TENANT)),
+    MemberJoined(user_id="auth0|ada", role="owner", email="ada@acme.example", member_name="Ada Lovelace"),
+    MemberInvited(
+        invitation_id=str(INVITATION), role="owner", email="ada@acme.example", member_name="Ada Lovelace"
+    ),
+    MemberRemoved(user_id="auth0|ada"),
+    InvitationRevoked(invitation_id=str(INVITATION)),
+    OperationStarted(
+        operation_id=_operation,
+        tenant_id=str(TENANT),
+        kind="provisioning",
+        steps=STEPS,
+        input={},
+        started_at=BEGUN,
+    ),
+    StepStarted(step="create_schema", attempt=1, started_at=BEGUN),
+    StepCompleted(
+        step="create_schema",
+        attempt=1,
+        started_at=BEGUN,
+        finished_at=ENDED,
+        output={"schema": "t_01938f5e7c0070008000000000000001"},
+    ),
+    StepFailed(
+        step="notify",
+        attempt=1,
+        error="the mail server did not answer",
+        started_at=BEGUN,
+        finished_at=ENDED,
+        retry_at=AGAIN,
+    ),
+    StepCompensated(step="create_schema", attempt=1, finished_at=ENDED),
+    CompensationStarted(ending="rolled_back", reason="notify: the mail server did not answer"),
+    OperationParked(step="notify", reason="the mail server did not answer in 5 attempts"),
+    OperationRetried(),
+    OperationSucceeded(finished_at=ENDED),
+    OperationRolledBack(reason="notify: the mail server did not answer", finished_at=ENDED),
+    OperationCancelled(reason="Cancelled by an operator.", finished_at=ENDED),
+)
+
+EVENT_EXAMPLES: Mapping[str, Event] = {event.name: event for event in _EVENTS}
+"""By stored name."""
+
+_COMMANDS: tuple[Command, ...] = (
+    Provision(
+        name="Acme Analytics",
+        subdomain="acme",
+        plan="professional",
+        admin=Admin(email="ada@acme.example", name="Ada Lovelace", user_id="auth0|ada"),
+        region="eu-central",
+        trial_days=30,
+        metadata={"crm_id": "A-4711"},
+        settings={"locale": "en-GB", "mfa": {"required": True}},
+    ),
+    UpdateProfile(
+        name="Acme Insight",
+        subdomain="acme-insight",
+        metadata={"crm_id": "A-4712"},
+        settings={"locale": None, "theme": "dark"},
+    ),
+    Suspend(reason="Invoice 2026-10 is unpaid."),
+    Resume(),
+    RetryOperation(operation_id=OPERATION),
+    CancelOperation(operation_id=OPERATION),
+    CompensateOperation(operation_id=OPERATION),
+)
+
+COMMAND_EXAMPLES: Mapping[str, Command] = {command.name_: command for command in _COMMANDS}
+"""By the last token of their subject."""

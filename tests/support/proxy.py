@@ -1,0 +1,78 @@
+"""A TCP proxy in front of a real server: cut it, or lose the answer to what it did."""
+
+import asyncio
+from typing import Self
+from urllib.parse import urlsplit
+
+
+class Proxy:
+    """Stands between a client and the server of a URL; `url` is the same through the proxy.
+
+    `down` refuses and cuts all connections until `up`. `lose_answer` cuts the connections that carry `marked`
+    bytes once the server has answered, before the client hears of it.
+    """
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        self._parts = parts
+        self._target = (parts.hostname, parts.port)
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._marked: bytes | None = None
+        self.lost = asyncio.Event()
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._carry, "127.0.0.1", 0)
+        self._port = self._server.sockets[0].getsockname()[1]
+        netloc = self._parts.netloc.replace(f":{self._parts.port}", f":{self._port}")
+        self.url = self._parts._replace(netloc=netloc).geturl()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.down()
+
+    async def down(self) -> None:
+        """Refuse connections, and cut those that are there."""
+        self._server.close()
+        for writer in list(self._writers):
+            writer.transport.abort()
+        await asyncio.sleep(0)
+
+    async def up(self) -> None:
+        """Take connections again."""
+        self._server = await asyncio.start_server(self._carry, "127.0.0.1", self._port)
+
+    def lose_answer(self, marked: bytes) -> None:
+        """Cut the next connection that carries `marked` when the server has answered."""
+        self._marked = marked
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_connection(*self._target)
+        self._writers |= {writer, far_writer}
+        cut = asyncio.Event()
+
+        async def forth() -> None:
+            while data := await reader.read(1 << 16):
+                if self._marked is not None and self._marked in data:
+                    self._marked = None
+                    cut.set()
+                far_writer.write(data)
+                await far_writer.drain()
+
+        async def back() -> None:
+            while data := await far_reader.read(1 << 16):
+                if cut.is_set():
+                    self.lost.set()
+                    return
+                writer.write(data)
+                await writer.drain()
+
+        tasks = [asyncio.create_task(forth()), asyncio.create_task(back())]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            for each in (writer, far_writer):
+                each.transport.abort()
+                self._writers.discard(each)
