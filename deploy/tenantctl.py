@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from handlers.cli import app
+from handlers.cli import app, run
 
 
 def main() -> None:
@@ -10,7 +10,7 @@ def main() -> None:
     from deploy import commands  # the embedded servers are needed by `dev` and `demo` alone
 
     commands.register(app)
-    app()
+    run()
 
 
 if __name__ == "__main__":

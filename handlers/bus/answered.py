@@ -10,6 +10,7 @@ import structlog
 from faststream.nats import NatsBroker, NatsMessage
 from nats.aio.msg import Msg
 
+from handlers.bus.connection import flush
 from handlers.bus.replies import Replies
 from handlers.execution.decode import Request, command_id_of, decoded
 from handlers.execution.executor import Executor
@@ -58,7 +59,7 @@ class AnsweredDoor:
         """Subscribe; when this returns the server knows of it."""
         if not self._subscriber.running:
             await self._subscriber.start()
-        await self._broker.connection.flush()
+        await flush(self._broker.connection)
 
     async def stop(self) -> None:
         """Take no more."""

@@ -13,7 +13,7 @@ from faststream.nats import NatsBroker
 from nats.aio.client import Client
 
 from handlers.bus.answered import AnsweredDoor
-from handlers.bus.hardening import harden
+from handlers.bus.connection import harden
 from handlers.bus.intake.claims import Claims
 from handlers.bus.intake.door import DurableDoor
 from handlers.bus.intake.pump import Door

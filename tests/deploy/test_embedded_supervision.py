@@ -13,7 +13,7 @@ from nats.aio.client import Client
 from deploy.embedded import EmbeddedStack, leftovers, ports, process, supervisor
 from deploy.embedded.datafolder import make_folders
 from deploy.embedded.process import ServerName
-from tests.support.processes import Restarts, gone, is_alive, processes_on
+from tests.support.processes import PATIENCE, Restarts, gone, is_alive, processes_on
 from tests.support.servers import recall, remember
 
 SERVERS: list[ServerName] = ["nats", "postgres"]
@@ -143,12 +143,13 @@ async def test_a_frozen_postgres_keeps_also_its_open_connections_waiting(own_sta
 
 async def state_of(pid: int) -> str:
     """Return the state of a process once it has taken the signals sent to it."""
-    while True:
-        with open(f"/proc/{pid}/stat") as status:  # noqa: ASYNC230 - not a file on a disk
-            state = status.read().rpartition(")")[2].split()[0]
-        if state == "T":
-            return state
-        await asyncio.sleep(0)
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            with open(f"/proc/{pid}/stat") as status:  # noqa: ASYNC230 - not a file on a disk
+                state = status.read().rpartition(")")[2].split()[0]
+            if state == "T":
+                return state
+            await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize("server", SERVERS)

@@ -27,7 +27,7 @@ class Report:
 
 async def run(data_dir: Path, *, seconds: float, seed: int, writers: int = 8, tenants: int = 5) -> Report:
     """Run one round of `seconds` of load and chaos on a fresh stack in `data_dir`."""
-    stack = DevStack(Options(data_dir))
+    stack = DevStack(Options(data_dir, environment=(("TENANTS_LOG_LEVEL", "error"),)))
     addresses = await stack.start()
     try:
         stop = asyncio.Event()

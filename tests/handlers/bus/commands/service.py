@@ -17,6 +17,7 @@ from nats.aio.msg import Msg
 from prometheus_client import CollectorRegistry
 
 from handlers.bus.commands import CommandsRole
+from handlers.bus.connection import flush
 from handlers.execution.metrics import CommandMetrics
 from handlers.store.batch import Batch, EventRow, ReadRow
 from handlers.store.event_store import EventStore
@@ -71,7 +72,7 @@ class Caller:
 
     async def listen(self) -> None:
         await self.nc.subscribe(f"{self.inbox}.*", cb=self._heard)
-        await self.nc.flush()
+        await flush(self.nc)
 
     async def _heard(self, message: Msg) -> None:
         self._future(message.subject).set_result(message)
