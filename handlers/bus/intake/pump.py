@@ -125,28 +125,28 @@ class Pump:
             await feed.close()
 
     async def _locate(self) -> None:
-        """Make sure that the partition's sequence counts in the stream that is there now."""
+        """Make sure that the partition's sequence counts in the stream that is there now.
+
+        Another stream, or one put back to an earlier state, is read from its beginning: nobody knows what
+        of it is new, but the ledger knows what was decided.
+        """
         info = await jetstream.stream_info(self._door.connection(), self._door.stream)
         if info is None:
             raise JetStreamError("STREAM.INFO", jetstream.STREAM_NOT_FOUND, "the stream is not there")
         made, last = info["created"], info["state"]["last_seq"]
         sequence, stream = self._place
-        if stream is not None and stream != made:
-            self._warn("stream was made anew", made=made)
+        if (stream is not None and stream != made) or sequence > last:
+            log.error(
+                "stream was made anew or put back: its partition is read from the beginning",
+                partition=self._partition,
+                decided=sequence,
+                last=last,
+                made=made,
+                former=stream,
+            )
             sequence = 0
-        elif sequence > last:
-            self._warn("stream ends before what is decided", last=last)
-            sequence = last
         if (sequence, made) != self._place:
             await self._move(Place(sequence, made))
-
-    def _warn(self, event: str, **more: object) -> None:
-        log.error(
-            f"{event}: the partition is decided from another sequence on",
-            partition=self._partition,
-            sequence=self._place.sequence,
-            **more,
-        )
 
     async def _move(self, place: Place) -> None:
         if not await self._door.claims.move(self._partition, self._place, place):

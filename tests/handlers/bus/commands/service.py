@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID, uuid4
@@ -25,6 +25,7 @@ from handlers.wire.events import Meta, encoded, event_of
 from tenant_domain.catalogue import Policy
 from tenant_domain.tenant.decide import activated
 from tenant_domain.tenant.decide import ref as tenant_ref
+from tenant_domain.tenant.events import ProfileUpdated
 from tests.support.bus import Bus
 
 ADMIN = {"email": "ada@example.com", "name": "Ada"}
@@ -40,8 +41,8 @@ async def role_on(nats_url: str, postgres_url: str, bus: Bus, **options: Any) ->
     broker = NatsBroker(
         nats_url, apply_types=False, logger=None, reconnect_time_wait=0.05, max_reconnect_attempts=-1
     )
+    given: dict[str, Any] = {"retry_pause": 0.01, "longest_pause": 0.1, **options}
     async with EventStore(postgres_url, pool_timeout=0.5) as store:
-        metrics = CommandMetrics(CollectorRegistry())
         role = CommandsRole(
             broker,
             store,
@@ -49,8 +50,8 @@ async def role_on(nats_url: str, postgres_url: str, bus: Bus, **options: Any) ->
             Policy(),
             subjects=bus.subjects,
             streams=bus.streams,
-            metrics=metrics,
-            **{"retry_pause": 0.01, "longest_pause": 0.1, **options},
+            metrics=CommandMetrics(CollectorRegistry()),
+            **given,
         )
         await broker.connect()
         await role.start()
@@ -110,7 +111,7 @@ class Caller:
         )
         return self._future(inbox)
 
-    async def pour(self, commands: list[tuple[UUID, str, Mapping[str, Any]]]) -> None:
+    async def pour(self, commands: Sequence[tuple[UUID, str, Mapping[str, Any]]]) -> None:
         """Put many commands into the stream, without their outcomes."""
         js = self.nc.jetstream(publish_async_max_pending=1000)
         acks = [
@@ -179,8 +180,8 @@ async def activate(store: EventStore, tenants: Mapping[UUID, UUID]) -> None:
 async def numbers(store: EventStore, tenant: UUID) -> list[int]:
     """Return the numbers that a tenant's settings were given, in the order of the log."""
     events = await store.read_tenant(tenant, 0, None, 1_000_000, ["tenant.profile_updated"])
-    settings = [event_of(each.topic, each.state).settings for each in events]  # pyright: ignore
-    return [each["number"] for each in settings]
+    facts = [event_of(each.topic, each.state) for each in events]
+    return [fact.settings["number"] for fact in facts if isinstance(fact, ProfileUpdated) and fact.settings]
 
 
 async def dead_letters(postgres_url: str) -> list[tuple[Any, ...]]:
