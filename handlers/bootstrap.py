@@ -233,11 +233,9 @@ def _relay(process: Process) -> RelayRole:
     return RelayRole(
         process.nc,
         process.store,
-        process.postgres_url,
         process.subjects,
         process.streams,
         process.declare,
-        REGISTRY,
         window=settings.relay_window,
         poll=settings.poll_interval,
     )

@@ -1,5 +1,5 @@
-"""The command line: `app` has the commands that need no embedded servers."""
+"""The command line: everything that an operator or a developer asks of a running service."""
 
-from handlers.cli.app import app
+from handlers.cli.app import app, run
 
-__all__ = ["app"]
+__all__ = ["app", "run"]

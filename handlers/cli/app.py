@@ -1,105 +1,63 @@
-"""The commands that run and describe the service."""
+"""The table of commands, and what their ends mean: 0 done, 1 refused, 2 misuse, 3 unavailable.
+
+The modules of commands import what they need when they are called, so that `--help` is quick.
+"""
 
 from __future__ import annotations
 
-import json
+import os
 import sys
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from collections.abc import Sequence
+from importlib.metadata import version
 
-from cyclopts import App, Parameter
+from cyclopts import App, CycloptsError
+
+from handlers.cli.exits import MISUSE, explained
+
+HERE = "handlers.cli"
 
 app = App(
     name="tenantctl",
-    help="Run, ask and operate the tenant service. Start with `tenantctl dev` or `tenantctl demo`.",
-    help_epilogue="Exit codes: 0 done, 1 refused, 2 misuse, 3 unavailable.",
+    help="The tenant service: run it, ask it, look after it.\n\n"
+    "Commands find the servers by TENANTS_NATS_URL and TENANTS_POSTGRES_URL, or else by the folder of a "
+    "running `tenantctl dev` (--data-dir). Add --json to get JSON lines. "
+    "Exit codes: 0 done, 1 refused, 2 misuse, 3 unavailable.",
+    version=lambda: version("tenant-service"),
+    help_format="plaintext",
 )
 
-Role = Literal["commands", "sagas", "projections", "relay", "http"]
+_COMMANDS = (
+    ("Service", "serve", "service:serve"),
+    ("Service", "settings", "service:settings"),
+    ("Service", "token", "service:token"),
+    ("Service", "doctor", "doctor:doctor"),
+    ("Tenants", "tenants", "tenants:app"),
+    ("Tenants", "operations", "operations:app"),
+    ("Tenants", "history", "history:history"),
+    ("Tenants", "as-of", "history:as_of"),
+    ("Data", "events", "events:app"),
+    ("Data", "replay", "replay:replay"),
+    ("Data", "dead-letters", "dead_letters:app"),
+    ("Data", "projections", "projections:app"),
+)
+
+for _group, _name, _target in _COMMANDS:
+    app.command(f"{HERE}.{_target}", name=_name, group=_group)
 
 
-@app.command
-def serve(
-    *, role: list[Role] | None = None, as_json: Annotated[bool, Parameter(name="--json")] = False
-) -> int:
-    """Run the service on given servers until Ctrl-C or SIGTERM: all roles, or those named.
-
-    Where the servers are, and everything else, is said by settings: see `tenantctl settings`.
-
-    Example: tenantctl serve --role commands --role relay
-
-    Parameters
-    ----------
-    role
-        A role to run; may be given several times. All of them when none is given.
-    as_json
-        Print one line of JSON when it is ready.
-    """
-    from handlers import bootstrap, settings
-
-    def ready(facts: dict[str, Any]) -> None:
-        print(json.dumps(facts) if as_json else f"Ready: {', '.join(facts['ready'])}.", flush=True)
-
-    bootstrap.run(settings.load(), tuple(role or bootstrap.ROLES), ready)
-    return 0
-
-
-@app.command
-def settings(*, as_json: Annotated[bool, Parameter(name="--json")] = False) -> int:
-    """List all settings with their defaults, their present values and their reasons; secrets stay hidden."""
-    from pydantic import SecretStr
-    from rich.console import Console
-    from rich.table import Table
-
-    from handlers.settings import Settings, load
-
-    present = load()
-    table = Table("variable", "value", "default", "is", box=None)
-    for name, field in Settings.model_fields.items():
-        values = [getattr(present, name), field.default]
-        value, default = ("********" if isinstance(each, SecretStr) else str(each) for each in values)
-        if as_json:
-            line = {"name": f"TENANTS_{name.upper()}", "value": value, "default": default}
-            print(json.dumps({**line, "description": field.description}))
-        table.add_row(f"TENANTS_{name.upper()}", value, default, field.description)
-    if not as_json:
-        Console().print(table)
-    return 0
-
-
-@app.command
-def token(
-    *, user: str, role: str, tenant: str | None = None, hours: float = 1.0, key_file: Path | None = None
-) -> int:
-    """Sign a bearer token for development, and print it.
-
-    Example: tenantctl token --user ada --role operator
-
-    Parameters
-    ----------
-    user
-        Who the token speaks for.
-    role
-        `operator` for everything; any other role is one within the tenant.
-    tenant
-        The tenant that the token is for.
-    hours
-        How long it is valid.
-    key_file
-        The signing key; TENANTS_SIGNING_KEY_FILE, or that of `.data`, when it is not given.
-    """
-    from handlers.http_edge.tokens import KeyFileError, Signer
-    from handlers.settings import load
-
-    present = load()
-    path = key_file or present.signing_key_file or Path(".data/keys/signing.pem")
+def run(arguments: Sequence[str] | None = None) -> None:
+    """Run one command line and end the process with its exit code."""
     try:
-        signer = Signer.from_file(path, issuer=present.token_issuer, audience=present.token_audience)
-        print(signer.sign(user=user, role=role, tenant=tenant, lifetime=hours * 3600))
-    except KeyFileError as error:
-        print(error, file=sys.stderr)
-        return 3
-    except ValueError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
+        result = app(arguments, exit_on_error=False, result_action="return_value")
+        code = result if isinstance(result, int) else 0
+        sys.stdout.flush()
+    except CycloptsError:
+        code = MISUSE  # cyclopts has said what is wrong
+    except KeyboardInterrupt:
+        code = 130
+    except BrokenPipeError:  # whoever read us has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except Exception as error:  # noqa: BLE001 - the one place where errors become sentences
+        code = explained(error, as_json="--json" in (arguments or sys.argv[1:]))
+    sys.exit(code)

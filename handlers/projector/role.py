@@ -19,6 +19,7 @@ from handlers.projector.tables import LIVE
 from handlers.store.connections import Connections
 from handlers.store.errors import StoreError
 from handlers.store.event_store import EventStore
+from handlers.wire.hints import Moved, encoded
 from handlers.wire.subjects import Subjects
 from projections.read_model import ReadModel
 from projections.registry import READ_MODELS
@@ -47,7 +48,8 @@ class ProjectionsRole:
     ) -> None:
         self._nc = nc
         self._url = postgres_url
-        self._committed, self._projected = subjects.hint("committed"), subjects.hint("projected")
+        self._committed = subjects.hint("committed")
+        self._projected, self._moved = subjects.hint("projected"), subjects.hint("moved")
         self._models = models
         self._connections = Connections(
             postgres_url, readers=4, statement_timeout=30, lock_timeout=10, idle_timeout=5, pool_timeout=5
@@ -90,9 +92,11 @@ class ProjectionsRole:
     async def _wake(self, _: Msg) -> None:
         self.projector.wake()
 
-    async def _announce(self, position: int) -> None:
+    async def _announce(self, position: int, moved: Sequence[Moved]) -> None:
         try:
             await self._nc.publish(self._projected, b"%d" % position)
+            for each in moved:
+                await self._nc.publish(self._moved, encoded(each))
         except (nats.errors.Error, OSError) as error:  # who waits looks for himself
             log.debug("hint not sent", error=repr(error))
 

@@ -11,7 +11,7 @@ import psycopg
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
 from handlers.store.errors import AmbiguousCommit, StoreUnavailable, explained
-from handlers.store.packing import Packed, register
+from handlers.store.packing import Packed
 
 _CONNECT_TIMEOUT = 5
 _RECONNECT = 0.5
@@ -144,7 +144,6 @@ class Connections:
         return self._writer
 
     async def _configure(self, connection: psycopg.AsyncConnection) -> None:
-        register(connection)
         await connection.execute(_SESSION, self._limits)
 
 

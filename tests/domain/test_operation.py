@@ -202,6 +202,7 @@ def test_a_failed_attempt_waits_for_the_next():
     assert step == Step(
         name="notify",
         status=StepStatus.FAILED,
+        order=1,
         attempts=1,
         tries=1,
         started_at=BEGUN,

@@ -39,7 +39,11 @@ async def quiet(_: Exception) -> None:
 async def role_on(nats_url: str, postgres_url: str, bus: Bus, **options: Any) -> AsyncGenerator[CommandsRole]:
     """Run the role with a broker and a store of its own, as one process would."""
     broker = NatsBroker(
-        nats_url, apply_types=False, logger=None, reconnect_time_wait=0.05, max_reconnect_attempts=-1
+        nats_url,
+        apply_types=False,
+        logger=None,
+        reconnect_time_wait=0.05,  # pyright: ignore[reportArgumentType] - seconds, also parts of one
+        max_reconnect_attempts=-1,
     )
     given: dict[str, Any] = {"retry_pause": 0.01, "longest_pause": 0.1, **options}
     async with EventStore(postgres_url, pool_timeout=0.5) as store:

@@ -1,0 +1,95 @@
+"""How `tenantctl dev` and `tenantctl demo` run: until they are done, or stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+from collections.abc import Coroutine
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from deploy.demo.run import run
+from deploy.demo.samples import FOLDER as SAMPLES
+from deploy.dev import Addresses, DevStack, Options
+from deploy.embedded import EmbeddedError
+from deploy.processes import ProcessFailed
+from handlers import logs
+
+INTERRUPTED = 130
+"""What a shell calls a program that Ctrl-C ended."""
+
+
+def run_dev(data_dir: Path, nats_port: int, http_port: int, sync_interval: str, *, as_json: bool) -> int:
+    """Run the development stack until Ctrl-C or SIGTERM; return the exit code."""
+    logs.configure("info", "console")
+    options = Options(data_dir, nats_port, http_port, sync_interval)
+    try:
+        return asyncio.run(_run_until_stopped(options, as_json))
+    except (EmbeddedError, ProcessFailed) as error:
+        print(error, file=sys.stderr)
+        return 3
+
+
+def run_demo(*, keep: bool, data_dir: Path | None, samples: Path | None, svg: Path | None) -> int:
+    """Run the demo; return the exit code."""
+    logs.configure("error", "console")
+    console = Console(record=svg is not None, width=120 if svg else None)
+    work = run(console, keep=keep, data_dir=data_dir, samples=samples or SAMPLES)
+    try:
+        code = asyncio.run(_until_stopped(work))
+    except (EmbeddedError, ProcessFailed) as error:
+        print(error, file=sys.stderr)
+        return 3
+    if svg:
+        console.save_svg(str(svg), title="tenantctl demo")
+    return code
+
+
+async def _until_stopped(work: Coroutine[Any, Any, int]) -> int:
+    """Run `work` to its end, or until Ctrl-C or SIGTERM, which ends it cleanly."""
+    task = asyncio.create_task(work)
+    for sign in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(sign, task.cancel)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        return INTERRUPTED
+
+
+async def _run_until_stopped(options: Options, as_json: bool) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for sign in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(sign, stop.set)
+    stack = DevStack(options)
+    starting = asyncio.create_task(stack.start())
+    stopped = asyncio.create_task(stop.wait())
+    await asyncio.wait((starting, stopped), return_when=asyncio.FIRST_COMPLETED)
+    try:
+        if starting.done():
+            _announce(starting.result(), options, as_json)
+            await stopped
+        else:
+            starting.cancel()
+            await asyncio.gather(starting, return_exceptions=True)
+    finally:
+        stopped.cancel()
+        await stack.stop()
+    return 0
+
+
+def _announce(addresses: Addresses, options: Options, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(asdict(addresses)), flush=True)
+        return
+    console = Console()
+    console.print(
+        "[bold green]Ready.[/] Ctrl-C stops it; the data stays in", str(options.data_dir), highlight=False
+    )
+    for name, value in asdict(addresses).items():
+        console.print(f"  {name:<12}", value, soft_wrap=True, highlight=False, markup=False)

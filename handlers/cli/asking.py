@@ -1,0 +1,131 @@
+"""What the commands over NATS share: queries page by page, commands with their outcome, who is meant."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import msgspec
+
+from handlers.cli import output
+from handlers.cli.exits import DONE, REFUSED, Misuse
+from handlers.cli.where import Asking, Common
+
+if TYPE_CHECKING:
+    from handlers.client import Operation, Outcome, TenantClient
+
+Record = dict[str, Any]
+
+PAGE = 200
+"""Items asked for at a time."""
+
+RUN_COLUMNS = ("name", "status", "attempts", "started_at", "finished_at", "error")
+
+
+async def pages(
+    client: TenantClient, tenant: UUID | None, query: str, **fields: Any
+) -> AsyncGenerator[Record]:
+    """Yield the items of all pages of a query about a tenant, or (None) over all."""
+    cursor: str | None = None
+    while True:
+        page = await client.query(tenant, query, limit=PAGE, cursor=cursor, **fields)
+        for item in page["items"]:
+            yield item
+        cursor = page["next_cursor"]
+        if cursor is None:
+            return
+
+
+async def tenant_of(client: TenantClient, tenant: str) -> UUID:
+    """Return the id of the tenant that is meant by its id or its subdomain. Raises TenantNotFound."""
+    known = _uuid(tenant)
+    if known is not None:
+        return known
+    found = await client.query(None, "by_subdomain", subdomain=tenant)
+    return UUID(found["tenant_id"])
+
+
+def identifier(text: str, what: str) -> UUID:
+    """Return `text` as an id. Raises Misuse."""
+    found = _uuid(text)
+    if found is None:
+        raise Misuse(f"{text!r} is not {what}: a UUID such as 0197a3f0-1c5e-7b41-9d27-3f6e8a2b4c10")
+    return found
+
+
+def pairs(texts: Sequence[str] | None) -> dict[str, str] | None:
+    """Return KEY=VALUE texts as a dictionary; None stays None. Raises Misuse."""
+    if texts is None:
+        return None
+    wrong = [text for text in texts if "=" not in text]
+    if wrong:
+        raise Misuse(f"{wrong[0]!r} is not KEY=VALUE")
+    return dict(text.split("=", 1) for text in texts)
+
+
+def given(fields: Mapping[str, Any]) -> Record:
+    """Return the fields that are given."""
+    return {key: value for key, value in fields.items() if value is not None}
+
+
+async def commanded(
+    client: TenantClient, tenant: UUID, command: str, body: Mapping[str, Any], asking: Asking
+) -> int:
+    """Have a command done, print what came of it, and return the exit code. Raises the Refusal."""
+    command_id = None if asking.command_id is None else identifier(asking.command_id, "a command id")
+    outcome = await client.command(
+        tenant, command, body, command_id=command_id, expected_version=asking.expected_version
+    )
+    one(_record(outcome), asking)
+    if outcome.operation_id is None:
+        return DONE
+    if not asking.wait:
+        if not asking.as_json:
+            print(f"Follow it: tenantctl operations show {tenant} {outcome.operation_id}")
+        return DONE
+    ended = await outcome.operation()
+    assert ended is not None
+    show_operation(msgspec.to_builtins(ended), asking)
+    return DONE if succeeded(ended) else REFUSED
+
+
+def succeeded(operation: Operation) -> bool:
+    """Return whether an operation that has ended did what was asked."""
+    return operation.status == "succeeded"
+
+
+def one(record: Mapping[str, Any], common: Common) -> None:
+    """Print one record."""
+    if common.as_json:
+        output.lines((record,))
+    else:
+        output.fields(record)
+
+
+def show_operation(operation: Mapping[str, Any], common: Common) -> None:
+    """Print an operation with its steps."""
+    if common.as_json:
+        output.lines((operation,))
+        return
+    output.fields({key: value for key, value in operation.items() if key != "steps"})
+    output.table(operation["steps"], RUN_COLUMNS)
+
+
+def _record(outcome: Outcome) -> Record:
+    return {
+        "command_id": outcome.command_id,
+        "tenant_id": outcome.tenant_id,
+        "status": "completed",
+        "version": outcome.version,
+        "position": outcome.position,
+        "operation_id": outcome.operation_id,
+        "result": outcome.result,
+    }
+
+
+def _uuid(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None

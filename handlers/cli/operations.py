@@ -1,0 +1,127 @@
+"""`tenantctl operations …`: runs of sagas, and what an operator may ask of them."""
+
+from __future__ import annotations
+
+import msgspec
+from cyclopts import App
+
+from handlers.cli import output
+from handlers.cli.asking import commanded, identifier, pages, show_operation, succeeded, tenant_of
+from handlers.cli.exits import DONE, REFUSED
+from handlers.cli.where import Asking, Common, connected
+
+app = App(name="operations", help="Runs of sagas: list, show, retry, cancel, compensate.")
+
+COLUMNS = ("operation_id", "tenant_id", "kind", "status", "started_at", "finished_at")
+COMMON, ASKING = Common(), Asking()
+
+
+@app.command(name="list")
+async def list_operations(
+    tenant: str | None = None,
+    *,
+    kind: str | None = None,
+    status: str | None = None,
+    limit: int = 100,
+    common: Common = COMMON,
+) -> None:
+    """List operations, oldest first.
+
+    Example: tenantctl operations list --status parked
+
+    Parameters
+    ----------
+    tenant
+        Id or subdomain of a tenant; all tenants by default.
+    kind
+        provisioning, suspension or resumption.
+    status
+        running, succeeded, compensating, rolled_back, cancelled or parked.
+    limit
+        Most operations to list; 0 is all.
+    """
+    async with connected(common) as client:
+        target = None if tenant is None else await tenant_of(client, tenant)
+        found = pages(client, target, "operations", kind=kind, status=status)
+        await output.listed(found, COLUMNS, as_json=common.as_json, limit=limit, empty="No operation fits.")
+
+
+@app.command
+async def show(tenant: str, operation_id: str, *, wait: bool = False, common: Common = COMMON) -> int:
+    """Show an operation with its steps.
+
+    Example: tenantctl operations show acme 6c1f7c1e-52a7-5f0e-8a55-0d9ad1f0a3b2 --wait
+
+    Parameters
+    ----------
+    tenant
+        Id or subdomain of its tenant.
+    operation_id
+        Its id.
+    wait
+        Wait until it has ended or is parked; exit code 1 unless it succeeded.
+    """
+    run = identifier(operation_id, "an operation id")
+    async with connected(common) as client:
+        target = await tenant_of(client, tenant)
+        if not wait:
+            show_operation(await client.query(target, "operation", operation_id=run), common)
+            return DONE
+        ended = await client.wait_for_operation(target, run)
+        show_operation(msgspec.to_builtins(ended), common)
+        return DONE if succeeded(ended) else REFUSED
+
+
+@app.command
+async def retry(tenant: str, operation_id: str, *, asking: Asking = ASKING) -> int:
+    """Let a parked operation go on, or one that waits try at once.
+
+    Example: tenantctl operations retry acme 6c1f7c1e-52a7-5f0e-8a55-0d9ad1f0a3b2
+
+    Parameters
+    ----------
+    tenant
+        Id or subdomain of its tenant.
+    operation_id
+        Its id.
+    """
+    return await _ask(tenant, operation_id, "retry_operation", asking)
+
+
+@app.command
+async def cancel(tenant: str, operation_id: str, *, asking: Asking = ASKING) -> int:
+    """Stop an operation and undo it; it ends as cancelled.
+
+    Example: tenantctl operations cancel acme 6c1f7c1e-52a7-5f0e-8a55-0d9ad1f0a3b2
+
+    Parameters
+    ----------
+    tenant
+        Id or subdomain of its tenant.
+    operation_id
+        Its id.
+    """
+    return await _ask(tenant, operation_id, "cancel_operation", asking)
+
+
+@app.command
+async def compensate(tenant: str, operation_id: str, *, asking: Asking = ASKING) -> int:
+    """Undo what an operation did; it ends as rolled_back.
+
+    Example: tenantctl operations compensate acme 6c1f7c1e-52a7-5f0e-8a55-0d9ad1f0a3b2
+
+    Parameters
+    ----------
+    tenant
+        Id or subdomain of its tenant.
+    operation_id
+        Its id.
+    """
+    return await _ask(tenant, operation_id, "compensate_operation", asking)
+
+
+async def _ask(tenant: str, operation_id: str, command: str, asking: Asking) -> int:
+    run = identifier(operation_id, "an operation id")
+    async with connected(asking) as client:
+        target = await tenant_of(client, tenant)
+        return await commanded(client, target, command, {"operation_id": str(run)}, asking)

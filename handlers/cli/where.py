@@ -1,0 +1,157 @@
+"""Where the servers are: where the settings say, else the stack that `tenantctl dev` runs from a folder."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+from pydantic import SecretStr
+
+from handlers.cli.exits import Misuse
+from tenant_domain.refusals import Unavailable
+
+if TYPE_CHECKING:
+    from nats.aio.client import Client
+
+    from handlers.client import TenantClient
+    from handlers.settings import Settings
+    from handlers.store.event_store import EventStore
+
+DATA_DIR = Path(".data")
+ENDPOINTS = "endpoints.json"
+
+REACH = 3.0
+"""Seconds in which a server that is there is reached."""
+
+PATIENCE = 10.0
+"""Seconds that a person waits for an answer; scripts repeat what ended with exit code 3."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Common:
+    """What every command takes."""
+
+    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False
+    """Print JSON lines instead of tables."""
+
+    data_dir: Path = DATA_DIR
+    """Folder of the `tenantctl dev` to talk to, where no setting names the servers."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Asking(Common):
+    """What every command to a tenant takes."""
+
+    command_id: str | None = None
+    """A UUID of yours that makes it safe to repeat; made up by default."""
+
+    expected_version: int | None = None
+    """Refuse unless the tenant is at this version."""
+
+    wait: Annotated[bool, Parameter(negative="")] = False
+    """Wait until the operation that goes on with it has ended; exit code 1 when it failed."""
+
+
+def given_settings() -> Settings:
+    """Return the settings as they are given. Raises Misuse naming every variable that does not fit."""
+    from pydantic import ValidationError
+
+    from handlers.settings import load
+
+    try:
+        return load()
+    except ValidationError as error:
+        wrong = [
+            f"TENANTS_{'.'.join(map(str, each['loc'])).upper()}: {each['msg']}" for each in error.errors()
+        ]
+        raise Misuse(f"settings do not fit: {'; '.join(wrong)}") from None
+
+
+def settings(common: Common) -> Settings:
+    """Return the settings, completed by what the running development stack says. Raises Misuse."""
+    from handlers import logs
+
+    logs.configure("error", "console")  # standard output is for what was asked
+    found = _endpoints(common.data_dir)
+    present = given_settings()
+    told: dict[str, object] = {
+        f"{name}_url": SecretStr(found[name])
+        for name in ("nats", "postgres")
+        if name in found and f"{name}_url" not in present.model_fields_set
+    }
+    key = common.data_dir / "keys" / "signing.pem"
+    if present.signing_key_file is None and key.exists():
+        told["signing_key_file"] = key
+    return present.model_copy(update=told)
+
+
+def http_url(common: Common) -> str | None:
+    """Return where the HTTP edge of the development stack is, if one runs."""
+    return _endpoints(common.data_dir).get("http")
+
+
+@asynccontextmanager
+async def bus(common: Common) -> AsyncGenerator[Client]:
+    """Give a connection to NATS. Raises Unavailable, saying where it looked."""
+    from nats.aio.client import Client
+    from nats.errors import Error as NatsError
+
+    url = settings(common).nats_url.get_secret_value()
+    nc = Client()
+    try:
+        async with asyncio.timeout(REACH):
+            await nc.connect(url, name="tenantctl", max_reconnect_attempts=-1, error_cb=_quiet)
+    except (TimeoutError, OSError, NatsError) as error:
+        await nc.close()
+        raise Unavailable(f"No NATS answers at {_public(url)} within {REACH:g} s.") from error
+    try:
+        yield nc
+    finally:
+        await nc.close()
+
+
+@asynccontextmanager
+async def connected(common: Common) -> AsyncGenerator[TenantClient]:
+    """Give a client of the service. Raises Unavailable, saying where it looked."""
+    from handlers.client import TenantClient
+
+    async with bus(common) as nc:
+        yield TenantClient(nc, prefix=settings(common).subject_prefix, timeout=PATIENCE)
+
+
+@asynccontextmanager
+async def store(common: Common) -> AsyncGenerator[EventStore]:
+    """Give the event store. Its calls raise StoreUnavailable where there is no database."""
+    from handlers.store.event_store import EventStore
+
+    url = settings(common).postgres_url.get_secret_value()
+    async with EventStore(url, readers=2, pool_timeout=REACH) as opened:
+        yield opened
+
+
+async def _quiet(_: Exception) -> None:
+    """Say nothing while the connection comes back: what waits for it has its own limit."""
+
+
+def _endpoints(data_dir: Path) -> dict[str, str]:
+    """Return where a running stack is; nothing when none runs, or the settings say it all."""
+    try:
+        return json.loads((data_dir / ENDPOINTS).read_text())
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (PermissionError, json.JSONDecodeError) as error:
+        raise Misuse(f"{data_dir / ENDPOINTS} cannot be read: {error}") from None
+
+
+def _public(url: str) -> str:
+    """Return a URL without its credentials."""
+    scheme, _, rest = url.rpartition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}"
