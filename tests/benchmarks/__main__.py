@@ -12,11 +12,17 @@ from collections.abc import Awaitable, Callable
 from rich.console import Console
 
 from handlers import logs
-from tests.benchmarks import drain
+from tests.benchmarks import bulk, drain, event_store, latency, rebuild, sagas
 from tests.benchmarks.table import Row, show
 
 ROWS: dict[str, Callable[[int], Awaitable[Row]]] = {
     "drain": drain.drain,
+    "event_store": event_store.append,
+    "lone_command": latency.lone_command,
+    "query": latency.query,
+    "sagas": sagas.provisioning,
+    "bulk": bulk.publish,
+    "rebuild": rebuild.events,
     "workers": drain.scaling,
 }
 
@@ -42,7 +48,7 @@ def main() -> None:
         console.print(f"[dim]{name} …[/]")
         try:
             rows.append(asyncio.run(_row(name, options.rounds)))
-        except Exception:
+        except Exception:  # noqa: BLE001 - told of, with its traceback; the other rows go on
             console.print(f"{name} broke:\n{traceback.format_exc()}", markup=False)
     show(rows, console)
     for peer, installed in PEERS.items():

@@ -25,7 +25,8 @@ COMMANDS, EVENTS = "BARE_COMMANDS", "BARE_EVENTS"
 TABLES = """
 CREATE TABLE bare_events (
     position bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, tenant_id uuid NOT NULL, version int NOT NULL,
-    topic text NOT NULL, data jsonb NOT NULL, at timestamptz NOT NULL DEFAULT now(), UNIQUE (tenant_id, version));
+    topic text NOT NULL,
+    data jsonb NOT NULL, at timestamptz NOT NULL DEFAULT now(), UNIQUE (tenant_id, version));
 CREATE TABLE bare_outbox (position bigint PRIMARY KEY)"""
 
 INSERT = """

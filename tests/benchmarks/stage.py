@@ -32,11 +32,17 @@ PATIENCE = 300.0
 """Seconds that any one wait may take before a row is given up."""
 
 
+def _folder() -> Path:
+    """Return a new folder that the database's own user can enter."""
+    folder = Path(tempfile.mkdtemp(prefix="tenants-bench-"))
+    folder.chmod(0o755)
+    return folder
+
+
 @asynccontextmanager
 async def servers(sync: str = "always") -> AsyncGenerator[EmbeddedStack]:
     """Run NATS and PostgreSQL in a folder of their own, which goes with them."""
-    folder = Path(tempfile.mkdtemp(prefix="tenants-bench-"))
-    folder.chmod(0o755)  # the database's own user must enter it
+    folder = _folder()
     try:
         async with EmbeddedStack(folder / "data", sync_interval=sync) as stack:
             yield stack
@@ -133,7 +139,7 @@ def _history(tenant: UUID, group: int) -> list[EventRow]:
 async def until(holds: Callable[[], Coroutine[Any, Any, bool]], pause: float = 0.01) -> None:
     """Wait until the awaited condition holds; what other processes do has no event to wait for."""
     async with asyncio.timeout(PATIENCE):
-        while not await holds():
+        while not await holds():  # noqa: ASYNC110
             await asyncio.sleep(pause)
 
 
