@@ -32,6 +32,7 @@ from handlers.bus.asyncapi import asyncapi_document
 from handlers.bus.commands import CommandsRole
 from handlers.bus.connection import harden
 from handlers.bus.discovery import Discovery
+from handlers.bus.endpoints import Endpoint
 from handlers.bus.queries import QueryDoor
 from handlers.bus.streams import Limits, declare
 from handlers.execution.executor import Executor
@@ -91,6 +92,7 @@ class Process:
             dead_letters_max_bytes=settings.dead_letters_max_bytes,
         )
         self.commands: CommandsRole | None = None
+        self.endpoints: list[Endpoint] = []
         self.http: HttpServer | None = None
 
     @property
@@ -204,9 +206,13 @@ async def _composed(process: Process, roles: tuple[str, ...], started: AsyncExit
         composed.append(await _sagas(process, started))
     if "commands" in roles:
         process.commands = _commands(process)
+        process.endpoints += process.commands.endpoints
         composed.append(process.commands)
     if "http" in roles and queries is not None:
         composed.append(await _http(process, queries, started))
+    if process.endpoints:
+        identity = {"service_id": uuid4().hex, "version": version("tenant-service")}
+        composed.append(Discovery(process.nc, process.endpoints, **identity))
     return composed
 
 
@@ -268,10 +274,8 @@ def _projections(process: Process, queries: Queries) -> list[Role]:
         poll=process.settings.poll_interval,
     )
     door = QueryDoor(process.nc, queries, process.subjects)
-    discovery = Discovery(
-        process.nc, door.endpoints, service_id=uuid4().hex, version=version("tenant-service")
-    )
-    return [_Ready(role), door, discovery]
+    process.endpoints += door.endpoints
+    return [_Ready(role), door]
 
 
 class _Ready:

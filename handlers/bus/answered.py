@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from time import perf_counter_ns
+from typing import Any
 from uuid import UUID, uuid4
 
 import structlog
@@ -11,14 +13,32 @@ from faststream.nats import NatsBroker, NatsMessage
 from nats.aio.msg import Msg
 
 from handlers.bus.connection import flush
+from handlers.bus.endpoints import Endpoint
 from handlers.bus.replies import Replies
 from handlers.execution.decode import Request, command_id_of, decoded
 from handlers.execution.executor import Executor
-from handlers.execution.reply import refused
+from handlers.execution.reply import Reply, refused
 from handlers.wire.subjects import Subjects, is_inbox
 from tenant_domain.refusals import InvalidCommand, Refusal
+from tenant_domain.registry import COMMANDS, CommandSpec
 
 log = structlog.get_logger()
+
+OUTCOME: dict[str, Any] = {
+    "type": "object",
+    "required": ["command_id", "tenant_id", "status"],
+    "properties": {
+        "command_id": {"type": ["string", "null"], "format": "uuid"},
+        "tenant_id": {"type": "string"},
+        "status": {"enum": ["completed", "rejected"]},
+        "version": {"type": "integer"},
+        "position": {"type": "integer"},
+        "operation_id": {"type": ["string", "null"], "format": "uuid"},
+        "result": {"type": "object"},
+        "error": {"type": "object", "required": ["type", "title", "status", "detail"]},
+    },
+}
+"""The JSON Schema of every reply (CONTRACT, version 1)."""
 
 QUEUE = "commands"
 """The queue group of all processes that answer commands."""
@@ -45,6 +65,7 @@ class AnsweredDoor:
         self._replies = replies
         self._stem = subjects.rpc("", "").rstrip(".") + "."
         self._new_id = new_id
+        self._by_command = {name: _endpoint(spec, subjects) for name, spec in COMMANDS.items()}
         self._subscriber = broker.subscriber(
             self._stem + ">",
             queue=QUEUE,
@@ -54,6 +75,11 @@ class AnsweredDoor:
             description="A command of one tenant; the reply is its outcome, sent after the commit.",
         )
         self._subscriber(self._take)
+
+    @property
+    def endpoints(self) -> list[Endpoint]:
+        """What stands behind the door, with its statistics."""
+        return list(self._by_command.values())
 
     async def start(self) -> None:
         """Subscribe; when this returns the server knows of it."""
@@ -70,19 +96,39 @@ class AnsweredDoor:
         if not is_inbox(inbox):
             log.debug("command without an inbox for its reply ignored")
             return
+        began = perf_counter_ns()
         headers = message.headers or {}
         tenant, _, command = message.subject[len(self._stem) :].partition(".")
+        reply = partial(self._reply, inbox, command, began)
         try:
             request = self._request(tenant, command, headers, message.data)
         except Refusal as refusal:
-            self._replies.send(inbox, refused(command_id_of(headers), tenant, refusal))
+            reply(refused(command_id_of(headers), tenant, refusal))
         else:
-            self._executor.submit(request, partial(self._replies.send, inbox))
+            self._executor.submit(request, reply)
+
+    def _reply(self, inbox: str, command: str, began: int, reply: Reply) -> None:
+        self._replies.send(inbox, reply)
+        endpoint = self._by_command.get(command)
+        if endpoint is not None:
+            endpoint.count(began, f"{reply.status}:{reply.problem}" if reply.problem else "")
 
     def _request(self, tenant: str, command: str, headers: Mapping[str, str], body: bytes) -> Request:
         if not command or "." in command:
             raise InvalidCommand.of("subject", f"must be {self._stem}<tenant_id>.<command>")
         return decoded(tenant, command, headers, body, durable=False, new_id=self._new_id)
+
+
+def _endpoint(spec: CommandSpec, subjects: Subjects) -> Endpoint:
+    name = spec.form.name_
+    return Endpoint(
+        name,
+        subjects.rpc("*", name),
+        QUEUE,
+        spec.form.__doc__ or name,
+        spec.form.model_json_schema(),
+        OUTCOME,
+    )
 
 
 async def _raw(message: NatsMessage) -> Msg:

@@ -171,3 +171,18 @@ async def test_no_secret_and_no_person_stands_in_the_log(service: Running):
     ]
     for hidden in ("grace@journey.example", "Grace Hopper", *secrets):
         assert hidden not in log
+
+
+async def test_the_bus_tells_what_the_service_offers(service: Running):
+    async with connected(service) as nc:
+        inbox = nc.new_inbox()
+        answers = await nc.subscribe(inbox)
+        await nc.publish("$SRV.INFO.tenants", b"", reply=inbox)
+        offered: dict[str, dict[str, Any]] = {}
+        async with asyncio.timeout(20):
+            while not {"provision", "tenant"} <= offered.keys():
+                told = json.loads((await answers.next_msg(timeout=10)).data)
+                assert told["type"] == "io.nats.micro.v1.info_response"
+                offered |= {endpoint["name"]: endpoint for endpoint in told["endpoints"]}
+    assert offered["provision"]["subject"] == "tenants.rpc.*.provision"
+    assert "subdomain" in json.loads(offered["provision"]["metadata"]["request_schema"])["properties"]
