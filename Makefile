@@ -26,7 +26,7 @@ demo: setup ## run the main job on the sample data, against real embedded server
 	$(BIN)/tenantctl demo $(ARGS)
 
 test: setup ## run all tests
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 
 check: setup ## formatting, lint, strict types, import rules
 	$(BIN)/ruff format --check .
