@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from time import perf_counter_ns
-from typing import Any
 from uuid import UUID, uuid4
 
+import msgspec
 import structlog
 from faststream.nats import NatsBroker, NatsMessage
 from nats.aio.msg import Msg
@@ -19,26 +19,12 @@ from handlers.execution.decode import Request, command_id_of, decoded
 from handlers.execution.executor import Executor
 from handlers.execution.reply import Reply, refused
 from handlers.wire.subjects import Subjects, is_inbox
+from projections.history import OutcomeView
+from tenant_domain.decision import Command
 from tenant_domain.refusals import InvalidCommand, Refusal
-from tenant_domain.registry import COMMANDS, CommandSpec
+from tenant_domain.registry import COMMANDS
 
 log = structlog.get_logger()
-
-OUTCOME: dict[str, Any] = {
-    "type": "object",
-    "required": ["command_id", "tenant_id", "status"],
-    "properties": {
-        "command_id": {"type": ["string", "null"], "format": "uuid"},
-        "tenant_id": {"type": "string"},
-        "status": {"enum": ["completed", "rejected"]},
-        "version": {"type": "integer"},
-        "position": {"type": "integer"},
-        "operation_id": {"type": ["string", "null"], "format": "uuid"},
-        "result": {"type": "object"},
-        "error": {"type": "object", "required": ["type", "title", "status", "detail"]},
-    },
-}
-"""The JSON Schema of every reply (CONTRACT, version 1)."""
 
 QUEUE = "commands"
 """The queue group of all processes that answer commands."""
@@ -65,7 +51,7 @@ class AnsweredDoor:
         self._replies = replies
         self._stem = subjects.rpc("", "").rstrip(".") + "."
         self._new_id = new_id
-        self._by_command = {name: _endpoint(spec, subjects) for name, spec in COMMANDS.items()}
+        self._endpoints = {name: _endpoint(name, spec.form, subjects) for name, spec in COMMANDS.items()}
         self._subscriber = broker.subscriber(
             self._stem + ">",
             queue=QUEUE,
@@ -79,7 +65,7 @@ class AnsweredDoor:
     @property
     def endpoints(self) -> list[Endpoint]:
         """What stands behind the door, with its statistics."""
-        return list(self._by_command.values())
+        return list(self._endpoints.values())
 
     async def start(self) -> None:
         """Subscribe; when this returns the server knows of it."""
@@ -99,17 +85,16 @@ class AnsweredDoor:
         began = perf_counter_ns()
         headers = message.headers or {}
         tenant, _, command = message.subject[len(self._stem) :].partition(".")
-        reply = partial(self._reply, inbox, command, began)
+        done = partial(self._done, inbox, self._endpoints.get(command), began)
         try:
             request = self._request(tenant, command, headers, message.data)
         except Refusal as refusal:
-            reply(refused(command_id_of(headers), tenant, refusal))
+            done(refused(command_id_of(headers), tenant, refusal))
         else:
-            self._executor.submit(request, reply)
+            self._executor.submit(request, done)
 
-    def _reply(self, inbox: str, command: str, began: int, reply: Reply) -> None:
+    def _done(self, inbox: str, endpoint: Endpoint | None, began: int, reply: Reply) -> None:
         self._replies.send(inbox, reply)
-        endpoint = self._by_command.get(command)
         if endpoint is not None:
             endpoint.count(began, f"{reply.status}:{reply.problem}" if reply.problem else "")
 
@@ -119,16 +104,9 @@ class AnsweredDoor:
         return decoded(tenant, command, headers, body, durable=False, new_id=self._new_id)
 
 
-def _endpoint(spec: CommandSpec, subjects: Subjects) -> Endpoint:
-    name = spec.form.name_
-    return Endpoint(
-        name,
-        subjects.rpc("*", name),
-        QUEUE,
-        spec.form.__doc__ or name,
-        spec.form.model_json_schema(),
-        OUTCOME,
-    )
+def _endpoint(name: str, form: type[Command], subjects: Subjects) -> Endpoint:
+    schemas = form.model_json_schema(), msgspec.json.schema(OutcomeView)
+    return Endpoint(name, subjects.rpc("*", name), QUEUE, form.__doc__ or name, *schemas)
 
 
 async def _raw(message: NatsMessage) -> Msg:
