@@ -1,60 +1,69 @@
-"""The whole service, as `tenantctl dev` runs it."""
+"""One `tenantctl dev` for all journeys of a process."""
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pytest
 
-from handlers.client import TenantClient
+from deploy.dev import Addresses
 from tests.support.servers import public_folder
 
-TENANTCTL = Path(sys.executable).parent / "tenantctl"
+CHECKOUT = Path(__file__).resolve().parents[2]
 
 
-class Service(NamedTuple):
-    """Where the running service is."""
+@dataclass(frozen=True)
+class Running:
+    """A running stack: where it is, its data folder, and the file that its log goes to."""
 
-    nats: str
-    http: str
-    postgres: str
-    admin_token: str
+    at: Addresses
+    data_dir: Path
+    log: Path
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment of a shell next to the stack, with `tenantctl` and `python` on its path."""
+        programs = str(Path(sys.executable).parent)
+        return {
+            **os.environ,
+            "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
+            "TENANTS_NATS_URL": self.at.nats,
+            "TENANTS_POSTGRES_URL": self.at.postgres,
+            "TENANTS_SIGNING_KEY_FILE": str(self.data_dir / "keys" / "signing.pem"),
+            "NATS_URL": self.at.nats,
+            "HTTP_URL": self.at.http,
+            "TOKEN": self.at.admin_token,
+        }
 
 
 @pytest.fixture(scope="session")
-def service() -> Iterator[Service]:
-    """A service of this test process's own; tests share it, so use names of your own."""
+def service() -> Iterator[Running]:
+    """Run `tenantctl dev --json` as a newcomer would, and stop it with SIGTERM."""
     folder = public_folder()
-    command = [TENANTCTL, "dev", "--data-dir", folder / "data", "--json"]
-    with (
-        (folder / "log").open("wb") as log,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log) as running,
-    ):
+    data_dir, log = folder / "data", folder / "log"
+    with log.open("wb") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "deploy.tenantctl", "dev", "--data-dir", str(data_dir), "--json"],
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            cwd=CHECKOUT,
+        )
         try:
-            yield _ready(running, folder / "log")
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            assert line, log.read_text()
+            yield Running(Addresses(**json.loads(line)), data_dir, log)
         finally:
-            running.send_signal(signal.SIGTERM)
-            running.wait(timeout=60)
+            process.send_signal(signal.SIGTERM)
+            code = process.wait(timeout=60)
+            assert process.stdout is not None
+            process.stdout.close()
     shutil.rmtree(folder)
-
-
-def _ready(running: subprocess.Popen[bytes], log: Path) -> Service:
-    assert running.stdout
-    line = running.stdout.readline()
-    assert line, f"tenantctl dev did not start:\n{log.read_text()[-3000:]}"
-    told: dict[str, Any] = json.loads(line)
-    return Service(**told)
-
-
-@pytest.fixture
-async def tenants(service: Service) -> AsyncGenerator[TenantClient]:
-    """A client of the running service."""
-    async with TenantClient.connect(service.nats) as client:
-        yield client
+    assert code == 0

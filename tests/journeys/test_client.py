@@ -32,7 +32,7 @@ from tenant_domain.refusals import (
     VersionConflict,
 )
 from tenant_domain.tenant.commands import Resume, Suspend
-from tests.journeys.conftest import Service
+from tests.journeys.conftest import Running
 
 ADMIN = {"email": "ada@acme.example", "name": "Ada Lovelace"}
 DOCUMENTED = Path(__file__).parents[2] / "docs" / "client.md"
@@ -178,11 +178,11 @@ async def test_many_clients_ask_at_once(tenants: TenantClient):
     assert len({operation.operation_id for operation in ended if operation}) == 20
 
 
-async def test_what_the_documentation_shows_works(service: Service, capsys: pytest.CaptureFixture[str]):
+async def test_what_the_documentation_shows_works(service: Running, capsys: pytest.CaptureFixture[str]):
     label = own_label()
     first, *others = re.findall(r"```python\n(.*?)```", DOCUMENTED.read_text(), re.DOTALL)
     source = first + "\n".join(textwrap.indent(block, "    ") for block in others)
-    source = source.replace("nats://127.0.0.1:4222", service.nats).replace('"acme"', f'"{label}"')
+    source = source.replace("nats://127.0.0.1:4222", service.at.nats).replace('"acme"', f'"{label}"')
     code = compile(source, str(DOCUMENTED), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     async with asyncio.timeout(120):
         await eval(code, {"__name__": "documented"})
@@ -192,9 +192,9 @@ async def test_what_the_documentation_shows_works(service: Service, capsys: pyte
     assert "tenant.suspended billing" in said
 
 
-async def test_the_document_of_the_bus_is_served_to_everybody(service: Service):
+async def test_the_document_of_the_bus_is_served_to_everybody(service: Running):
     async with httpx.AsyncClient() as http:
-        served = await http.get(f"{service.http}/asyncapi.json")
+        served = await http.get(f"{service.at.http}/asyncapi.json")
     assert served.status_code == 200
     document = asyncapi_document(Subjects(), Streams(), version("tenant-service"))
     assert msgspec.json.decode(served.content) == document
