@@ -30,6 +30,7 @@ from handlers.adapters.objects import buckets
 from handlers.adapters.table import effects
 from handlers.bus.asyncapi import asyncapi_document
 from handlers.bus.commands import CommandsRole
+from handlers.bus.connection import harden
 from handlers.bus.discovery import Discovery
 from handlers.bus.queries import QueryDoor
 from handlers.bus.streams import Limits, declare
@@ -164,6 +165,7 @@ async def _process(settings: Settings) -> AsyncGenerator[Process]:
     )
     async with EventStore(url, readers=settings.pool_size, snapshot_every=settings.snapshot_every) as store:
         await _patiently("nats", broker.connect)
+        harden(broker.connection)
         process = Process(settings, broker, store)
         try:
             await _patiently("nats", process.declare)

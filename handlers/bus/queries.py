@@ -16,6 +16,7 @@ import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from handlers.bus.connection import flush
 from handlers.bus.endpoints import Endpoint
 from handlers.queries import Queries
 from handlers.wire import headers as names
@@ -61,7 +62,7 @@ class QueryDoor:
             await self._nc.subscribe(self._moved, cb=self._told),
         ]
         self._listening = await self._nc.subscribe(self._subject, queue=self._queue_group, cb=self._received)
-        await self._nc.flush()
+        await flush(self._nc)
 
     async def stop(self) -> None:
         """Take in no more, and end what is at work: whoever asked asks again."""

@@ -8,13 +8,14 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from deploy.dev import Addresses
+from handlers.client import TenantClient
 from tests.support.servers import public_folder
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -67,3 +68,10 @@ def service() -> Iterator[Running]:
             process.stdout.close()
     shutil.rmtree(folder)
     assert code == 0
+
+
+@pytest.fixture
+async def tenants(service: Running) -> AsyncGenerator[TenantClient]:
+    """A client of the running service."""
+    async with TenantClient.connect(service.at.nats) as client:
+        yield client

@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID, uuid4
 
-import msgspec
 import nats
 import psycopg
 from faststream.nats import NatsBroker
@@ -46,9 +45,8 @@ async def role_on(nats_url: str, postgres_url: str, bus: Bus, **options: Any) ->
         reconnect_time_wait=0.05,  # pyright: ignore[reportArgumentType] - seconds, also parts of one
         max_reconnect_attempts=-1,
     )
-    quick: dict[str, Any] = {"retry_pause": 0.01, "longest_pause": 0.1, **options}
+    given: dict[str, Any] = {"retry_pause": 0.01, "longest_pause": 0.1, **options}
     async with EventStore(postgres_url, pool_timeout=0.5) as store:
-        metrics = CommandMetrics(CollectorRegistry())
         role = CommandsRole(
             broker,
             store,
@@ -56,8 +54,8 @@ async def role_on(nats_url: str, postgres_url: str, bus: Bus, **options: Any) ->
             Policy(),
             subjects=bus.subjects,
             streams=bus.streams,
-            metrics=metrics,
-            **quick,
+            metrics=CommandMetrics(CollectorRegistry()),
+            **given,
         )
         await broker.connect()
         await role.start()
@@ -186,9 +184,8 @@ async def activate(store: EventStore, tenants: Mapping[UUID, UUID]) -> None:
 async def numbers(store: EventStore, tenant: UUID) -> list[int]:
     """Return the numbers that a tenant's settings were given, in the order of the log."""
     events = await store.read_tenant(tenant, 0, None, 1_000_000, ["tenant.profile_updated"])
-    updates = [event_of(each.topic, each.state) for each in events]
-    assert all(isinstance(update, ProfileUpdated) for update in updates)
-    return [msgspec.to_builtins(update)["settings"]["number"] for update in updates]
+    facts = [event_of(each.topic, each.state) for each in events]
+    return [fact.settings["number"] for fact in facts if isinstance(fact, ProfileUpdated) and fact.settings]
 
 
 async def dead_letters(postgres_url: str) -> list[tuple[Any, ...]]:

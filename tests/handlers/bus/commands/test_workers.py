@@ -3,6 +3,7 @@
 import asyncio
 import signal
 from collections.abc import Awaitable, Callable
+from typing import Any
 from uuid import UUID
 
 from handlers.bus.commands import CommandsRole
@@ -51,7 +52,7 @@ async def test_partitions_are_shared_fairly_as_workers_come_and_go(
     assert {owner for _, owner in (await progress(migrated)).values()} == {None}
 
 
-def flood(tenants: list[UUID], first: int, last: int):
+def flood(tenants: list[UUID], first: int, last: int) -> list[tuple[UUID, str, dict[str, Any]]]:
     """Return numbered commands of many tenants, which must be decided in that order."""
     return [
         (tenant, "update_profile", {"settings": {"number": number}})
