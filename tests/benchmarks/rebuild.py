@@ -7,7 +7,8 @@ from collections import Counter
 import msgspec
 import psycopg
 
-from handlers.projector.rebuild import rebuild_apart
+from handlers.projector.rebuild import rebuild
+from handlers.store.connections import Connections
 from projections import tenants
 from tests.benchmarks.machine import measured
 from tests.benchmarks.stage import everything, provisioned, servers, service
@@ -23,19 +24,26 @@ async def events(rounds: int) -> Row:
     async with servers() as stack, service(stack.endpoints, [("projections",)]) as running:
         postgres_url = stack.endpoints.postgres_url
         await provisioned(postgres_url, TENANTS)
+        connections = Connections(
+            postgres_url, readers=4, statement_timeout=60, lock_timeout=60, idle_timeout=60, pool_timeout=60
+        )
+        await connections.open()
 
         async def ours() -> Sample:
             with measured(everything(running.pids)) as usage:
-                [rebuilt] = await rebuild_apart(postgres_url, [tenants.MODEL])
+                rebuilt = await rebuild(postgres_url, connections, tenants.MODEL)
             assert rebuilt.events == EVENTS, rebuilt
-            return Sample(EVENTS / usage.wall, None, usage.foreign)
+            return Sample(EVENTS / usage.wall, usage.cpu / EVENTS, usage.foreign)
 
         async def theirs() -> Sample:
             with measured(everything(running.pids)) as usage:
                 assert await _counted(postgres_url) == EVENTS
             return Sample(EVENTS / usage.wall, usage.cpu / EVENTS, usage.foreign)
 
-        return await compare(row, ours, theirs, rounds)
+        try:
+            return await compare(row, ours, theirs, rounds)
+        finally:
+            await connections.close()
 
 
 async def _counted(postgres_url: str) -> int:
