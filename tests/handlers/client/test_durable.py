@@ -152,7 +152,7 @@ async def test_nothing_is_nothing(bus: Bus):
 
 async def test_a_stream_without_atomic_batches_takes_them_one_by_one(bus: Bus):
     await make_streams(bus, allow_atomic=False)
-    sent = await client_of(bus).send_many(many(600))
+    sent = await client_of(bus, attempt=10.0).send_many(many(600))
     assert sorted(each.sequence or 0 for each in sent) == list(range(1, 601))
     assert not any(each.error for each in sent)
 
