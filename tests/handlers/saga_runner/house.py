@@ -169,6 +169,12 @@ class House:
         """Wait until the run has ended, or is parked."""
         return await self.until(operation_id, lambda state: state.finished or state.parked_reason is not None)
 
+    async def quiet(self) -> None:
+        """Wait until nothing is on the agenda."""
+        async with asyncio.timeout(PATIENCE):
+            while await self.agenda():  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
     async def history(self, tenant_id: UUID) -> list[StoredEvent]:
         """Return all events of a tenant."""
         return await self.store.read_tenant(tenant_id, 0, None, 10_000)
