@@ -30,6 +30,7 @@ from sagas.journal import Moved, advance, compensated, completed, failed, go_on
 from tenant_domain.catalogue import Policy
 from tenant_domain.decision import Event
 from tenant_domain.operation import decide as operation_decide
+from tenant_domain.operation.state import StepStatus
 
 log = structlog.get_logger()
 
@@ -44,9 +45,9 @@ Owns: TypeAlias = Callable[[UUID], Awaitable[bool]]
 class Parts(NamedTuple):
     """What a driver works with.
 
-    `held` waits until the worker's lease holds, `owns` says whether a run is still held under it. `look` is how
-    often a long effect outside looks whether somebody overtook the run (seconds). `now` and `chance` (0–1)
-    come in so that tests can set them.
+    `held` waits until the worker's lease holds, `owns` says whether a run is still held under it. `look` is
+    how often a long effect outside looks whether somebody overtook the run (seconds). `now` and `chance`
+    (0–1) come in so that tests can set them.
     """
 
     store: EventStore
@@ -134,6 +135,9 @@ class Driver:
             follow = partial(self._done, run, action, started, output)
             alone = run.scene.operation.step(step.name).tries > 0
             return await lane.commit(Entry(run, follow, inside, step.limit, alone))
+        except Overtaken:
+            await self._take_back(run, action)
+            raise
         except EffectRaised as raised:
             cause = raised.cause
         failure = described(cause)
@@ -182,6 +186,16 @@ class Driver:
             raise EffectRaised(error) from error
         finally:
             await _ended(acting)
+
+    async def _take_back(self, run: RunState, action: Run | Undo) -> None:
+        """Undo a part outside that came late: the step was undone meanwhile by who took the run over."""
+        deed = action.step.outside
+        if isinstance(action, Undo) or deed is None or deed.undo is None:
+            return
+        ref = operation_decide.ref(run.operation_id)
+        operation = (await self._parts.store.load([ref]))[ref.stream].state
+        if operation.step(action.step.name).status is StepStatus.COMPENSATED:
+            await self._parts.effects[deed.undo](_work(run, action))
 
     async def _overtaken(self, run: RunState) -> bool:
         ref = operation_decide.ref(run.operation_id)

@@ -207,6 +207,18 @@ class House:
         return await self.sql("SELECT operation_id, due_at, owner FROM service.saga_agenda")
 
 
+async def kill(role: SagasRole) -> None:
+    """End a role as SIGKILL would: nothing is finished, nothing is given back."""
+    worker = role._worker  # pyright: ignore[reportPrivateUsage]
+    tasks = [*worker._lanes, *worker._runs]  # pyright: ignore[reportPrivateUsage]
+    if worker._engine is not None:  # pyright: ignore[reportPrivateUsage]
+        tasks.append(worker._engine)  # pyright: ignore[reportPrivateUsage]
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await worker._agenda.close()  # pyright: ignore[reportPrivateUsage]
+
+
 EVERYTHING = {"schema", "role", "bucket"}
 
 
