@@ -36,11 +36,12 @@ class Failure(NamedTuple):
 
 
 class Moved(NamedTuple):
-    """What is to be appended, the scene after it, and what comes next."""
+    """What is to be appended, the scene after it, what comes next, and until when that has to wait."""
 
     events: tuple[NewEvent, ...]
     scene: Scene
     action: Action
+    waits_until: datetime | None = None
 
 
 def advance(saga: Saga, scene: Scene, now: datetime) -> Moved:
@@ -55,7 +56,7 @@ def advance(saga: Saga, scene: Scene, now: datetime) -> Moved:
         events += more
         scene = scene.after(more)
         if ready:
-            return Moved(events, scene, action)
+            return Moved(events, scene, action, _waits_until(action, now))
 
 
 def go_on(saga: Saga, scene: Scene, events: tuple[NewEvent, ...], now: datetime) -> Moved:
@@ -117,10 +118,15 @@ def _by_itself(saga: Saga, scene: Scene, action: Action, now: datetime) -> tuple
             return (parked(scene, step, reason),), False
         case Finish():
             return _ended(saga, scene, now), False
-        case Run(not_before=later) if later is not None and later > now:
+        case Run() if _waits_until(action, now) is not None:
             return (), True
         case Run():
             return _entered(scene, action, now)
+
+
+def _waits_until(action: Action, now: datetime) -> datetime | None:
+    due = action.not_before if isinstance(action, Run | Undo) else None
+    return due if due is not None and due > now else None
 
 
 def _entered(scene: Scene, run: Run, now: datetime) -> tuple[tuple[NewEvent, ...], bool]:

@@ -24,6 +24,7 @@ WHERE a.operation_id = d.operation_id
 RETURNING a.operation_id, a.tenant_id, a.kind, (
     SELECT e.state FROM service.events e WHERE e.originator_id = a.operation_id AND e.originator_version = 1)
 """
+_OWNS = "SELECT FROM service.saga_agenda WHERE operation_id = %(operation)s AND owner = %(owner)s"
 _BURY = "DELETE FROM service.saga_workers WHERE lease_until < now()"
 _FREE = """
 UPDATE service.saga_agenda SET owner = NULL WHERE operation_id IN (
@@ -71,6 +72,12 @@ class Agenda:
         connection = await self._connected()
         taken = await connection.execute(_TAKE, {"owner": owner, "limit": limit}, binary=True)
         return [Due(*row) for row in await taken.fetchall()]
+
+    async def owns(self, owner: UUID, operation_id: UUID) -> bool:
+        """Return whether the run is on the agenda as the worker's."""
+        connection = await self._connected()
+        found = await connection.execute(_OWNS, {"owner": owner, "operation": operation_id})
+        return found.rowcount == 1
 
     async def free(self) -> int:
         """End the leases whose time is over; returns how many runs became free."""

@@ -9,9 +9,10 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 from uuid import UUID
 
+import psycopg
 import structlog
 from psycopg import AsyncConnection
 
@@ -20,15 +21,16 @@ from handlers.saga_runner.agenda import Due
 from handlers.saga_runner.failures import EffectRaised, Overtaken, described, place
 from handlers.saga_runner.lane import Entry, Inside, Lane
 from handlers.saga_runner.news import Tell
-from handlers.saga_runner.run import RunState, Sagas, later, load
+from handlers.saga_runner.run import RunState, Sagas, load
 from handlers.saga_runner.shelf import shelve
 from handlers.store.errors import StoreError
 from handlers.store.event_store import EventStore
-from sagas.definition import Deed, RetryPolicy, Run, Undo
+from sagas.definition import Deed, Rest, RetryPolicy, Run, Undo
 from sagas.journal import Moved, advance, compensated, completed, failed, go_on
 from tenant_domain.catalogue import Policy
 from tenant_domain.decision import Event
 from tenant_domain.operation import decide as operation_decide
+from tenant_domain.operation.state import StepStatus
 
 log = structlog.get_logger()
 
@@ -36,11 +38,16 @@ _TROUBLE = RetryPolicy(first=0.1, cap=2.0, jitter=0.5)
 """How long to wait for a store that is not there: a run goes on soon after it is back."""
 
 
+Held: TypeAlias = Callable[[], Awaitable[None]]
+Owns: TypeAlias = Callable[[UUID], Awaitable[bool]]
+
+
 class Parts(NamedTuple):
     """What a driver works with.
 
-    `held` waits until the worker's lease holds; `look` is how often a long effect outside looks whether
-    somebody overtook the run (seconds). `now` and `chance` (0–1) come in so that tests can set them.
+    `held` waits until the worker's lease holds, `owns` says whether a run is still held under it. `look` is
+    how often a long effect outside looks whether somebody overtook the run (seconds). `now` and `chance`
+    (0–1) come in so that tests can set them.
     """
 
     store: EventStore
@@ -50,7 +57,8 @@ class Parts(NamedTuple):
     sagas: Sagas
     policy: Policy
     tell: Tell
-    held: Callable[[], Awaitable[None]]
+    held: Held
+    owns: Owns
     now: Callable[[], datetime]
     chance: Callable[[], float]
     look: float
@@ -74,16 +82,19 @@ class Driver:
         `run` is its state, where that was loaded already.
         """
         trouble: Exception | None = None
-        tries = 0
+        tries, overtaken = 0, False
         while True:
             try:
+                if overtaken and not await self._parts.owns(due.operation_id):
+                    return None
+                overtaken = False
                 if trouble is None:
                     return await self._follow(run or (await self.load([due]))[due.operation_id])
                 await self._shelve(due, trouble)
                 return None
             except Overtaken:
-                trouble, tries = None, 0
-            except StoreError as error:
+                trouble, tries, overtaken = None, 0, True
+            except (StoreError, psycopg.OperationalError) as error:
                 tries += 1
                 await self._wait_for_store(due, tries, error)
             except Exception as error:  # noqa: BLE001 - whatever it is, the run is not lost
@@ -91,7 +102,7 @@ class Driver:
                 trouble = error
             run = None
 
-    async def _wait_for_store(self, due: Due, tries: int, error: StoreError) -> None:
+    async def _wait_for_store(self, due: Due, tries: int, error: Exception) -> None:
         delay = _TROUBLE.delay(tries, self._parts.chance()).total_seconds()
         log.warning(
             "run waits for the store", **_names(due), error=type(error).__name__, seconds=round(delay, 2)
@@ -107,15 +118,11 @@ class Driver:
     async def _follow(self, run: RunState) -> datetime | None:
         parts = self._parts
         moved = advance(run.saga, run.scene, parts.now())
-        if moved.events or not self._goes_on(moved):
+        if moved.events or moved.waits_until is not None or isinstance(moved.action, Rest):
             moved = await parts.quick.commit(Entry(run, partial(_as_it_is, moved)))
-        while self._goes_on(moved) and not self.stopping:
-            assert isinstance(moved.action, Run | Undo)
+        while isinstance(moved.action, Run | Undo) and moved.waits_until is None and not self.stopping:
             moved = await self._attempt(run, moved.action)
-        return later(moved.action, parts.now())
-
-    def _goes_on(self, moved: Moved) -> bool:
-        return isinstance(moved.action, Run | Undo) and later(moved.action, self._parts.now()) is None
+        return moved.waits_until
 
     async def _attempt(self, run: RunState, action: Run | Undo) -> Moved:
         """Do or undo a step: its part outside, then its part inside together with what is recorded of it."""
@@ -128,6 +135,9 @@ class Driver:
             follow = partial(self._done, run, action, started, output)
             alone = run.scene.operation.step(step.name).tries > 0
             return await lane.commit(Entry(run, follow, inside, step.limit, alone))
+        except Overtaken:
+            await self._take_back(run, action)
+            raise
         except EffectRaised as raised:
             cause = raised.cause
         failure = described(cause)
@@ -176,6 +186,16 @@ class Driver:
             raise EffectRaised(error) from error
         finally:
             await _ended(acting)
+
+    async def _take_back(self, run: RunState, action: Run | Undo) -> None:
+        """Undo a part outside that came late: the step was undone meanwhile by who took the run over."""
+        deed = action.step.outside
+        if isinstance(action, Undo) or deed is None or deed.undo is None:
+            return
+        ref = operation_decide.ref(run.operation_id)
+        operation = (await self._parts.store.load([ref]))[ref.stream].state
+        if operation.step(action.step.name).status is StepStatus.COMPENSATED:
+            await self._parts.effects[deed.undo](_work(run, action))
 
     async def _overtaken(self, run: RunState) -> bool:
         ref = operation_decide.ref(run.operation_id)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
-from datetime import datetime
 from typing import Any, NamedTuple, TypeAlias
 
 from psycopg import AsyncConnection
@@ -55,10 +54,9 @@ class Lane:
         store: EventStore,
         *,
         size: int,
-        now: Callable[[], datetime],
         tell: Tell,
     ) -> None:
-        self._store, self._size, self._now, self._tell = store, size, now, tell
+        self._store, self._size, self._tell = store, size, tell
         self._waiting: deque[Pair] = deque()
         self._filled = asyncio.Event()
 
@@ -129,10 +127,11 @@ class Lane:
                 raise Overtaken
         return _Written(list(moves), appended.head)
 
-    def _batch(self, entries: list[Entry], moves: list[Moved]) -> Batch:
-        batch, now = Batch(), self._now()
+    @staticmethod
+    def _batch(entries: list[Entry], moves: list[Moved]) -> Batch:
+        batch = Batch()
         for group, (entry, moved) in enumerate(zip(entries, moves, strict=True)):
-            write(batch, group, entry.run, moved, now)
+            write(batch, group, entry.run, moved)
         return batch
 
 

@@ -40,6 +40,10 @@ class Lease:
         while asyncio.get_running_loop().time() >= self._until:
             await self._renewed.wait()
 
+    async def owns(self, operation_id: UUID) -> bool:
+        """Return whether the run is held under this lease. Raises psycopg.OperationalError."""
+        return await self._agenda.owns(self.owner, operation_id)
+
     def _extend(self, asked: float) -> None:
         self._until = asked + self._length
         self._renewed.set()

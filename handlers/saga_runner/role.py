@@ -72,16 +72,17 @@ class SagasRole:
         self._metrics = Metrics(registry)
         limits = limits or Limits()
 
-        def parts(held: Callable[[], Awaitable[None]]) -> Parts:
+        def parts(held: Callable[[], Awaitable[None]], owns: Callable[[UUID], Awaitable[bool]]) -> Parts:
             return Parts(
                 store=store,
-                quick=Lane(store, size=QUICK, now=now, tell=self._tell),
-                heavy=Lane(store, size=HEAVY, now=now, tell=self._tell),
+                quick=Lane(store, size=QUICK, tell=self._tell),
+                heavy=Lane(store, size=HEAVY, tell=self._tell),
                 effects=effects,
                 sagas=sagas,
                 policy=policy,
                 tell=self._tell,
                 held=held,
+                owns=owns,
                 now=now,
                 chance=chance,
                 look=look,

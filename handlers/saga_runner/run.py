@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TypeAlias
 from uuid import UUID
 
@@ -12,7 +11,7 @@ from handlers.saga_runner.agenda import Due
 from handlers.store.batch import AgendaRow, Batch, EventRow, ReadRow
 from handlers.store.event_store import EventStore, Loaded
 from handlers.wire.events import Meta, encoded, opened
-from sagas.definition import Action, Rest, Run, Saga, Scene, Undo
+from sagas.definition import Rest, Saga, Scene
 from sagas.journal import Moved
 from tenant_domain.catalogue import Policy
 from tenant_domain.decision import Ref
@@ -104,16 +103,7 @@ def _state(due: Due, owner: UUID, sagas: Sagas, known: dict[UUID, Loaded], polic
     return RunState(due.operation_id, due.tenant_id, owner, saga, scene, versions, meta)
 
 
-def later(action: Action, now: datetime) -> datetime | None:
-    """Return until when `action` has to wait, if it has to."""
-    match action:
-        case Run(not_before=due) | Undo(not_before=due) if due is not None and due > now:
-            return due
-        case _:
-            return None
-
-
-def write(batch: Batch, group: int, run: RunState, moved: Moved, now: datetime) -> None:
+def write(batch: Batch, group: int, run: RunState, moved: Moved) -> None:
     """Add a move of a run to `batch`, as one group that rests on the version of the run that is known.
 
     A run that rests goes off the agenda, one that has to wait is let go until it is due.
@@ -124,7 +114,6 @@ def write(batch: Batch, group: int, run: RunState, moved: Moved, now: datetime) 
         versions[stream] += 1
         body = encoded(event, run.meta)
         batch.events.append(EventRow(run.tenant_id, stream, versions[stream], event.name, body, group))
-    due = later(moved.action, now)
-    if due is not None or isinstance(moved.action, Rest):
-        kind = run.saga.kind
+    if moved.waits_until is not None or isinstance(moved.action, Rest):
+        kind, due = run.saga.kind, moved.waits_until
         batch.agenda.append(AgendaRow(run.operation_id, run.tenant_id, kind, due, run.owner, group))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from datetime import timedelta
 from typing import NamedTuple
@@ -13,7 +13,7 @@ import psycopg
 import structlog
 
 from handlers.saga_runner.agenda import Agenda, Due
-from handlers.saga_runner.driver import Driver, Parts
+from handlers.saga_runner.driver import Driver, Held, Owns, Parts
 from handlers.saga_runner.lease import Lease
 from handlers.saga_runner.run import RunState
 from sagas.definition import RetryPolicy
@@ -41,18 +41,18 @@ class Limits(NamedTuple):
 
 
 class Worker:
-    """Runs until it is stopped, database or not. `parts` is given the wait for the worker's own lease."""
+    """Runs until it is stopped, database or not. `parts` is given what the worker's own lease says."""
 
     def __init__(
         self,
         agenda: Agenda,
-        parts: Callable[[Callable[[], Awaitable[None]]], Parts],
+        parts: Callable[[Held, Owns], Parts],
         limits: Limits,
         new_id: Callable[[], UUID],
     ) -> None:
         self._agenda, self._limits = agenda, limits
         self._lease = Lease(agenda, timedelta(seconds=limits.lease), new_id)
-        self._parts = parts(self._lease.held)
+        self._parts = parts(self._lease.held, self._lease.owns)
         self._driver = Driver(self._parts, self._lease.owner)
         self._runs: set[asyncio.Task[None]] = set()
         self._lanes: list[asyncio.Task[None]] = []

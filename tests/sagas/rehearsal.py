@@ -99,8 +99,8 @@ class Rehearsal:
         self._append(moved)
         action = moved.action
         if isinstance(action, Run | Undo):
-            if action.not_before is not None and action.not_before > self.now:
-                self.now = action.not_before
+            if moved.waits_until is not None:
+                self.now = moved.waits_until
                 return
             self._attempt(action, ending)
 

@@ -169,6 +169,12 @@ class House:
         """Wait until the run has ended, or is parked."""
         return await self.until(operation_id, lambda state: state.finished or state.parked_reason is not None)
 
+    async def quiet(self) -> None:
+        """Wait until nothing is on the agenda."""
+        async with asyncio.timeout(PATIENCE):
+            while await self.agenda():  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
     async def history(self, tenant_id: UUID) -> list[StoredEvent]:
         """Return all events of a tenant."""
         return await self.store.read_tenant(tenant_id, 0, None, 10_000)
@@ -199,6 +205,18 @@ class House:
     async def agenda(self) -> list[tuple[Any, ...]]:
         """Return the agenda."""
         return await self.sql("SELECT operation_id, due_at, owner FROM service.saga_agenda")
+
+
+async def kill(role: SagasRole) -> None:
+    """End a role as SIGKILL would: nothing is finished, nothing is given back."""
+    worker = role._worker  # pyright: ignore[reportPrivateUsage]
+    tasks = [*worker._lanes, *worker._runs]  # pyright: ignore[reportPrivateUsage]
+    if worker._engine is not None:  # pyright: ignore[reportPrivateUsage]
+        tasks.append(worker._engine)  # pyright: ignore[reportPrivateUsage]
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await worker._agenda.close()  # pyright: ignore[reportPrivateUsage]
 
 
 EVERYTHING = {"schema", "role", "bucket"}
