@@ -5,15 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
 DATA_DIR = Path(".data")
-
-
-def register(app: App) -> None:
-    """Add the commands to the command line."""
-    app.command(dev)
-    app.command(demo)
 
 
 def dev(

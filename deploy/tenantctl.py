@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from handlers.cli import app, run
+from handlers.cli.app import app, run
+
+app.command("deploy.commands:dev", name="dev", group="Service")
+app.command("deploy.commands:demo", name="demo", group="Service")
 
 
 def main() -> None:
     """Run the command line; the exit code is 0 done, 1 refused, 2 misuse, 3 unavailable."""
-    from deploy import commands  # the embedded servers are needed by `dev` and `demo` alone
-
-    commands.register(app)
     run()
 
 

@@ -18,7 +18,7 @@ from tenant_domain.decision import Event
 from tenant_domain.registry import ENTITIES
 
 
-class Standing(msgspec.Struct):
+class Standing(msgspec.Struct, gc=False):
     """Where the fold of one stream stands: after its event `version`, which is of the time `updated_at`.
 
     `born` is the position of its first event. `parked` is the position of an event that could not be folded,
@@ -70,7 +70,8 @@ class ReadModel:
     """A read model. A change of its table, its body or its state's type needs another `revision`.
 
     `where` and `concerns` say the same, to PostgreSQL and to Python: which events of the log are its own.
-    `indexes` are what follows `CREATE INDEX ON <table>`.
+    `indexes` are what follows `CREATE INDEX ON <table>`. `kept` means that queries keep rows in memory, so
+    the projector tells them which ones changed.
     """
 
     name: str
@@ -83,6 +84,7 @@ class ReadModel:
     columns: tuple[Column, ...]
     values: Callable[[Any], tuple[Any, ...]]
     indexes: tuple[str, ...]
+    kept: bool = False
 
     @property
     def all_columns(self) -> tuple[Column, ...]:

@@ -92,6 +92,7 @@ MODEL = ReadModel(
         "(held_subdomain)",
         "USING gin (search {trigrams})",
     ),
+    kept=True,
 )
 
 

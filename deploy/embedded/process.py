@@ -19,8 +19,8 @@ from deploy.embedded.errors import EmbeddedError, PortTakenError
 ServerName = Literal["nats", "postgres"]
 
 _LAUNCH = Path(__file__).with_name("launch.py")
-_LOG_LIMIT = 16 * 1024 * 1024  # bytes; a longer log is set aside at the next start
-_START_LIMIT = 180.0  # seconds; crash recovery on a busy machine takes its time
+LOG_LIMIT = 16 * 1024 * 1024  # bytes; a longer log is set aside at the next start
+START_LIMIT = 180.0  # seconds; crash recovery on a busy machine takes its time
 STOP_LIMIT = 10.0  # seconds for each of the stop signals
 
 
@@ -165,7 +165,7 @@ class Server:
 
     async def _ready(self, process: subprocess.Popen[bytes]) -> None:
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + _START_LIMIT
+        deadline = loop.time() + START_LIMIT
         pause = 0.01
         while True:
             if process.poll() is not None:
@@ -242,5 +242,5 @@ def tail(log: Path, lines: int = 8) -> str:
 
 
 def _set_long_log_aside(log: Path) -> None:
-    if log.exists() and log.stat().st_size > _LOG_LIMIT:
+    if log.exists() and log.stat().st_size > LOG_LIMIT:
         log.replace(log.with_suffix(".old.log"))

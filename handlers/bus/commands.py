@@ -13,7 +13,8 @@ from faststream.nats import NatsBroker
 from nats.aio.client import Client
 
 from handlers.bus.answered import AnsweredDoor
-from handlers.bus.hardening import harden
+from handlers.bus.connection import harden
+from handlers.bus.endpoints import Endpoint
 from handlers.bus.intake.claims import Claims
 from handlers.bus.intake.door import DurableDoor
 from handlers.bus.intake.pump import Door
@@ -120,6 +121,11 @@ class CommandsRole:
             retention=retention,
             interval=upkeep_interval,
         )
+
+    @property
+    def endpoints(self) -> list[Endpoint]:
+        """What the answered door offers, for service discovery."""
+        return self._answered.endpoints
 
     async def start(self) -> None:
         """Open both doors."""

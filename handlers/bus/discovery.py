@@ -15,6 +15,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
+from handlers.bus.connection import flush
 from handlers.bus.endpoints import Endpoint
 from handlers.wire.subjects import is_inbox
 
@@ -54,7 +55,7 @@ class Discovery:
         self._started = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         for subject in self._subjects:
             self._subscriptions.append(await self._nc.subscribe(subject, cb=self._asked))
-        await self._nc.flush()
+        await flush(self._nc)
 
     async def stop(self) -> None:
         """Answer no more."""

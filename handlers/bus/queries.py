@@ -16,6 +16,7 @@ import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from handlers.bus.connection import flush
 from handlers.bus.endpoints import Endpoint
 from handlers.queries import Queries
 from handlers.wire import headers as names
@@ -41,7 +42,6 @@ class QueryDoor:
         self._queue_group = queue_group
         prefix = subjects.query("", "").removesuffix(".")
         self._subject, self._prefixed = f"{prefix}>", len(prefix)
-        self._hints = subjects.hint("projected")
         self._by_question = {
             key: _endpoint(question, subjects, queue_group) for key, question in QUESTIONS.items()
         }
@@ -54,33 +54,33 @@ class QueryDoor:
 
     async def start(self) -> None:
         """Answer from now on."""
-        self._hearing = await self._nc.subscribe(self._hints, cb=self._heard)
         self._listening = await self._nc.subscribe(self._subject, queue=self._queue_group, cb=self._received)
-        await self._nc.flush()
+        await flush(self._nc)
 
     async def stop(self) -> None:
         """Take in no more, and end what is at work: whoever asked asks again."""
         if not self._nc.is_closed:
             await self._listening.unsubscribe()
-            await self._hearing.unsubscribe()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _heard(self, hint: Msg) -> None:
-        if hint.data.isdigit():
-            self._queries.positions.heard(int(hint.data))
-
     async def _received(self, msg: Msg) -> None:
         """Begin to answer. Only inboxes are answered: elsewhere the reply would be sent with our rights."""
-        if is_inbox(msg.reply):
-            task = asyncio.create_task(self._answer(msg))
+        if not is_inbox(msg.reply):
+            return
+        began = perf_counter_ns()
+        tenant, _, query = msg.subject[self._prefixed :].partition(".")
+        body = self._queries.at_once(tenant, query, msg.data)
+        if body is not None:
+            await self._reply(msg.reply, body)
+            self._count(began, tenant, query)
+        else:
+            task = asyncio.create_task(self._answer(began, tenant, query, msg))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _answer(self, msg: Msg) -> None:
-        began = perf_counter_ns()
-        tenant, _, query = msg.subject[self._prefixed :].partition(".")
+    async def _answer(self, began: int, tenant: str, query: str, msg: Msg) -> None:
         error = ""
         try:
             await self._reply(msg.reply, await self._queries.answer(tenant, query, msg.data))
@@ -88,6 +88,9 @@ class QueryDoor:
             error = f"{refusal.status}:{refusal.problem}"
             headers = {names.ERROR_CODE: str(refusal.status), names.ERROR: refusal.problem}
             await self._reply(msg.reply, _encode(problem(refusal)), headers)
+        self._count(began, tenant, query, error)
+
+    def _count(self, began: int, tenant: str, query: str, error: str = "") -> None:
         endpoint = self._by_question.get((tenant == FLEET, query))
         if endpoint is not None:
             endpoint.count(began, error)

@@ -73,6 +73,7 @@ async def rebuild(*, first: Annotated[int, Parameter(name="--from")] = 1, common
     from handlers.bus.streams import Limits, declare, recreate_events
     from handlers.cli.progress import bar
     from handlers.relay.events import EventRelay
+    from handlers.relay.metrics import RelayMetrics
     from handlers.relay.rebuild import rebuild as fill
     from handlers.wire.subjects import Streams, Subjects
 
@@ -91,8 +92,8 @@ async def rebuild(*, first: Annotated[int, Parameter(name="--from")] = 1, common
             subjects,
             streams.events,
             lambda: declare(nc, subjects, streams, limits),
-            CollectorRegistry(),
             window=chosen.relay_window,
+            metrics=RelayMetrics(CollectorRegistry()),
         )
         with bar("events", quiet=common.as_json) as advance:
             head = await fill(

@@ -53,7 +53,7 @@ async def events(
                 async for message in reader:
                     failures = 0
                     event = received(message)
-                    if event.position >= position:
+                    if event.position >= position:  # some servers begin at a shorter stream's end
                         position = event.position + 1
                         yield event
         except (Interrupted, NatsError, TimeoutError) as error:
@@ -93,7 +93,7 @@ async def _reader(link: Link, subjects: Sequence[str], position: int) -> AsyncGe
     reader = Reader(link.nc, f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{name}", link.nc.new_inbox())
     subscription = await link.nc.subscribe(reader.inbox, cb=reader.arrived)
     try:
-        await _consume(link, stream, name, subjects, position)
+        await consume(link, stream, name, subjects, position)
         yield reader
     finally:
         with suppress(NatsError):  # the server clears away what is left of it
@@ -101,7 +101,8 @@ async def _reader(link: Link, subjects: Sequence[str], position: int) -> AsyncGe
             await link.nc.publish(f"$JS.API.CONSUMER.DELETE.{stream}.{name}")
 
 
-async def _consume(link: Link, stream: str, name: str, subjects: Sequence[str], position: int) -> None:
+async def consume(link: Link, stream: str, name: str, subjects: Sequence[str], position: int) -> None:
+    """Make the consumer `name`, to begin at `position`."""
     config: dict[str, Any] = {
         "name": name,
         "deliver_policy": "by_start_sequence",

@@ -22,11 +22,17 @@ HEARTBEAT = 1.0
 SILENCE = 2.5
 """Seconds without a word after which it is taken to be gone."""
 
-_REQUEST = msgspec.json.encode(
-    {"batch": PULL, "expires": int(EXPIRES * 1e9), "idle_heartbeat": int(HEARTBEAT * 1e9)}
-)
 _STATUS = "Status"
 _STILL_THERE, _REQUEST_OVER = "100", "408"
+
+
+def request_of(expires: float, heartbeat: float) -> bytes:
+    """Return a request for messages; times in seconds."""
+    asked = {"batch": PULL, "expires": int(expires * 1e9), "idle_heartbeat": int(heartbeat * 1e9)}
+    return msgspec.json.encode(asked)
+
+
+REQUEST = request_of(EXPIRES, HEARTBEAT)
 
 
 class Interrupted(Exception):
@@ -57,7 +63,7 @@ class Reader:
         delivered = wanted = 0
         while True:
             if not wanted:
-                await self._nc.publish(self._requests, _REQUEST, reply=self.inbox)
+                await self._nc.publish(self._requests, REQUEST, reply=self.inbox)
                 wanted = PULL
             message = await self._next()
             status = message.headers and message.headers.get(_STATUS)

@@ -23,6 +23,7 @@ from handlers.store.errors import StoreError
 from handlers.store.event_store import EventStore, StoredEvent
 from handlers.store.packing import uuids
 from handlers.wire.events import event_of
+from handlers.wire.hints import MOST_STREAMS, Moved
 from projections.read_model import ReadModel
 
 log = structlog.get_logger()
@@ -38,7 +39,8 @@ class _Line(NamedTuple):
 class Projector:
     """Keeps the live generations of `models` at the log's end.
 
-    `announce` is told each position that was reached, after its commit. `batch` bounds the events of one
+    `announce` is told each position that was reached, after its commit, and which rows changed; and every
+    `beat` seconds without work that nothing did. `batch` bounds the events of one
     transaction: it bounds memory, and how long a reader of the projections' rows could wait. `remembered`
     is how many streams of each read model stay in memory, about 2 KiB each. `poll` is how long it waits for
     a hint (`wake`), `takeover` how long the read models may stand still before one that stands by steps in.
@@ -49,12 +51,13 @@ class Projector:
         store: EventStore,
         connections: Connections,
         models: Sequence[ReadModel],
-        announce: Callable[[int], Awaitable[None]],
+        announce: Callable[[int, Sequence[Moved]], Awaitable[None]],
         *,
         batch: int = 2000,
         remembered: int = 20_000,
         poll: float = 1.0,
         takeover: float = 0.5,
+        beat: float = 0.1,
         metrics: ProjectorMetrics | None = None,
     ) -> None:
         self._store = store
@@ -65,6 +68,7 @@ class Projector:
         self._remembered = remembered
         self._poll = poll
         self._takeover = takeover
+        self._beat = beat
         self._metrics = metrics
         self._lines: list[_Line] = []
         self._writer: Writer | None = None
@@ -131,7 +135,6 @@ class Projector:
             await self.reload()
         if not await self.step():
             await self._wait()
-            self._stale = self._stale or len(self._lines) < len(self._models)
 
     async def step(self) -> bool:
         """Project the next batch; returns whether there was one."""
@@ -151,7 +154,7 @@ class Projector:
             for line, each in zip(self._lines, written, strict=True)
         ]
         self._report(written)
-        await self._announce(self.position)
+        await self._announce(self.position, [_moved(each) for each in written if each.place.model.kept])
         return True
 
     async def _folded(self, line: _Line, events: Sequence[StoredEvent]) -> Written:
@@ -208,8 +211,27 @@ class Projector:
             log.info("projector takes over", position=before)
 
     async def _wait(self) -> None:
-        try:
-            async with asyncio.timeout(self._poll):
-                await self._woken.wait()
-        except TimeoutError:
-            pass
+        """Wait for a hint, at most until the next poll; then see whether a read model was swapped."""
+        for _ in range(max(1, round(self._poll / self._beat))):
+            await self._announce(
+                self.position, [_still(line.place) for line in self._lines if line.place.model.kept]
+            )
+            try:
+                async with asyncio.timeout(min(self._beat, self._poll)):
+                    await self._woken.wait()
+                return
+            except TimeoutError:
+                continue
+        known = {(line.place.model.name, line.place.generation, line.place.epoch) for line in self._lines}
+        rows = await self._connections.fetch(LIVE, ())
+        self._stale = self._stale or known != {tuple(row[:3]) for row in rows}
+
+
+def _moved(written: Written) -> Moved:
+    place, rows = written.place, written.folded.rows
+    streams = [str(row[0]) for row in rows] if len(rows) <= MOST_STREAMS else None
+    return Moved(place.model.name, place.generation, place.epoch, place.position, written.position, streams)
+
+
+def _still(place: Place) -> Moved:
+    return Moved(place.model.name, place.generation, place.epoch, place.position, place.position, [])

@@ -14,11 +14,11 @@ from nats.aio.msg import Msg
 
 from handlers.projector.metrics import ProjectorMetrics
 from handlers.projector.projector import Projector
-from handlers.projector.rebuild import rebuild
-from handlers.projector.tables import LIVE
+from handlers.projector.rebuild import make
 from handlers.store.connections import Connections
 from handlers.store.errors import StoreError
 from handlers.store.event_store import EventStore
+from handlers.wire.hints import Moved, encoded
 from handlers.wire.subjects import Subjects
 from projections.read_model import ReadModel
 from projections.registry import READ_MODELS
@@ -47,7 +47,8 @@ class ProjectionsRole:
     ) -> None:
         self._nc = nc
         self._url = postgres_url
-        self._committed, self._projected = subjects.hint("committed"), subjects.hint("projected")
+        self._committed = subjects.hint("committed")
+        self._projected, self._moved = subjects.hint("projected"), subjects.hint("moved")
         self._models = models
         self._connections = Connections(
             postgres_url, readers=4, statement_timeout=30, lock_timeout=10, idle_timeout=5, pool_timeout=5
@@ -90,25 +91,26 @@ class ProjectionsRole:
     async def _wake(self, _: Msg) -> None:
         self.projector.wake()
 
-    async def _announce(self, position: int) -> None:
+    async def _announce(self, position: int, moved: Sequence[Moved]) -> None:
         try:
             await self._nc.publish(self._projected, b"%d" % position)
+            for each in moved:
+                await self._nc.publish(self._moved, encoded(each))
         except (nats.errors.Error, OSError) as error:  # who waits looks for himself
             log.debug("hint not sent", error=repr(error))
 
     async def _make_missing(self) -> None:
         """Build what is not live, or was made by an older revision of the code."""
+        missing = list(self._models)
         pause = 0.1
-        while True:
+        while missing:
             try:
-                live = {row[0]: row[4] for row in await self._connections.fetch(LIVE, ())}
-                missing = [model for model in self._models if live.get(model.name, 0) < model.revision]
-                if not missing:
-                    self._made.set()
-                    return
-                await rebuild(self._url, self._connections, missing[0])
-                self.projector.refresh()
+                await make(self._url, self._connections, missing[0])
             except (StoreError, psycopg.Error, OSError) as error:
                 log.warning("read models wait for the database", error=str(error), pause=pause)
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
                 pause = min(pause * 2, 5.0)
+            else:
+                missing.pop(0)
+                self.projector.refresh()
+        self._made.set()

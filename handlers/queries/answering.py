@@ -12,6 +12,7 @@ from handlers.queries.generations import Generations
 from handlers.queries.lists import listed
 from handlers.queries.log import READERS
 from handlers.queries.lookups import Lookups
+from handlers.queries.memory import Memory
 from handlers.queries.positions import Positions
 from handlers.queries.reading import Read, closed
 from handlers.store.connections import Connections
@@ -21,15 +22,19 @@ from projections.read_model import KEY
 from projections.registry import QUESTIONS
 from projections.tenants import TENANT
 from tenant_domain.refusals import RateLimited, StaleRead, TenantNotFound, Unavailable
+from tenant_domain.values import Status
 
 log = structlog.get_logger()
+
+_NO_FIELDS = (b"", b"{}")
 
 
 class Queries:
     """Answers queries. `connections` may serve others too; `positions` is the process's one watch.
 
     `concurrency` bounds the queries at work, `waiting` those that wait for a position: beyond either, a
-    query is refused at once, so that memory and delay stay bounded whatever comes in.
+    query is refused at once, so that memory and delay stay bounded whatever comes in. Whoever hears hints
+    feeds them to `memory` and `positions`.
     """
 
     def __init__(
@@ -37,12 +42,14 @@ class Queries:
         connections: Connections,
         positions: Positions | None = None,
         *,
+        memory: Memory | None = None,
         concurrency: int = 256,
         waiting: int = 2000,
     ) -> None:
         self._connections = connections
         self._generations = Generations(connections)
         self.positions = positions or Positions(self._generations.position)
+        self.memory = memory or Memory()
         self._lookups = {
             question: Lookups(question, self._generations)
             for question in QUESTIONS.values()
@@ -56,6 +63,13 @@ class Queries:
     async def close(self) -> None:
         """Stop watching positions; the connections are their owner's to close."""
         await self.positions.close()
+
+    def at_once(self, tenant: str, query: str, fields: bytes) -> bytes | None:
+        """Return the answer when it is in memory, and None when `answer` has to be asked."""
+        if query != TENANT.name or fields not in _NO_FIELDS:
+            return None
+        kept = self.memory.get(tenant)
+        return None if kept is None else closed(kept[1], kept[0])
 
     async def answer(self, tenant: str, query: str, fields: Fields = b"") -> bytes:
         """Return the answer as JSON.
@@ -103,7 +117,9 @@ class Queries:
                 case Lookup() as lookup:
                     return await self._look_up(lookup, question)
                 case Listing() as listing:
-                    return await listed(self._generations, listing, question.tenant_id, question.form)
+                    read = await listed(self._generations, listing, question.tenant_id, question.form)
+                    self.memory.showed(read.position)
+                    return read
                 case log_question:
                     reader = READERS[log_question]
                     return await reader(self._connections, question.tenant_id, question.form)
@@ -113,7 +129,10 @@ class Queries:
     async def _look_up(self, lookup: Lookup, question: Asked) -> Read:
         tenant_id, form = question.tenant_id, question.form
         key = lookup.key(tenant_id, form)
-        position, row = await self._lookups[lookup].find(key)
+        position, row, mark = await self._lookups[lookup].find(key)
+        self.memory.showed(position)
+        if lookup is TENANT and row is not None and mark is not None and row.status != Status.DELETED:
+            self.memory.keep(str(key), mark, position, row.body)
         if row is None and form.min_position and lookup.column == KEY:
             position = min(position, await self._generations.parked_before(lookup.model, key))
         nothing = lookup is not TENANT and (row is None or row.tenant_id != tenant_id)

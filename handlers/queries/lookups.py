@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from handlers.queries.generations import Generations
+from handlers.queries.memory import Mark
 from handlers.store.packing import texts, uuids
 from projections.questions import Lookup, Row
 from projections.read_model import KEY
@@ -21,10 +22,11 @@ _MOST = 500
 
 
 class Found(NamedTuple):
-    """A row, or None, and the position that it includes."""
+    """A row, or None, and the position that it includes; `mark` says of which rows, None for a parked one."""
 
     position: int
     row: Row | None
+    mark: Mark | None
 
 
 _Asked = dict[Any, list[asyncio.Future[Found]]]
@@ -71,17 +73,18 @@ class Lookups:
     async def _read(self, keys: list[Any]) -> Mapping[Any, Found]:
         packed = uuids(keys) if self._question.column == KEY else texts(keys)
         rows = await self._generations.read(self._question.model, self._statement, (packed,))
-        position = rows[0][0]
-        found = dict.fromkeys(keys, Found(position, None))
-        for _, key, tenant_id, status, body, parked in rows:
+        position, mark = rows[0][0], Mark(*rows[0][1:3])
+        found = dict.fromkeys(keys, Found(position, None, None))
+        for _, _, _, key, tenant_id, status, body, parked in rows:
             if key is not None:
-                found[key] = Found(parked - 1 if parked else position, Row(tenant_id, status, body))
+                row = Row(tenant_id, status, body)
+                found[key] = Found(parked - 1, row, None) if parked else Found(position, row, mark)
         return found
 
     def _statement(self, generation: int) -> str:
         model, column = self._question.model, self._question.column
         return (
-            f"SELECT p.position, r.{column}, r.tenant_id, r.status, r.body, r.parked "  # noqa: S608
+            f"SELECT p.position, p.generation, p.epoch, r.{column}, r.tenant_id, r.status, r.body, r.parked "  # noqa: S608
             f"FROM service.projections p "
             f"LEFT JOIN service.{model.table(generation)} r ON r.{column} = ANY (%s) "
             f"WHERE p.name = '{model.name}' AND p.generation = {generation} AND p.live "

@@ -1,8 +1,8 @@
-"""The relay of dead letters: rows of `service.dead_letters`, and the server's advisories, into their stream.
+"""From the outbox `service.dead_letters` into TENANT_DEAD_LETTERS.
 
-A refused command is a row, written with its outcome; a message that another consumer gave up is told by
-an advisory of the server. Both become messages with the original's headers and body, and with what happened.
-A row is marked only after the stream has acknowledged it, under an id that the stream knows it by.
+A letter is marked as published once the stream has acknowledged it; its id is its message id, so one that is
+published again (by another relay, or because its mark was lost) is dropped by the server. A stream that has
+never held a letter is a new one: it gets all that the database has.
 """
 
 from __future__ import annotations
@@ -10,181 +10,136 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any, NoReturn
+from uuid import UUID
 
-import nats.errors
-import nats.js.errors
-import psycopg
 import structlog
 from nats.aio.client import Client
-from nats.aio.msg import Msg
-from prometheus_client import CollectorRegistry, Counter
-from psycopg.rows import DictRow, dict_row
 
-from handlers.wire.headers import MSG_ID
+from handlers.adapters import jetstream
+from handlers.relay.metrics import RelayMetrics
+from handlers.store.event_store import EventStore
+from handlers.wire.dead_letters import DeadLetter, packed, token
 from handlers.wire.subjects import Streams, Subjects
 
 log = structlog.get_logger()
 
-BATCH = 200
-"""Rows published before they are marked in one statement."""
+AT_ONCE = 50
+"""Letters taken at once: bounds memory, with bodies of up to half a MiB."""
 
 PATIENCE = 5.0
-"""Seconds that an acknowledgement may take; then the row is tried again."""
+"""Seconds that an acknowledgement may take."""
 
-LONGEST_PAUSE = 5.0
+LONGEST_WAIT = 10.0
+"""Seconds between two tries at most, while NATS or PostgreSQL is away."""
 
-_WAITING = """
-SELECT * FROM service.dead_letters WHERE published_at IS NULL
-ORDER BY at, id LIMIT %s FOR UPDATE SKIP LOCKED"""
-_MARK = "UPDATE service.dead_letters SET published_at = now() WHERE id = ANY (%s)"
+_PENDING = """
+SELECT id, tenant, stream, sequence, reason, subject, headers, body, error, at
+FROM service.dead_letters WHERE published_at IS NULL ORDER BY at, id LIMIT %s"""
 
-ADVISORIES = {
-    "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES": "max-deliveries",
-    "$JS.EVENT.ADVISORY.CONSUMER.MSG_TERMINATED": "terminated",
-}
+_PUBLISHED = "UPDATE service.dead_letters SET published_at = now() WHERE id = ANY (%s)"
+
+_UNPUBLISHED = "UPDATE service.dead_letters SET published_at = NULL WHERE published_at IS NOT NULL"
 
 
 class DeadLetterRelay:
-    """Publishes dead letters; `run` it. `poll` is how long it waits for a hint, in seconds."""
+    """Publishes what stands in the outbox of `store`; `run` it.
+
+    `declare` makes the streams that are missing. `poll` is in seconds.
+    """
 
     def __init__(
         self,
         nc: Client,
-        postgres_url: str,
+        store: EventStore,
         subjects: Subjects,
         streams: Streams,
-        registry: CollectorRegistry,
+        declare: Callable[[], Awaitable[object]],
         *,
         poll: float = 1.0,
+        metrics: RelayMetrics,
     ) -> None:
         self._nc = nc
-        self._js = nc.jetstream(timeout=PATIENCE)
-        self._url = postgres_url
+        self._store = store
         self._subjects = subjects
-        self._streams = streams
+        self._stream = streams.dead_letters
+        self._declare = declare
         self._poll = poll
-        self._hint = asyncio.Event()
-        self._published = Counter(
-            "tenants_dead_letters", "Dead letters published", ["reason"], registry=registry
-        )
+        self._metrics = metrics
 
     async def run(self) -> NoReturn:
-        """Publish until cancelled; a server that is away is waited for."""
-        subscriptions = [await self._nc.subscribe(self._subjects.hint("dead"), cb=self._hinted)]
-        for stem in ADVISORIES:
-            subscriptions += [
-                await self._nc.subscribe(f"{stem}.{stream}.>", queue="dead-letters", cb=self._advised)
-                for stream in (self._streams.commands, self._streams.events, self._streams.usage)
-            ]
-        pause = 0.1
-        try:
-            while True:
-                try:
-                    await self._publish_waiting()
-                    pause = 0.1
-                except (
-                    psycopg.Error,
-                    nats.errors.Error,
-                    nats.js.errors.Error,
-                    OSError,
-                    TimeoutError,
-                ) as error:
-                    log.warning("dead letters wait", why=type(error).__name__, pause=pause)
-                    await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
-                    pause = min(pause * 2, LONGEST_PAUSE)
-        finally:
-            if not self._nc.is_closed:
-                for subscription in subscriptions:
-                    await subscription.unsubscribe()
+        """Publish until cancelled; a lost server is waited for."""
+        pause = self._poll
+        while True:
+            try:
+                published = await self.publish()
+                pause = self._poll
+            except Exception as error:  # noqa: BLE001 - an engine outlives whatever befalls it
+                log.warning("dead letters wait", error=repr(error), pause=pause)
+                published, pause = 0, min(pause * 2, LONGEST_WAIT)
+            if published < AT_ONCE:
+                await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
 
-    async def _publish_waiting(self) -> NoReturn:
-        connecting = psycopg.AsyncConnection[DictRow].connect(
-            self._url, autocommit=True, connect_timeout=5, row_factory=dict_row
+    async def publish(self) -> int:
+        """Publish some letters, mark them, and return how many.
+
+        Raises StoreUnavailable, JetStreamError, and the error of the first letter that was not taken.
+        """
+        await self._look_after_stream()
+        async with self._store.transaction() as transaction:
+            cursor = transaction.connection.cursor(binary=True)
+            rows = await (await cursor.execute(_PENDING, (AT_ONCE,))).fetchall()
+        letters = [(row[0], row[1], _letter(self._subjects, row)) for row in rows]
+        outcomes = await asyncio.gather(
+            *(self._publish(tenant, letter) for _, tenant, letter in letters), return_exceptions=True
         )
-        async with await connecting as connection:
-            while True:
-                if await self._publish_batch(connection) < BATCH:
-                    await self._wait()
+        failed = [outcome for outcome in outcomes if outcome is not None]
+        await self._mark([key for (key, _, _), ok in zip(letters, outcomes, strict=True) if ok is None])
+        if failed:
+            raise failed[0]
+        return len(letters)
 
-    async def _publish_batch(self, connection: psycopg.AsyncConnection[DictRow]) -> int:
-        async with connection.transaction():
-            rows = await (await connection.execute(_WAITING, (BATCH,))).fetchall()
-            for row in rows:
-                await self._publish(row)
-            if rows:
-                await connection.execute(_MARK, ([row["id"] for row in rows],))
-        return len(rows)
+    async def _look_after_stream(self) -> None:
+        info = await jetstream.stream_info(self._nc, self._stream)
+        if info is None:
+            await self._declare()
+        if info is None or info["state"]["last_seq"] == 0:
+            async with self._store.transaction() as transaction:
+                await transaction.connection.execute(_UNPUBLISHED)
 
-    async def _publish(self, row: DictRow) -> None:
-        facts = {
-            "Dead-Letter-Subject": row["subject"],
-            "Dead-Letter-Stream": row["stream"],
-            "Dead-Letter-Sequence": str(row["sequence"]),
-            "Dead-Letter-Reason": row["reason"],
-            "Dead-Letter-Time": row["at"].isoformat(),
-            "Dead-Letter-Error": row["error"],
-        }
-        original: dict[str, Any] = json.loads(row["headers"])
-        kept = {name: str(value) for name, value in original.items() if not name.lower().startswith("nats-")}
-        headers = {**_printable(kept), **_printable(facts), MSG_ID: str(row["id"])}
-        subject = self._subjects.dead(row["tenant"], row["stream"], row["reason"])
-        await self._js.publish(subject, row["body"], headers=headers, stream=self._streams.dead_letters)
-        self._published.labels(row["reason"]).inc()
-
-    async def _wait(self) -> None:
-        try:
-            async with asyncio.timeout(self._poll):
-                await self._hint.wait()
-        except TimeoutError:
-            return
-        finally:
-            self._hint.clear()
-
-    async def _hinted(self, _: Msg) -> None:
-        self._hint.set()
-
-    async def _advised(self, message: Msg) -> None:
-        """Copy a message that a consumer gave up: the server keeps it where it is, and tells nobody else."""
-        try:
-            await self._bury(json.loads(message.data), ADVISORIES[message.subject.rsplit(".", 2)[0]])
-        except nats.js.errors.NotFoundError:
-            log.warning("a message was given up and is gone", advisory=message.subject)
-        except (nats.errors.Error, nats.js.errors.Error, OSError, TimeoutError) as error:
-            log.error("an advisory was not followed", advisory=message.subject, why=type(error).__name__)
-
-    async def _bury(self, advisory: dict[str, Any], reason: str) -> None:
-        stream, sequence = advisory["stream"], advisory["stream_seq"]
-        found = await self._js.get_msg(stream, sequence)
-        tokens = (found.subject or "").split(".")
-        tenant = tokens[2] if len(tokens) > 2 else "unknown"
-        if stream == self._streams.commands and len(tokens) > 3:
-            tenant = tokens[3]  # stored below its partition
-        facts = {
-            "Dead-Letter-Subject": found.subject or "",
-            "Dead-Letter-Stream": stream,
-            "Dead-Letter-Sequence": str(sequence),
-            "Dead-Letter-Consumer": advisory["consumer"],
-            "Dead-Letter-Deliveries": str(advisory.get("deliveries", "")),
-            "Dead-Letter-Reason": reason,
-        }
-        kept = {
-            name: value
-            for name, value in (found.headers or {}).items()
-            if not name.lower().startswith("nats-")
-        }
-        identity = f"{stream}:{sequence}:{advisory['consumer']}:{reason}"
-        headers = {**_printable(kept), **_printable(facts), MSG_ID: identity}
-        await self._js.publish(
-            self._subjects.dead(tenant, stream, reason), found.data or b"", headers=headers
+    async def _publish(self, tenant: str, letter: DeadLetter) -> None:
+        headers, body = packed(letter, self._nc.max_payload)
+        subject = self._subjects.dead(token(tenant), token(letter.stream), token(letter.reason))
+        await self._nc.jetstream(timeout=PATIENCE).publish(subject, body, headers=headers)
+        self._metrics.buried(token(letter.reason))
+        log.info(
+            "dead letter", letter=letter.id, tenant_id=tenant, stream=letter.stream, reason=letter.reason
         )
-        self._published.labels(reason).inc()
+
+    async def _mark(self, ids: Collection[UUID]) -> None:
+        if ids:
+            async with self._store.transaction() as transaction:
+                await transaction.connection.execute(_PUBLISHED, (list(ids),))
 
 
-def _printable(headers: dict[str, str]) -> dict[str, str]:
-    """Return headers that a message can carry: no line breaks, no colon in a name."""
-    return {
-        name.replace(":", "-"): value.replace("\r", " ").replace("\n", " ").strip()
-        for name, value in headers.items()
-        if name.strip()
-    }
+def _letter(subjects: Subjects, row: tuple[Any, ...]) -> DeadLetter:
+    key, _tenant, stream, sequence, reason, subject, headers, body, error, at = row
+    return DeadLetter(
+        id=str(key),
+        stream=stream,
+        sequence=sequence,
+        subject=subjects.door(subject),
+        reason=reason,
+        time=at.isoformat(),
+        error=_json(error),
+        headers=json.loads(headers),
+        body=body,
+    )
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

@@ -21,10 +21,10 @@ from typing import NoReturn
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from handlers.adapters import jetstream
 from handlers.relay.cloud_events import event_id, message
+from handlers.relay.metrics import RelayMetrics
 from handlers.relay.outlet import Outlet, OutOfPlace, Run
 from handlers.store.event_store import EventStore
 from handlers.wire.headers import MSG_ID
@@ -62,12 +62,12 @@ class EventRelay:
         subjects: Subjects,
         stream: str,
         declare: Callable[[], Awaitable[object]],
-        registry: CollectorRegistry,
         *,
         window: int = 1000,
         poll: float = 1.0,
         patience: float = 5.0,
         takeover: float = 0.25,
+        metrics: RelayMetrics,
     ) -> None:
         self._nc = nc
         self._store = store
@@ -79,10 +79,7 @@ class EventRelay:
         self._takeover = takeover
         self._outlet = Outlet(nc, patience)
         self._hint = asyncio.Event()
-        self._position = Gauge("tenants_relay_position", "Last event in the stream", registry=registry)
-        self._events = Counter("tenants_relay_events", "Events published", registry=registry)
-        self._refused = Counter("tenants_relay_refusals", "Runs refused by the stream", registry=registry)
-        self._astray = Gauge("tenants_relay_astray", "1: the stream needs a rebuild", registry=registry)
+        self._metrics = metrics
 
     async def run(self) -> NoReturn:
         """Relay until cancelled; a lost server is waited for."""
@@ -108,7 +105,7 @@ class EventRelay:
                 await self._follow()
                 failures = 0
             except OutOfPlace as refusal:
-                self._refused.inc()
+                self._metrics.refusals.inc()
                 log.info("relay stands by", stream=self._stream, reason=str(refusal))
                 standing_by, failures = True, 0
             except Exception as error:  # noqa: BLE001 - an engine outlives whatever befalls it
@@ -119,7 +116,7 @@ class EventRelay:
 
     async def _trouble(self, error: Exception, failures: int) -> None:
         astray = isinstance(error, Astray)
-        self._astray.set(astray)
+        self._metrics.astray.set(astray)
         report = log.error if astray else log.warning
         report("relay interrupted", stream=self._stream, error=repr(error), failures=failures)
         longest = min(LONGEST_WAIT, 0.1 * 2 ** min(failures, 10))
@@ -128,8 +125,8 @@ class EventRelay:
     async def _follow(self) -> None:
         """Publish what the log has beyond the stream's end, until nothing came for the time of a poll."""
         last, former = await self._end_of_stream(), ""
-        self._astray.set(0)
-        self._position.set(last)
+        self._metrics.astray.set(0)
+        self._metrics.position.set(last)
         flight: deque[Run] = deque()
         while True:
             self._hint.clear()
@@ -147,8 +144,8 @@ class EventRelay:
 
     async def _land(self, run: Run) -> None:
         await self._outlet.stored(run)
-        self._position.set(run.last)
-        self._events.inc(run.size)
+        self._metrics.position.set(run.last)
+        self._metrics.events.inc(run.size)
 
     async def _wait_for_hint(self) -> bool:
         try:

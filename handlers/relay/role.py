@@ -1,49 +1,57 @@
-"""The role `relay`: the log into TENANT_EVENTS, and given-up messages into TENANT_DEAD_LETTERS."""
+"""The role `relay`: committed events to TENANT_EVENTS, what was given up to TENANT_DEAD_LETTERS."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from nats.aio.client import Client
-from prometheus_client import CollectorRegistry
 
-from handlers.adapters import tasks
+from handlers.adapters.tasks import end
+from handlers.relay.advisories import AdvisoryWatcher
 from handlers.relay.dead_letters import DeadLetterRelay
 from handlers.relay.events import EventRelay
+from handlers.relay.metrics import RelayMetrics
 from handlers.store.event_store import EventStore
 from handlers.wire.subjects import Streams, Subjects
 
 
 class RelayRole:
-    """Relays from `start` to `stop`; see EventRelay and DeadLetterRelay for the parameters."""
+    """Relays from `start` to `stop`; any number of them may run. Connection and store are their owner's.
+
+    `declare` makes the streams that are missing. `window` is in events, `poll` in
+    seconds (see EventRelay).
+    """
 
     def __init__(
         self,
         nc: Client,
         store: EventStore,
-        postgres_url: str,
         subjects: Subjects,
         streams: Streams,
         declare: Callable[[], Awaitable[object]],
-        registry: CollectorRegistry,
         *,
         window: int = 1000,
         poll: float = 1.0,
+        metrics: RelayMetrics | None = None,
     ) -> None:
+        counted = metrics or RelayMetrics()
         self._events = EventRelay(
-            nc, store, subjects, streams.events, declare, registry, window=window, poll=poll
+            nc, store, subjects, streams.events, declare, window=window, poll=poll, metrics=counted
         )
-        self._letters = DeadLetterRelay(nc, postgres_url, subjects, streams, registry, poll=poll)
-        self._tasks: list[asyncio.Task[None]] = []
+        self._letters = DeadLetterRelay(nc, store, subjects, streams, declare, poll=poll, metrics=counted)
+        self._advisories = AdvisoryWatcher(nc, store, subjects, streams)
+        self._tasks: list[asyncio.Task[Any]] = []
 
     async def start(self) -> None:
-        """Begin; a server that is away is waited for."""
+        """Begin; does not wait for the database, nor for the streams."""
         self._tasks = [
             asyncio.create_task(self._events.run(), name="relay of events"),
             asyncio.create_task(self._letters.run(), name="relay of dead letters"),
+            asyncio.create_task(self._advisories.run(), name="watch over advisories"),
         ]
 
     async def stop(self) -> None:
-        """Stop at once: what was not acknowledged is published again by whoever goes on."""
-        await tasks.end(*self._tasks)
+        """Stop at once: whatever was not acknowledged is published again by whoever goes on."""
+        await end(*self._tasks)

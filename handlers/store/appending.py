@@ -5,7 +5,7 @@ One statement is one transaction and one round trip. Both the batch path and the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from itertools import accumulate, chain
 from operator import attrgetter
@@ -79,6 +79,18 @@ def parameters(batch: Batch) -> Sequence[Packed]:
         batch.dead_letters,
     )
     return list(chain.from_iterable(map(_columns, parts, _PARTS)))
+
+
+def bare_parameters(
+    events: Sequence[tuple[Any, ...]], pack_id: Callable[[Iterable[Any]], Packed] = uuids
+) -> Sequence[Packed]:
+    """Return the parameters of an append of `events` (like EventRow, at least one) that the keys alone check.
+
+    `pack_id` packs the ids of tenants and streams, for a log that has other than UUIDs.
+    """
+    columns = _columns(events, (pack_id, pack_id, *_EVENTS[2:]))
+    empty = chain.from_iterable(_EMPTY[packers] for packers in _PARTS[2:])
+    return [*columns, pack_id(()), *_EMPTY[_READS][1:], *empty]
 
 
 def _columns(rows: Iterable[tuple[Any, ...]], packers: tuple[Any, ...]) -> Sequence[Packed]:

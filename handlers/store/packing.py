@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from uuid import UUID
 
-from psycopg.abc import AdaptContext
+import psycopg
 from psycopg.adapt import Dumper
 from psycopg.pq import Format
 
@@ -148,10 +148,5 @@ def _dumper(cls: type[Packed]) -> type[Dumper]:
     return PackedDumper
 
 
-_DUMPERS = {cls: _dumper(cls) for cls in (Uuids, Bigints, Integers, Texts, Byteas, Booleans, Times)}
-
-
-def register(context: AdaptContext) -> None:
-    """Make a connection accept packed arrays as parameters."""
-    for cls, dumper in _DUMPERS.items():
-        context.adapters.register_dumper(cls, dumper)
+for _cls in (Uuids, Bigints, Integers, Texts, Byteas, Booleans, Times):
+    psycopg.adapters.register_dumper(_cls, _dumper(_cls))

@@ -58,10 +58,19 @@ class Subjects(NamedTuple):
         """Return what the stream stores a partition's commands under (its subject transform)."""
         return f"{self.prefix}.partitions.{number}.>"
 
+    def door(self, stored: str) -> str:
+        """Return the subject that a message was sent to: of a command, from its partition's subject."""
+        head = f"{self.prefix}.partitions."
+        if not stored.startswith(head):
+            return stored
+        _partition, _, rest = stored.removeprefix(head).partition(".")
+        return f"{self.prefix}.commands.{rest}"
+
     def hint(self, what: str) -> str:
         """Return the subject of a hint between our own processes; a lost hint only costs a poll.
 
-        `committed`: events were committed; `projected`: read models moved; body: the position.
+        `committed`: events were committed; `projected`: read models moved; body: the position. `moved`: which
+        rows of a read model changed (handlers/wire/hints.py).
         """
         return f"{self.prefix}.hints.{what}"
 

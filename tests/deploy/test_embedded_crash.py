@@ -101,7 +101,9 @@ async def test_a_supervisor_told_to_stop_stops_its_servers_cleanly(
     warm_dir: Path, stop: signal.Signals
 ) -> None:
     async with Supervisor(warm_dir) as supervisor:
-        await supervisor.ready()
+        endpoints = await supervisor.ready()
+        for pid in (endpoints.nats_pid, endpoints.postgres_pid):
+            assert os.getpgid(pid) == pid  # so a terminal's Ctrl-C is not for the servers
         # As a terminal does it: to the whole process group.
         os.killpg(supervisor.process.pid, stop)
         await supervisor.process.wait()

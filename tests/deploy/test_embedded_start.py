@@ -15,7 +15,7 @@ import psycopg
 import pytest
 import structlog
 
-from deploy.embedded import EmbeddedError, EmbeddedStack, nats, ports, postgres
+from deploy.embedded import EmbeddedError, EmbeddedStack, nats, ports, postgres, process
 from deploy.embedded.datafolder import DataFolder, Memory
 from tests.support.processes import appears, is_alive, processes_on
 from tests.support.servers import SharedStack, nats_refuses, recall, remember
@@ -282,3 +282,35 @@ async def test_a_file_in_place_of_a_folder_is_refused() -> None:
     not_a_folder = Path(__file__)
     with pytest.raises(EmbeddedError, match=f"cannot use {not_a_folder}"):
         await EmbeddedStack(not_a_folder / "data").start()
+
+
+async def test_a_server_that_cannot_start_is_reported_with_the_end_of_its_log(warm_dir: Path) -> None:
+    control = warm_dir / "postgres" / "data" / "global" / "pg_control"
+    control.write_bytes(bytes(8192))
+    with pytest.raises(
+        EmbeddedError, match=r"(?s)postgres ended with status 1 .* ends with:.*incompatible with server"
+    ):
+        await EmbeddedStack(warm_dir).start()
+    assert not processes_on(warm_dir)
+
+
+def failing(name: str) -> Path:
+    return Path("/bin/false")
+
+
+async def test_a_database_that_cannot_be_made_is_reported_and_made_by_the_next_start(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(postgres, "executable", failing)
+        with pytest.raises(EmbeddedError, match="initdb ended with status 1"):
+            await EmbeddedStack(data_dir).start()
+    async with EmbeddedStack(data_dir) as stack:
+        await remember(stack.endpoints)
+
+
+async def test_a_long_server_log_is_set_aside(warm_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "LOG_LIMIT", 1)
+    async with EmbeddedStack(warm_dir):
+        pass
+    assert {"nats.log", "nats.old.log", "postgres.old.log"} <= set(os.listdir(warm_dir / "logs"))

@@ -3,17 +3,17 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import psycopg
 import pytest
 from nats.aio.client import Client
 
-from deploy.embedded import EmbeddedStack, leftovers, ports, process, supervisor
+from deploy.embedded import EmbeddedError, EmbeddedStack, leftovers, ports, process, supervisor
 from deploy.embedded.datafolder import make_folders
 from deploy.embedded.process import ServerName
-from tests.support.processes import Restarts, gone, is_alive, processes_on
+from tests.support.processes import PATIENCE, Restarts, appears, gone, is_alive, processes_on
 from tests.support.servers import recall, remember
 
 SERVERS: list[ServerName] = ["nats", "postgres"]
@@ -143,12 +143,13 @@ async def test_a_frozen_postgres_keeps_also_its_open_connections_waiting(own_sta
 
 async def state_of(pid: int) -> str:
     """Return the state of a process once it has taken the signals sent to it."""
-    while True:
-        with open(f"/proc/{pid}/stat") as status:  # noqa: ASYNC230 - not a file on a disk
-            state = status.read().rpartition(")")[2].split()[0]
-        if state == "T":
-            return state
-        await asyncio.sleep(0)
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            with open(f"/proc/{pid}/stat") as status:  # noqa: ASYNC230 - not a file on a disk
+                state = status.read().rpartition(")")[2].split()[0]
+            if state == "T":
+                return state
+            await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize("server", SERVERS)
@@ -160,41 +161,56 @@ async def test_frozen_servers_are_stopped_like_others(warm_dir: Path, server: Se
     assert not processes_on(warm_dir)
 
 
-@pytest.fixture
-async def deaf_server(data_dir: Path) -> AsyncIterator[process.Server]:
-    """A server that ignores every polite signal."""
-    make_folders(data_dir)
-
-    async def check() -> None:
-        if not (data_dir / "deaf").exists():
-            raise process.NotReadyError("not deaf yet")
-
-    program = process.Program(
-        name="nats",
-        command=("/bin/sh", "-c", "trap '' TERM; touch deaf; while :; do sleep 60; done"),
-        folder=data_dir,
-        log=data_dir / "log",
-        port=ports.choose(),
-        account=None,
-        stop_signals=(signal.SIGTERM,),
-        death_signal=signal.SIGKILL,
-        prepare=lambda: None,
-        check=check,
+def deaf_server(folder: Path, check: Callable[[], Awaitable[None]]) -> process.Server:
+    """Return a server that ignores every polite signal and, once it does, has a file `deaf`."""
+    make_folders(folder)
+    return process.Server(
+        process.Program(
+            name="nats",
+            command=("/bin/sh", "-c", "trap '' TERM; touch deaf; while :; do sleep 60; done"),
+            folder=folder,
+            log=folder / "log",
+            port=ports.choose(),
+            account=None,
+            stop_signals=(signal.SIGTERM,),
+            death_signal=signal.SIGKILL,
+            prepare=lambda: None,
+            check=check,
+        )
     )
-    server = process.Server(program)
+
+
+@pytest.fixture
+def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Supervision that gives a server hardly any time."""
+    for module, limit in ((process, "STOP_LIMIT"), (process, "START_LIMIT"), (leftovers, "PATIENCE")):
+        monkeypatch.setattr(module, limit, 0.01)
+
+
+@pytest.mark.usefixtures("no_patience")
+async def test_a_server_that_will_not_stop_is_killed_with_its_children(data_dir: Path) -> None:
+    server = deaf_server(data_dir, check=lambda: appears(data_dir / "deaf"))
     await server.start()
-    yield server
+    family = [server.pid, *process.children(server.pid)]
     await server.stop()
-
-
-async def test_a_server_that_will_not_stop_is_killed_with_its_children(
-    deaf_server: process.Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(process, "STOP_LIMIT", 0.01)
-    monkeypatch.setattr(leftovers, "PATIENCE", 0.01)
-    family = [deaf_server.pid, *process.children(deaf_server.pid)]
-    await deaf_server.stop()
     assert not any(is_alive(pid) for pid in family)
+
+
+@pytest.mark.usefixtures("no_patience")
+async def test_a_server_that_never_answers_is_given_up_and_ended_before_the_next_try(data_dir: Path) -> None:
+    async def check() -> None:
+        await appears(data_dir / "deaf")
+        raise process.NotReadyError("still silent")
+
+    server = deaf_server(data_dir, check)
+    pids: list[int] = []
+    for _ in range(2):
+        with pytest.raises(EmbeddedError, match=r"nats does not answer \(still silent\)"):
+            await server.start()
+        pids.append(server.pid)
+    assert [is_alive(pid) for pid in pids] == [False, True]
+    await server.stop()
+    assert [is_alive(pid) for pid in pids] == [False, False]
 
 
 async def test_a_server_is_awaited_also_where_there_are_no_process_descriptors(

@@ -202,6 +202,7 @@ def test_a_failed_attempt_waits_for_the_next():
     assert step == Step(
         name="notify",
         status=StepStatus.FAILED,
+        order=1,
         attempts=1,
         tries=1,
         started_at=BEGUN,
@@ -221,6 +222,15 @@ def test_a_step_that_succeeds_at_last_forgets_its_error_but_not_its_beginning():
 
 def test_a_step_that_is_done_keeps_its_output():
     assert run(completed("validate")).step("validate").output == {"n": 1}
+
+
+def test_steps_are_numbered_as_the_run_first_touched_them():
+    """A definition that changes their order meanwhile does not change what is undone first."""
+    again = StepStarted(step="notify", attempt=2, started_at=AGAIN)
+    operation = run(completed("validate"), *told("operation.step_failed"), completed("warm_up"), again)
+    orders = {step.name: step.order for step in operation.steps if step.touched}
+    assert orders == {"validate": 1, "notify": 2, "warm_up": 3}
+    assert operation.step("create_schema").order == 0
 
 
 def test_failing_to_undo_a_step_leaves_its_effect_standing():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
@@ -16,6 +16,7 @@ from handlers.queries import Queries
 from handlers.store.connections import Connections
 from handlers.store.event_store import EventStore
 from handlers.store.migrate import migrate
+from handlers.wire.hints import Moved
 from projections.read_model import ReadModel
 from projections.registry import READ_MODELS
 from tests.support.histories import History
@@ -31,7 +32,7 @@ class ReadSide:
         self.store = store
         self.connections = connections
         self.history = History()
-        self.announced: list[int] = []
+        self.moves: list[Moved] = []
         self.projector = self.another_projector()
         self.queries = Queries(connections)
 
@@ -39,9 +40,12 @@ class ReadSide:
         """Return a projector that is not running."""
         return Projector(self.store, self.connections, MODELS, self._announce, **more)
 
-    async def _announce(self, position: int) -> None:
-        self.announced.append(position)
+    async def _announce(self, position: int, moved: Sequence[Moved]) -> None:
         self.queries.positions.heard(position)
+        for each in moved:
+            self.queries.memory.heard(each)
+            if each.upto > each.since:
+                self.moves.append(each)
 
     async def make(self, *models: ReadModel) -> None:
         """Build read models, all when none is named."""

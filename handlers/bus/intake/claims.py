@@ -39,8 +39,7 @@ class Claims:
         self._url = postgres_url
         self.owner = owner
         self._lease = timedelta(seconds=lease)
-        self._connection: psycopg.AsyncConnection | None = None
-        self._connecting = asyncio.Lock()
+        self._connection: asyncio.Task[psycopg.AsyncConnection] | None = None
 
     async def claim(self) -> Share:
         """Renew the lease and take what is free, up to a fair share."""
@@ -84,8 +83,11 @@ class Claims:
 
     async def close(self) -> None:
         """Close the connection."""
-        if self._connection is not None:
-            await self._connection.close()
+        if self._connection is None:
+            return
+        await asyncio.wait([self._connection])
+        if self._connection.exception() is None:
+            await self._connection.result().close()
 
     async def _rows(self, statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
         connection = await self._connected()
@@ -98,13 +100,20 @@ class Claims:
             raise
 
     async def _connected(self) -> psycopg.AsyncConnection:
-        async with self._connecting:
-            if self._connection is None or self._connection.closed:
-                self._connection = await psycopg.AsyncConnection.connect(
-                    self._url,
-                    autocommit=True,
-                    connect_timeout=int(_TIMEOUT),
-                    application_name="tenants-partitions",
-                    options="-c statement_timeout=5s",
-                )
-            return self._connection
+        """Return the connection; it is made by a task of its own, since one cancelled half-way would stay."""
+        if self._connection is None or _is_over(self._connection):
+            self._connection = asyncio.create_task(self._connect())
+        return await asyncio.shield(self._connection)
+
+    async def _connect(self) -> psycopg.AsyncConnection:
+        return await psycopg.AsyncConnection.connect(
+            self._url,
+            autocommit=True,
+            connect_timeout=int(_TIMEOUT),
+            application_name="tenants-partitions",
+            options="-c statement_timeout=5s",
+        )
+
+
+def _is_over(connection: asyncio.Task[psycopg.AsyncConnection]) -> bool:
+    return connection.done() and (connection.exception() is not None or connection.result().closed)

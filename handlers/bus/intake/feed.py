@@ -98,10 +98,13 @@ class Feed:
         self._lost = self._lost or reason
         self._arrived.set()
 
-    async def take(self, limit: int) -> list[Delivery]:
-        """Return up to `limit` messages, at least one. Raises FeedLost once none is left."""
+    async def ready(self) -> None:
+        """Wait for a message. Raises FeedLost when none is left and none will come."""
         while not self._buffer:
             await self._wait()
+
+    async def take(self, limit: int) -> list[Delivery]:
+        """Return up to `limit` of the messages that are here."""
         taken = [self._buffer.popleft() for _ in range(min(limit, len(self._buffer)))]
         self._bytes -= sum(len(each.message.data) for each in taken)
         await self._ask()

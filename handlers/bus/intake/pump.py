@@ -21,7 +21,7 @@ from handlers.bus.intake.feed import Delivery, Feed, FeedLost
 from handlers.bus.replies import Replies
 from handlers.execution.decode import command_id_of, decoded, is_tenant_id
 from handlers.execution.executor import Executor
-from handlers.execution.job import Job, Origin
+from handlers.execution.job import Job, Origin, Slice
 from handlers.execution.reply import Reply, refused
 from handlers.store.errors import Fenced, StoreError
 from handlers.wire.headers import REPLY_TO
@@ -39,8 +39,10 @@ _PASSING = (JetStreamError, nats.errors.Error, psycopg.Error, StoreError, OSErro
 class Door(NamedTuple):
     """What all partitions of a process share.
 
-    `slice_size` is the most commands of a partition in one batch, `window` and `max_bytes` what is read
-    ahead of it. `tries` is how often a command may fail for a technical reason, `pause` how many seconds
+    `slice_size` is the most commands of a partition in one batch, and as many partitions as `turns` lets in
+    have one decoded at a time: enough for the next batches, without keeping everything else waiting.
+    `window` and `max_bytes` are what is read ahead of it. `tries` is how often a command may fail for a
+    technical reason, `pause` how many seconds
     its partition waits after the first failure; it doubles with each, up to `longest_pause`.
     """
 
@@ -50,6 +52,7 @@ class Door(NamedTuple):
     claims: Claims
     subjects: Subjects
     stream: str
+    turns: asyncio.Semaphore
     slice_size: int
     window: int
     max_bytes: int
@@ -118,35 +121,45 @@ class Pump:
         try:
             await feed.open(self._place.sequence)
             while not self._stopping:
-                deliveries = await feed.take(door.slice_size)
-                await self._settle([self._job(each) for each in deliveries])
+                await feed.ready()
+                await self._next(feed)
         finally:
             self._feed = None
             await feed.close()
 
+    async def _next(self, feed: Feed) -> None:
+        async with self._door.turns:
+            jobs = [self._job(each) for each in await feed.take(self._door.slice_size)]
+            failed = await self._settle(jobs)
+        while failed is not None:
+            await self._meet(failed)
+            jobs = [job for job in jobs if job.sequence > self._place.sequence]
+            async with self._door.turns:
+                failed = await self._settle(jobs)
+
     async def _locate(self) -> None:
-        """Make sure that the partition's sequence counts in the stream that is there now."""
+        """Make sure that the partition's sequence counts in the stream that is there now.
+
+        Another stream, or one put back to an earlier state, is read from its beginning: nobody knows what
+        of it is new, but the ledger knows what was decided.
+        """
         info = await jetstream.stream_info(self._door.connection(), self._door.stream)
         if info is None:
             raise JetStreamError("STREAM.INFO", jetstream.STREAM_NOT_FOUND, "the stream is not there")
         made, last = info["created"], info["state"]["last_seq"]
         sequence, stream = self._place
-        if stream is not None and stream != made:
-            self._warn("stream was made anew", made=made)
+        if (stream is not None and stream != made) or sequence > last:
+            log.error(
+                "stream was made anew or put back: its partition is read from the beginning",
+                partition=self._partition,
+                decided=sequence,
+                last=last,
+                made=made,
+                former=stream,
+            )
             sequence = 0
-        elif sequence > last:
-            self._warn("stream ends before what is decided", last=last)
-            sequence = last
         if (sequence, made) != self._place:
             await self._move(Place(sequence, made))
-
-    def _warn(self, event: str, **more: object) -> None:
-        log.error(
-            f"{event}: the partition is decided from another sequence on",
-            partition=self._partition,
-            sequence=self._place.sequence,
-            **more,
-        )
 
     async def _move(self, place: Place) -> None:
         if not await self._door.claims.move(self._partition, self._place, place):
@@ -187,8 +200,9 @@ class Pump:
             return job
         return Job(done, request=request, origin=origin)
 
-    async def _settle(self, jobs: list[Job]) -> None:
-        while jobs:
+    async def _settle(self, jobs: list[Job]) -> Slice | None:
+        """Settle commands in order; return what was settled of them when one failed."""
+        while True:
             try:
                 piece = await self._door.executor.settle(
                     self._partition, self._door.claims.owner, self._place.sequence, jobs
@@ -196,11 +210,9 @@ class Pump:
             except Fenced:  # this partition moved on, or another one of the same batch
                 if await self._moved(jobs):
                     raise FeedLost("the partition moved on") from None
-                continue
-            self._place = self._place._replace(sequence=piece.sequence)
-            jobs = [job for job in jobs if job.sequence > piece.sequence]
-            if piece.failed is not None and piece.failure is not None:
-                await self._meet(piece.failed, piece.failure)
+            else:
+                self._place = self._place._replace(sequence=piece.sequence)
+                return piece if piece.failed is not None else None
 
     async def _moved(self, jobs: list[Job]) -> bool:
         """Look where the partition is; what of `jobs` was committed without our hearing has an outcome."""
@@ -210,7 +222,10 @@ class Pump:
         await self._door.executor.recall(passed)
         return self._place != former
 
-    async def _meet(self, job: Job, failure: Exception) -> None:
+    async def _meet(self, piece: Slice) -> None:
+        """Wait before the command that failed is tried again, or give it up."""
+        job, failure = piece.failed, piece.failure
+        assert job is not None
         job.tries += 1
         request = job.request
         if job.tries < self._door.tries or request is None:

@@ -12,8 +12,10 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from handlers.bus.queries import QueryDoor
-from handlers.queries import Queries
+from handlers.projector.role import ProjectionsRole
+from handlers.queries import Hearing, Queries
 from handlers.wire.subjects import Subjects
+from tenant_domain.tenant.events import ProfileUpdated
 from tests.support.readside import ReadSide, somebody_waits
 
 NOBODY = "0192e4a0-5b1c-7d3e-8f00-0a1b2c3d4e5f"
@@ -35,10 +37,12 @@ async def nc(nats_url: str) -> AsyncIterator[Client]:
 @pytest.fixture
 async def door(side: ReadSide, nats_url: str, subjects: Subjects) -> AsyncIterator[QueryDoor]:
     own = await nats.connect(nats_url)
-    opened = QueryDoor(own, side.queries, subjects)
+    opened, hearing = QueryDoor(own, side.queries, subjects), Hearing(own, side.queries, subjects)
+    await hearing.start()
     await opened.start()
     yield opened
     await opened.stop()
+    await hearing.stop()
     await own.close()
 
 
@@ -192,3 +196,48 @@ async def test_two_doors_share_the_queries(
     await own.close()
     assert sum(counts) == 50
     assert min(counts) > 0
+
+
+async def test_a_tenant_asked_for_again_is_answered_from_memory_as_it_is(
+    side: ReadSide, door: QueryDoor, nc: Client, subjects: Subjects
+) -> None:
+    """With the projector's own hints: every answer is what the log says at the position it names."""
+    tenant = side.history.tenant("Name 0")
+    role = ProjectionsRole(nc, side.store, side.url, subjects, poll=0.5)
+    await role.start()
+    try:
+        head = await side.history.append(side.store)
+        query = subjects.query(tenant, "tenant")
+        await ask(nc, query, min_position=head, timeout_ms=20_000)
+        for n in range(1, 20):
+            side.history.add(tenant, tenant, ProfileUpdated(tenant_name=f"Name {n}"))
+            head = await side.history.append(side.store)
+            await nc.publish(subjects.hint("committed"), b"%d" % head)
+            shown = 0
+            while shown < head:
+                answer, _ = await ask(nc, query)
+                assert answer["position"] >= shown
+                shown = answer["position"]
+                assert (answer["version"], answer["name"]) == (shown, f"Name {shown - 1}")
+        statements = side.connections.fetch
+        while (await ask(nc, query))[0]["position"] < head or side.queries.memory.get(str(tenant)) is None:
+            await side.ask(tenant, "tenant")
+        side.connections.fetch = _no_database  # pyright: ignore[reportAttributeAccessIssue]
+        assert (await ask(nc, query))[0]["name"] == "Name 19"
+        side.connections.fetch = statements
+    finally:
+        await role.stop()
+
+
+async def _no_database(*_: object, **__: object) -> None:
+    raise AssertionError("the answer was in memory")
+
+
+async def test_hints_of_another_version_are_passed_over(
+    side: ReadSide, door: QueryDoor, nc: Client, subjects: Subjects
+) -> None:
+    tenant = side.history.tenant()
+    await side.project()
+    for body in (b"", b"{}", b"[1]", b'["tenants",1,0,0,"x",[]]'):
+        await nc.publish(subjects.hint("moved"), body)
+    assert (await ask(nc, subjects.query(tenant, "tenant")))[0]["position"] == 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any
@@ -16,7 +16,9 @@ from deploy.embedded import EmbeddedStack
 from handlers.adapters import jetstream
 from handlers.bus.streams import Limits, recreate_events
 from handlers.client import PositionsGone, ReceivedEvent, TenantClient
+from handlers.client import events as reading_events
 from handlers.client import reader as reading
+from handlers.client.link import Link
 from handlers.wire import headers as names
 from handlers.wire.events import Meta
 from tenant_domain.decision import Event
@@ -117,6 +119,18 @@ async def test_one_tenant_and_some_types_can_be_asked_for(bus: Bus):
             assert positions(await take(events, len(expected))) == expected
 
 
+async def test_it_waits_longer_than_any_request_for_messages(bus: Bus, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(reading, "REQUEST", reading.request_of(expires=0.25, heartbeat=0.1))
+    await make_events(bus)
+    async with aclosing(client_of(bus).subscribe()) as events:
+        coming = asyncio.create_task(take(events, 1))
+        (name,) = await consumers(bus, 1)
+        await asyncio.sleep(1)  # four requests long
+        assert await consumers(bus, 1) == [name]
+        await happen(bus, TENANT, ACTIVATED, first=1)
+        assert positions(await coming) == [1]
+
+
 async def test_many_come_in_order(bus: Bus):
     await make_events(bus)
     count = 3 * reading.PULL + 7
@@ -155,7 +169,22 @@ async def test_a_stream_that_is_not_there_yet_is_waited_for(bus: Bus):
         assert positions(await coming) == [1]
 
 
-async def test_a_consumer_that_is_taken_away_is_replaced(bus: Bus):
+async def test_a_server_that_begins_too_early_is_not_believed(bus: Bus, monkeypatch: pytest.MonkeyPatch):
+    """Before a stream is filled again as far as it was, some servers begin at the end that it has."""
+    await make_events(bus)
+    await happen(bus, TENANT, *[ACTIVATED] * 5, first=1)
+    consume = reading_events.consume
+
+    async def early(link: Link, stream: str, name: str, subjects: Sequence[str], _: int) -> None:
+        await consume(link, stream, name, subjects, 2)
+
+    monkeypatch.setattr(reading_events, "consume", early)
+    async with aclosing(client_of(bus).subscribe(4)) as events:
+        assert positions(await take(events, 2)) == [4, 5]
+
+
+async def test_a_consumer_that_is_taken_away_is_replaced_at_once(bus: Bus, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(reading, "SILENCE", 600)
     await make_events(bus)
     await happen(bus, TENANT, *[ACTIVATED] * 3, first=1)
     async with aclosing(client_of(bus).subscribe()) as events:

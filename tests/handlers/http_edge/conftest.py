@@ -45,7 +45,7 @@ async def service(postgres_url: str) -> AsyncIterator[Service]:
         await rebuild(postgres_url, connections, model)
     queries = Queries(connections)
 
-    async def announce(position: int) -> None:
+    async def announce(position: int, _moved: object) -> None:
         queries.positions.heard(position)
 
     async with EventStore(postgres_url, readers=4) as store:

@@ -80,7 +80,7 @@ async def test_all_read_models_are_at_the_same_position(side: ReadSide) -> None:
     head = await side.store.head()
     positions = await side.fetch("SELECT position FROM service.projections WHERE live")
     assert positions == [(head,), (head,)]
-    assert side.announced[-1] == head
+    assert side.moves[-1].upto == head
 
 
 async def test_the_search_index_is_there(side: ReadSide) -> None:

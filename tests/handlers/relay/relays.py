@@ -23,6 +23,7 @@ from handlers.adapters.tasks import end
 from handlers.bus.streams import Limits, declare
 from handlers.relay.cloud_events import event_id
 from handlers.relay.events import EventRelay
+from handlers.relay.metrics import RelayMetrics
 from handlers.store.event_store import EventStore, StoredEvent
 from handlers.wire.events import opened
 from handlers.wire.subjects import Streams, Subjects
@@ -36,8 +37,8 @@ PATIENCE = 60
 def a_relay(bus: Bus, store: EventStore, **settings: Any) -> EventRelay:
     """Return a relay on the bus's streams, to be run."""
     making = partial(declare, *bus, Limits())
-    registry: CollectorRegistry = settings.pop("registry", None) or CollectorRegistry()
-    return EventRelay(bus.nc, store, bus.subjects, bus.streams.events, making, registry, **settings)
+    metrics = RelayMetrics(settings.pop("registry", None) or CollectorRegistry())
+    return EventRelay(bus.nc, store, bus.subjects, bus.streams.events, making, metrics=metrics, **settings)
 
 
 @asynccontextmanager

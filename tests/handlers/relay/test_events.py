@@ -210,8 +210,8 @@ async def test_a_strangers_message_stops_the_relay_loudly_and_loses_no_event(
 ) -> None:
     registry = CollectorRegistry()
     await bus.nc.jetstream().publish(bus.subjects.event(uuid4(), "tenant.forged"), b"{}")
+    await store.append(facts(10))
     async with running(a_relay(bus, store, poll=0.05, registry=registry)):
-        await store.append(facts(10))
         await until(partial(astray, registry))
         assert await last_sequence(bus) == 1
 

@@ -1,4 +1,4 @@
-"""`events rebuild`: the stream again from the log, with the same ids, positions, bytes; consumers go on."""
+"""`events rebuild`: the stream again, with the same ids, positions and bytes; consumers go on."""
 
 from functools import partial
 from typing import Any
@@ -62,7 +62,11 @@ def _cloud(headers: dict[str, str]) -> dict[str, str]:
 async def test_progress_is_told_up_to_the_logs_end(bus: Bus, store: EventStore) -> None:
     await store.append(facts(300))
     told: list[tuple[int, int]] = []
-    await rebuilt(bus, store, progress=lambda position, head: told.append((position, head)))
+
+    def progress(position: int, head: int) -> None:
+        told.append((position, head))
+
+    await rebuilt(bus, store, progress=progress)
     assert told == sorted(told)
     assert told[-1] == (300, 300)
 

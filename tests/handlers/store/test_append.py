@@ -192,24 +192,29 @@ async def test_progress_stays_while_something_was_dropped(store: EventStore):
     assert await rows(store, PROGRESS.decode()) == []
 
 
+AGENDA = "SELECT operation_id, due_at, owner FROM service.saga_agenda ORDER BY due_at"
+
+
 async def test_the_agenda_is_put_changed_and_taken_off(store: EventStore):
     one, two, tenant = uuid4(), uuid4(), uuid4()
-    agenda = "SELECT operation_id, due_at, owner FROM service.saga_agenda ORDER BY due_at"
-    await store.append(
-        Batch(
-            agenda=[
-                AgendaRow(one, tenant, "provisioning", DUE, None, 0),
-                AgendaRow(two, tenant, "provisioning", DUE + timedelta(days=1), OWNER, 0),
-            ]
-        )
-    )
-    assert await rows(store, agenda) == [(one, DUE, None), (two, DUE + timedelta(days=1), OWNER)]
-    await store.append(
-        Batch(agenda=[AgendaRow(two, tenant, "provisioning", DUE - timedelta(days=1), None, 0)])
-    )
-    assert await rows(store, agenda) == [(two, DUE - timedelta(days=1), None), (one, DUE, None)]
+    later, sooner = DUE + timedelta(days=1), DUE - timedelta(days=1)
+    put = [AgendaRow(run, tenant, "provisioning", due, None, 0) for run, due in ((one, DUE), (two, later))]
+    await store.append(Batch(agenda=put))
+    assert await rows(store, AGENDA) == [(one, DUE, None), (two, later, None)]
+    await store.append(Batch(agenda=[AgendaRow(two, tenant, "provisioning", sooner, None, 0)]))
+    assert await rows(store, AGENDA) == [(two, sooner, None), (one, DUE, None)]
     await store.append(Batch(agenda=[AgendaRow(two, tenant, "provisioning", None, None, 0)]))
-    assert await rows(store, agenda) == [(one, DUE, None)]
+    assert await rows(store, AGENDA) == [(one, DUE, None)]
+
+
+async def test_only_its_worker_lets_go_of_a_run(store: EventStore):
+    run, tenant = uuid4(), uuid4()
+    await store.append(Batch(agenda=[AgendaRow(run, tenant, "provisioning", DUE, None, 0)]))
+    async with store.transaction() as transaction:
+        await transaction.connection.execute("UPDATE service.saga_agenda SET owner = %s", (OWNER,))
+    for worker, owner in ((None, OWNER), (OTHER, OWNER), (OWNER, None)):
+        await store.append(Batch(agenda=[AgendaRow(run, tenant, "provisioning", DUE, worker, 0)]))
+        assert await rows(store, AGENDA) == [(run, DUE, owner)]
 
 
 async def test_the_last_word_on_an_operation_counts(store: EventStore):

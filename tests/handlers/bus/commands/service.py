@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID, uuid4
@@ -17,6 +17,7 @@ from nats.aio.msg import Msg
 from prometheus_client import CollectorRegistry
 
 from handlers.bus.commands import CommandsRole
+from handlers.bus.connection import flush
 from handlers.execution.metrics import CommandMetrics
 from handlers.store.batch import Batch, EventRow, ReadRow
 from handlers.store.event_store import EventStore
@@ -24,6 +25,7 @@ from handlers.wire.events import Meta, encoded, event_of
 from tenant_domain.catalogue import Policy
 from tenant_domain.tenant.decide import activated
 from tenant_domain.tenant.decide import ref as tenant_ref
+from tenant_domain.tenant.events import ProfileUpdated
 from tests.support.bus import Bus
 
 ADMIN = {"email": "ada@example.com", "name": "Ada"}
@@ -37,10 +39,14 @@ async def quiet(_: Exception) -> None:
 async def role_on(nats_url: str, postgres_url: str, bus: Bus, **options: Any) -> AsyncGenerator[CommandsRole]:
     """Run the role with a broker and a store of its own, as one process would."""
     broker = NatsBroker(
-        nats_url, apply_types=False, logger=None, reconnect_time_wait=0.05, max_reconnect_attempts=-1
+        nats_url,
+        apply_types=False,
+        logger=None,
+        reconnect_time_wait=0.05,  # pyright: ignore[reportArgumentType] - seconds, also parts of one
+        max_reconnect_attempts=-1,
     )
+    given: dict[str, Any] = {"retry_pause": 0.01, "longest_pause": 0.1, **options}
     async with EventStore(postgres_url, pool_timeout=0.5) as store:
-        metrics = CommandMetrics(CollectorRegistry())
         role = CommandsRole(
             broker,
             store,
@@ -48,8 +54,8 @@ async def role_on(nats_url: str, postgres_url: str, bus: Bus, **options: Any) ->
             Policy(),
             subjects=bus.subjects,
             streams=bus.streams,
-            metrics=metrics,
-            **{"retry_pause": 0.01, "longest_pause": 0.1, **options},
+            metrics=CommandMetrics(CollectorRegistry()),
+            **given,
         )
         await broker.connect()
         await role.start()
@@ -71,7 +77,7 @@ class Caller:
 
     async def listen(self) -> None:
         await self.nc.subscribe(f"{self.inbox}.*", cb=self._heard)
-        await self.nc.flush()
+        await flush(self.nc)
 
     async def _heard(self, message: Msg) -> None:
         self._future(message.subject).set_result(message)
@@ -109,7 +115,7 @@ class Caller:
         )
         return self._future(inbox)
 
-    async def pour(self, commands: list[tuple[UUID, str, Mapping[str, Any]]]) -> None:
+    async def pour(self, commands: Sequence[tuple[UUID, str, Mapping[str, Any]]]) -> None:
         """Put many commands into the stream, without their outcomes."""
         js = self.nc.jetstream(publish_async_max_pending=1000)
         acks = [
@@ -178,8 +184,8 @@ async def activate(store: EventStore, tenants: Mapping[UUID, UUID]) -> None:
 async def numbers(store: EventStore, tenant: UUID) -> list[int]:
     """Return the numbers that a tenant's settings were given, in the order of the log."""
     events = await store.read_tenant(tenant, 0, None, 1_000_000, ["tenant.profile_updated"])
-    settings = [event_of(each.topic, each.state).settings for each in events]  # pyright: ignore
-    return [each["number"] for each in settings]
+    facts = [event_of(each.topic, each.state) for each in events]
+    return [fact.settings["number"] for fact in facts if isinstance(fact, ProfileUpdated) and fact.settings]
 
 
 async def dead_letters(postgres_url: str) -> list[tuple[Any, ...]]:

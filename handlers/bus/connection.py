@@ -1,9 +1,9 @@
-"""Keeps one caller's odd bytes from ending our connection.
+"""What nats-py needs help with.
 
-The server passes on subjects that are no UTF-8 and header blocks that are no headers. nats-py reads both
-in the task that reads the connection, and an exception there ends that task without a word: no message
-would ever arrive again. Here such a subject is read with its odd bytes escaped, such headers as none, so the
-message goes its way and is refused like any other that does not fit.
+One caller's odd bytes must not end our connection. The server passes on subjects that are no UTF-8, and
+header blocks that are no headers. nats-py reads both in the task that reads the connection, and an exception
+there ends that task without a word: no message would ever arrive again. Here such a subject is read with
+its odd bytes escaped, such headers as none, and the message is refused like any other that does not fit.
 """
 
 from __future__ import annotations
@@ -39,6 +39,16 @@ def harden(nc: Client) -> None:
             raise TypeError(f"this version of nats-py has no {name}")
         setattr(nc, name, method)
     setattr(nc, _MARK, True)
+
+
+async def flush(nc: Client) -> None:
+    """Return when the server knows all that was sent, subscriptions above all.
+
+    nats-py's own flush overtakes commands that it has not sent yet; they are sent while it waits, so the
+    second one comes after them. Raises nats-py's errors.
+    """
+    await nc.flush()
+    await nc.flush()
 
 
 def _text(raw: bytes) -> str:

@@ -1,0 +1,58 @@
+"""The log under another name: the same tables and the same append, for an application of the library."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import NamedTuple
+
+from psycopg.sql import Identifier
+
+from handlers.store.migrate import Migration, migrations
+
+_NAMES = re.compile(r"\bservice\.(events|event_head|append)\b")
+_IDS = re.compile(r"\b(originator_id|tenant_id|e_tenant|e_stream|r_stream) uuid\b")
+
+
+class LogNames(NamedTuple):
+    """Where a log is: its table of events, that of its head, and the function that appends to it."""
+
+    schema: str
+    events: str
+    event_head: str
+    append: str
+
+
+SERVICE_LOG = LogNames("service", "events", "event_head", "append")
+
+
+def log_names(schema: str, events: str) -> LogNames:
+    """Return the names that go with a table of events.
+
+    The function carries the number of its file: a newer one does not meet the callers of an older one.
+    """
+    if (schema, events) == SERVICE_LOG[:2]:
+        return SERVICE_LOG
+    return LogNames(schema, events, f"{events}_head", f"{events}_append_{_newest('append').number}")
+
+
+def tables_sql(names: LogNames, id_type: str) -> str:
+    """Return the SQL that makes the tables of a log whose ids are of `id_type` (uuid or text)."""
+    return _renamed(_newest("log"), names, id_type)
+
+
+def append_sql(names: LogNames, id_type: str) -> str:
+    """Return the SQL that makes a log's append; what it could write besides events is the service's."""
+    return _renamed(_newest("append"), names, id_type)
+
+
+@cache
+def _newest(subject: str) -> Migration:
+    return max(file for file in migrations() if file.name.endswith(f"_{subject}.sql"))
+
+
+def _renamed(file: Migration, names: LogNames, id_type: str) -> str:
+    def own(found: re.Match[str]) -> str:
+        return Identifier(names.schema, getattr(names, found[1])).as_string()
+
+    return _IDS.sub(rf"\1 {id_type}", _NAMES.sub(own, file.sql))

@@ -1,0 +1,313 @@
+"""What was given up stands in TENANT_DEAD_LETTERS once, as it was, with the reason; and can be sent again."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from nats.js.api import AckPolicy
+from prometheus_client import CollectorRegistry
+
+from handlers.adapters import jetstream
+from handlers.bus import dead_letters
+from handlers.bus.dead_letters import Letter, NotReplayable
+from handlers.bus.streams import Limits, declare
+from handlers.relay.dead_letters import DeadLetterRelay
+from handlers.relay.metrics import RelayMetrics
+from handlers.relay.role import RelayRole
+from handlers.store.batch import Batch, DeadLetterRow
+from handlers.store.event_store import EventStore
+from handlers.wire.headers import COMMAND_ID
+from tests.handlers.relay.relays import assert_mirrors, reached, until
+from tests.support.bus import Bus, messages_of
+from tests.support.log import facts
+
+TENANT = UUID("0192f0a0-0000-7000-8000-000000000001")
+PROBLEM = {"type": "/problems/invalid-command", "title": "Invalid", "status": 422, "detail": "plán: unknown"}
+
+
+def a_row(bus: Bus, **given: Any) -> DeadLetterRow:
+    row = DeadLetterRow(
+        id=uuid4(),
+        tenant=str(TENANT),
+        stream=bus.streams.commands,
+        sequence=7,
+        reason="invalid-command",
+        subject=bus.subjects.command(TENANT, "provision"),
+        headers=json.dumps({"Command-Id": "c-1", "Actor": "svc"}),
+        body=b'{"plan": ',
+        error=json.dumps(PROBLEM),
+        group=0,
+    )
+    return row._replace(**given)
+
+
+@asynccontextmanager
+async def role(bus: Bus, store: EventStore) -> AsyncGenerator[None]:
+    running = RelayRole(
+        bus.nc,
+        store,
+        bus.subjects,
+        bus.streams,
+        partial(declare, *bus, Limits()),
+        poll=0.05,
+        metrics=RelayMetrics(CollectorRegistry()),
+    )
+    await running.start()
+    try:
+        yield
+    finally:
+        await running.stop()
+
+
+async def listed(bus: Bus, count: int, **asked: Any) -> list[Letter]:
+    """Return the dead letters, once there are so many."""
+
+    async def enough() -> bool:
+        return len(await dead_letters.letters(*bus, **asked)) >= count
+
+    await until(enough)
+    return await dead_letters.letters(*bus, **asked)
+
+
+async def test_a_letter_is_what_was_sent_and_why_it_was_given_up(bus: Bus, store: EventStore) -> None:
+    row = a_row(bus)
+    await store.append(Batch(dead_letters=[row]))
+    async with role(bus, store):
+        [letter] = await listed(bus, 1)
+    [message] = await messages_of(bus.nc, bus.streams.dead_letters)
+    subject = f"{bus.subjects.prefix}.dead.{TENANT}.{bus.streams.commands}.invalid-command"
+    assert (message.subject, message.body) == (subject, b'{"plan": ')
+    assert message.headers["Nats-Msg-Id"] == str(row.id)
+    assert message.headers["Command-Id"] == "c-1"
+    assert message.headers["Dead-Letter-Subject"] == row.subject
+    assert json.loads(message.headers["Dead-Letter-Error"]) == PROBLEM
+    assert (letter.number, letter.tenant) == (1, str(TENANT))
+    dead = letter.letter
+    assert (dead.id, dead.stream, dead.sequence) == (str(row.id), row.stream, 7)
+    assert (dead.reason, dead.error, dead.body) == ("invalid-command", PROBLEM, row.body)
+    assert dead.headers == {"Command-Id": "c-1", "Actor": "svc"}
+
+
+async def test_headers_that_would_steer_the_server_or_cannot_stand_are_kept_apart(
+    bus: Bus, store: EventStore
+) -> None:
+    headers = {
+        "Nats-Msg-Id": "theirs",
+        "Nats-Rollup": "all",
+        "nats-expected-last-sequence": "999",
+        "Dead-Letter-Reason": "forged",
+        "Actor": "Jürgen\r\nX: y",
+        "bad name\x00": "v",
+        "Empty": "",
+        "Plain": "stays",
+    }
+    await store.append(Batch(dead_letters=[a_row(bus, headers=json.dumps(headers))]))
+    async with role(bus, store):
+        [letter] = await listed(bus, 1)
+    [message] = await messages_of(bus.nc, bus.streams.dead_letters)
+    assert message.headers["Plain"] == "stays"
+    assert message.headers["Dead-Letter-Reason"] == "invalid-command"
+    assert not {"X", "Nats-Rollup", "Actor"} & message.headers.keys()
+    assert letter.letter.headers == headers
+
+
+async def test_a_letter_too_large_for_the_server_is_told_without_its_body(
+    bus: Bus, store: EventStore
+) -> None:
+    large = a_row(bus, body=b"x" * 1024 * 1024)
+    error = {**PROBLEM, "errors": [{"field": f"f{n}", "detail": "unknown"} for n in range(10_000)]}
+    verbose = a_row(bus, error=json.dumps(error))
+    await store.append(Batch(dead_letters=[large, verbose]))
+    async with role(bus, store):
+        found = {letter.letter.id: letter.letter for letter in await listed(bus, 2)}
+    assert (found[str(large.id)].body, found[str(large.id)].omitted) == (b"", "body")
+    kept = found[str(verbose.id)]
+    assert (kept.error["status"], kept.body, kept.omitted) == (422, verbose.body, "")
+
+
+async def test_reasons_and_names_are_made_tokens_of_the_subject(bus: Bus, store: EventStore) -> None:
+    rows = [a_row(bus, tenant="unknown", reason="a b.*>"), a_row(bus, reason="")]
+    await store.append(Batch(dead_letters=rows))
+    async with role(bus, store):
+        await listed(bus, 2)
+    subjects = {m.subject.rsplit(".", 3)[1] for m in await messages_of(bus.nc, bus.streams.dead_letters)}
+    reasons = {m.subject.rsplit(".", 1)[1] for m in await messages_of(bus.nc, bus.streams.dead_letters)}
+    assert (subjects, reasons) == ({"unknown", str(TENANT)}, {"a-b-", "unknown"})
+
+
+async def test_many_letters_stand_once_though_several_relays_publish_them(
+    bus: Bus, store: EventStore
+) -> None:
+    await store.append(Batch(dead_letters=[a_row(bus, sequence=n) for n in range(120)]))
+    async with role(bus, store), role(bus, store), role(bus, store):
+        assert len(await listed(bus, 120, limit=200)) == 120
+    sequences = [letter.letter.sequence for letter in await dead_letters.letters(*bus, limit=200)]
+    assert sorted(sequences) == list(range(120))
+
+
+async def test_a_letter_whose_mark_was_lost_is_not_published_twice(bus: Bus, store: EventStore) -> None:
+    await store.append(Batch(dead_letters=[a_row(bus)]))
+    relay = DeadLetterRelay(
+        bus.nc,
+        store,
+        bus.subjects,
+        bus.streams,
+        partial(declare, *bus, Limits()),
+        metrics=RelayMetrics(CollectorRegistry()),
+    )
+    assert await relay.publish() == 1
+    assert await relay.publish() == 0
+    async with store.transaction() as transaction:
+        await transaction.connection.execute("UPDATE service.dead_letters SET published_at = NULL")
+    assert await relay.publish() == 1
+    assert len(await messages_of(bus.nc, bus.streams.dead_letters)) == 1
+
+
+async def test_a_purged_stream_of_dead_letters_stays_purged(bus: Bus, store: EventStore) -> None:
+    async with role(bus, store):
+        await store.append(Batch(dead_letters=[a_row(bus, sequence=0)]))
+        await listed(bus, 1)
+        await jetstream.call(bus.nc, f"STREAM.PURGE.{bus.streams.dead_letters}")
+    async with role(bus, store):
+        await store.append(Batch(dead_letters=[a_row(bus, sequence=1)]))
+        [letter] = await listed(bus, 1)
+    assert letter.letter.sequence == 1
+
+
+@pytest.mark.parametrize("again", [False, True])
+async def test_a_lost_stream_of_dead_letters_is_filled_again(
+    bus: Bus, store: EventStore, again: bool
+) -> None:
+    await store.append(Batch(dead_letters=[a_row(bus, sequence=n) for n in range(3)]))
+    async with role(bus, store):
+        await listed(bus, 3)
+        await jetstream.call(bus.nc, f"STREAM.DELETE.{bus.streams.dead_letters}")
+        if again:  # somebody else makes it, before the relay misses it
+            await declare(*bus, Limits())
+        await store.append(Batch(dead_letters=[a_row(bus, sequence=3)]))
+        found = await listed(bus, 4)
+    assert sorted(letter.letter.sequence for letter in found) == [0, 1, 2, 3]
+
+
+async def test_letters_are_found_by_tenant_and_reason_and_in_pages(bus: Bus, store: EventStore) -> None:
+    other = str(uuid4())
+    rows = [a_row(bus, sequence=n, tenant=other if n % 2 else str(TENANT)) for n in range(6)]
+    rows.append(a_row(bus, sequence=6, reason="max-deliveries"))
+    await store.append(Batch(dead_letters=rows))
+    async with role(bus, store):
+        await listed(bus, 7)
+    find = partial(dead_letters.letters, *bus)
+    assert {dead.tenant for dead in await find(tenant=other)} == {other}
+    assert [dead.letter.sequence for dead in await find(reason="max-deliveries")] == [6]
+    assert len(await find(stream=bus.streams.commands, tenant=str(TENANT))) == 4
+    first = await find(limit=4)
+    rest = await find(limit=4, after=first[-1].number)
+    assert [dead.number for dead in first + rest] == [1, 2, 3, 4, 5, 6, 7]
+    assert await dead_letters.letter(bus.nc, bus.streams, 99) is None
+    found = await dead_letters.letter(bus.nc, bus.streams, 2)
+    assert found == first[1]
+
+
+async def test_a_command_is_sent_again_as_it_was(bus: Bus, store: EventStore) -> None:
+    headers = {COMMAND_ID: "c-1", "Reply-To": "_INBOX.x", "Nats-Msg-Id": "once", "Actor": "Jürgen"}
+    await store.append(Batch(dead_letters=[a_row(bus, headers=json.dumps(headers), body=b"{}")]))
+    async with role(bus, store):
+        [letter] = await listed(bus, 1)
+    for turn in (1, 2):
+        assert await dead_letters.replay(*bus, letter.letter) == turn
+    again = await messages_of(bus.nc, bus.streams.commands)
+    assert [m.subject.split(".", 3)[3] for m in again] == [f"{TENANT}.provision"] * 2
+    assert again[0].body == b"{}"
+    kept = {name: value for name, value in again[0].headers.items() if not name.startswith("Nats-")}
+    assert kept == {COMMAND_ID: "c-1", "Reply-To": "_INBOX.x", "Actor": "Jürgen"}
+
+
+async def test_what_cannot_be_sent_again_says_why(bus: Bus, store: EventStore) -> None:
+    event = a_row(bus, subject=bus.subjects.event(TENANT, "tenant.activated"))
+    large = a_row(bus, body=b"x" * 1024 * 1024)
+    odd = a_row(bus, headers=json.dumps({"bad name": "v"}))
+    await store.append(Batch(dead_letters=[event, large, odd]))
+    async with role(bus, store):
+        found = {letter.letter.id: letter.letter for letter in await listed(bus, 3)}
+    for row, why in ((event, "not a command"), (large, "too large"), (odd, "header")):
+        with pytest.raises(NotReplayable, match=why):
+            await dead_letters.replay(*bus, found[str(row.id)])
+    assert await messages_of(bus.nc, bus.streams.commands) == []
+
+
+async def a_subscriber_that_fails(bus: Bus, name: str, *, terminate: bool) -> None:
+    """Give up the first event: by saying so, or by not acknowledging any delivery."""
+    js = bus.nc.jetstream()
+    await js.add_consumer(
+        bus.streams.events, durable_name=name, ack_policy=AckPolicy.EXPLICIT, ack_wait=0.1, max_deliver=2
+    )
+    pull = await js.pull_subscribe_bind(name, bus.streams.events)
+    for _ in range(1 if terminate else 2):
+        [message] = await pull.fetch(1, timeout=20)
+        await (message.term() if terminate else message.nak())
+    await bus.nc.flush()
+    if not terminate:  # the server counts when it would deliver once more
+        with pytest.raises(TimeoutError):
+            await pull.fetch(1, timeout=0.5)
+    await pull.unsubscribe()
+
+
+@pytest.mark.parametrize(("terminate", "reason"), [(True, "terminated"), (False, "max-deliveries")])
+async def test_an_event_that_a_subscriber_gives_up_is_a_dead_letter_though_nobody_watched(
+    bus: Bus, store: EventStore, terminate: bool, reason: str
+) -> None:
+    await store.append(facts(1, tenant=TENANT))
+    async with role(bus, store):
+        await reached(bus, 1)
+    await a_subscriber_that_fails(bus, "billing", terminate=terminate)
+    async with role(bus, store), role(bus, store):
+        [letter] = await listed(bus, 1)
+    [event] = await assert_mirrors(bus, store)
+    dead = letter.letter
+    assert (letter.tenant, dead.reason, dead.sequence) == (str(TENANT), reason, 1)
+    assert (dead.subject, dead.body) == (event.subject, event.body)
+    assert dead.headers == event.headers
+    assert dead.error["consumer"] == "billing"
+
+
+async def test_a_given_up_message_that_is_gone_is_told_all_the_same(bus: Bus, store: EventStore) -> None:
+    await store.append(facts(1, tenant=TENANT))
+    async with role(bus, store):
+        await reached(bus, 1)
+    await a_subscriber_that_fails(bus, "billing", terminate=True)
+    await jetstream.call(bus.nc, f"STREAM.PURGE.{bus.streams.events}")
+    async with role(bus, store):
+        [letter] = await listed(bus, 1)
+    assert (letter.tenant, letter.letter.sequence, letter.letter.body) == ("unknown", 1, b"")
+    assert "not in its stream" in letter.letter.error["detail"]
+
+
+async def test_an_advisory_that_nobody_understands_is_passed_over(bus: Bus, store: EventStore) -> None:
+    subject = f"$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.{bus.streams.events}.x"
+    await bus.nc.publish(subject, b"{}")
+    async with role(bus, store):
+        await store.append(facts(1, tenant=TENANT))
+        await reached(bus, 1)
+        await a_subscriber_that_fails(bus, "billing", terminate=True)
+        assert len(await listed(bus, 1)) == 1
+
+    async def empty() -> bool:
+        return not await messages_of(bus.nc, bus.streams.advisories)
+
+    await until(empty)
+
+
+async def test_the_role_starts_without_streams_and_stops_quickly(bus: Bus, store: EventStore) -> None:
+    for stream in (bus.streams.events, bus.streams.dead_letters, bus.streams.advisories):
+        await jetstream.call(bus.nc, f"STREAM.DELETE.{stream}")
+    async with role(bus, store):
+        await store.append(facts(5))
+        await reached(bus, 5)
+    async with asyncio.timeout(5), role(bus, store):
+        pass
+    await assert_mirrors(bus, store)

@@ -1,0 +1,14 @@
+"""A house of its own for each test."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.handlers.saga_runner.house import House, house_at
+
+
+@pytest.fixture
+async def house(postgres_url: str, nats_url: str, tmp_path: Path) -> AsyncIterator[House]:
+    async with house_at(postgres_url, nats_url, tmp_path / "objects") as built:
+        yield built
