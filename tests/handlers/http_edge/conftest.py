@@ -76,7 +76,7 @@ async def operator(app: ASGIApp, signer: Signer) -> AsyncIterator[httpx.AsyncCli
 
 @pytest.fixture
 async def refused(signer: Signer) -> AsyncIterator[httpx.AsyncClient]:
-    """An operator of a service that has no database: whatever is asked must be refused before it is needed."""
+    """An operator of a service without a database: whatever is asked must be refused before it is needed."""
 
     async def never(_: object) -> Reply:
         raise AssertionError
