@@ -27,6 +27,9 @@ from handlers.store.event_store import EventStore
 from handlers.wire.subjects import Streams, Subjects
 from tenant_domain.catalogue import Policy
 
+_TURNS = 16
+"""Partitions of a process that have commands decoded and not yet settled: some batches of full slices."""
+
 WEEK = 7 * 24 * 3600.0
 
 
@@ -103,7 +106,8 @@ class CommandsRole:
             claims=claims,
             subjects=subjects,
             stream=streams.commands,
-            slice_size=max(1, batch_size // 2),
+            turns=asyncio.Semaphore(_TURNS),
+            slice_size=max(1, batch_size // 4),
             window=window,
             max_bytes=max(prefetch_bytes // partitions, LARGEST_MESSAGE),
             tries=tries,
