@@ -14,6 +14,7 @@ from uuid_utils.compat import uuid7
 from handlers.adapters.tasks import end
 from handlers.execution.executor import Executor
 from handlers.execution.metrics import CommandMetrics
+from handlers.execution.reply import Reply
 from handlers.http_edge.tenants import Doors
 from handlers.http_edge.tokens import Signer
 from handlers.projector.projector import Projector
@@ -70,6 +71,26 @@ async def app(service: Service, signer: Signer) -> ASGIApp:
 async def operator(app: ASGIApp, signer: Signer) -> AsyncIterator[httpx.AsyncClient]:
     """An operator of a real service."""
     async with client(app, signer.sign(user="ops", role="operator")) as caller:
+        yield caller
+
+
+@pytest.fixture
+async def refused(signer: Signer) -> AsyncIterator[httpx.AsyncClient]:
+    """An operator of a service without a database: whatever is asked must be refused before it is needed."""
+
+    async def never(_: object) -> Reply:
+        raise AssertionError
+
+    nowhere = Connections(
+        "postgresql://127.0.0.1:1",
+        readers=1,
+        statement_timeout=1,
+        lock_timeout=1,
+        idle_timeout=1,
+        pool_timeout=1,
+    )
+    doors = Doors(never, Queries(nowhere).answer, uuid7)
+    async with client(edge(doors, signer), signer.sign(user="ops", role="operator")) as caller:
         yield caller
 
 

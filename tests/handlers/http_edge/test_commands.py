@@ -47,9 +47,9 @@ async def test_the_tenant_id_may_stand_in_the_body(operator: httpx.AsyncClient) 
 
 @pytest.mark.parametrize("tenant_id", ["x", 7, None, "0197A3F0-1C5E-7B41-9D27-3F6E8A2B4C10"])
 async def test_a_tenant_id_that_is_none_is_refused_by_name(
-    operator: httpx.AsyncClient, tenant_id: object
+    refused: httpx.AsyncClient, tenant_id: object
 ) -> None:
-    answer = await operator.post(TENANTS, json={"tenant_id": tenant_id, **wish()})
+    answer = await refused.post(TENANTS, json={"tenant_id": tenant_id, **wish()})
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["field"] == "tenant_id"
 
@@ -115,22 +115,22 @@ async def test_without_a_key_each_request_is_a_command_of_its_own(operator: http
 
 
 @pytest.mark.parametrize("key", ["", "x" * 256])
-async def test_a_key_must_have_1_to_255_characters(operator: httpx.AsyncClient, key: str) -> None:
-    answer = await operator.post(TENANTS, json=wish(), headers={"Idempotency-Key": key})
+async def test_a_key_must_have_1_to_255_characters(refused: httpx.AsyncClient, key: str) -> None:
+    answer = await refused.post(TENANTS, json=wish(), headers={"Idempotency-Key": key})
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["field"] == "Idempotency-Key"
 
 
-async def test_two_different_keys_are_refused(operator: httpx.AsyncClient) -> None:
+async def test_two_different_keys_are_refused(refused: httpx.AsyncClient) -> None:
     headers = [("Idempotency-Key", "a"), ("Idempotency-Key", "b")]
-    answer = await operator.post(TENANTS, json=wish(), headers=headers)
+    answer = await refused.post(TENANTS, json=wish(), headers=headers)
     assert answer.json()["errors"][0]["field"] == "Idempotency-Key"
 
 
-@pytest.mark.parametrize("key", [b"x" * 255, "é".encode() * 255, b"\xe9" * 255])
-async def test_the_longest_key_is_taken(operator: httpx.AsyncClient, key: bytes) -> None:
-    answer = await operator.post(TENANTS, json=wish(), headers=[(b"Idempotency-Key", key)])
-    assert answer.status_code == 202
+async def test_the_longest_key_is_taken(operator: httpx.AsyncClient) -> None:
+    for number, key in enumerate((b"x" * 255, "é".encode() * 255, b"\xe8" * 255)):
+        answer = await operator.post(TENANTS, json=wish(f"t{number}"), headers=[(b"Idempotency-Key", key)])
+        assert answer.status_code == 202
 
 
 async def test_a_write_honours_if_match(operator: httpx.AsyncClient, active_tenant: Made) -> None:
@@ -144,18 +144,18 @@ async def test_a_write_honours_if_match(operator: httpx.AsyncClient, active_tena
     assert any_version.json()["version"] == 4
 
 
-@pytest.mark.parametrize("tag", ['"abc"', 'W/"2"', '"02"', '""', '"-1"'])
 async def test_a_tag_that_no_version_has_never_matches(
-    operator: httpx.AsyncClient, active_tenant: Made, tag: str
+    operator: httpx.AsyncClient, active_tenant: Made
 ) -> None:
     path = f"{TENANTS}/{(await active_tenant('acme'))['tenant_id']}"
-    answer = await operator.put(path, json={"name": "B"}, headers={"If-Match": tag})
-    assert answer.json()["type"] == "/problems/version-conflict"
+    for tag in ('"abc"', 'W/"2"', '"02"', '""', '"-1"'):
+        answer = await operator.put(path, json={"name": "B"}, headers={"If-Match": tag})
+        assert answer.json()["type"] == "/problems/version-conflict"
 
 
 @pytest.mark.parametrize("tag", ["2", '"1", "2"', "abc"])
-async def test_an_if_match_that_is_no_tag_is_refused(operator: httpx.AsyncClient, tag: str) -> None:
-    answer = await operator.put(f"{TENANTS}/{uuid4()}", json={"name": "B"}, headers={"If-Match": tag})
+async def test_an_if_match_that_is_no_tag_is_refused(refused: httpx.AsyncClient, tag: str) -> None:
+    answer = await refused.put(f"{TENANTS}/{uuid4()}", json={"name": "B"}, headers={"If-Match": tag})
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["field"] == "If-Match"
 
@@ -182,9 +182,9 @@ async def test_any_command_is_reached_by_its_name(operator: httpx.AsyncClient, a
 
 @pytest.mark.parametrize(("method", "path"), [("DELETE", ""), ("PUT", "/upgrade"), ("POST", "/switch")])
 async def test_a_command_that_is_not_there_yet_says_so(
-    operator: httpx.AsyncClient, method: str, path: str
+    refused: httpx.AsyncClient, method: str, path: str
 ) -> None:
-    answer = await operator.request(method, f"{TENANTS}/{uuid4()}{path}", json={})
+    answer = await refused.request(method, f"{TENANTS}/{uuid4()}{path}", json={})
     assert answer.json()["type"] == "/problems/unknown-command"
 
 
@@ -231,9 +231,9 @@ async def test_the_fields_of_a_delete_are_its_body_or_its_parameters(
     ],
 )
 async def test_a_body_that_does_not_fit_is_refused_by_name(
-    operator: httpx.AsyncClient, body: bytes, field: str
+    refused: httpx.AsyncClient, body: bytes, field: str
 ) -> None:
-    answer = await operator.post(
+    answer = await refused.post(
         f"{TENANTS}/{uuid4()}/suspend", content=body, headers={"Content-Type": "application/json"}
     )
     assert answer.status_code == 422
@@ -242,10 +242,10 @@ async def test_a_body_that_does_not_fit_is_refused_by_name(
     assert answer.headers["content-type"] == "application/problem+json"
 
 
-async def test_a_body_beyond_256_kib_is_refused(operator: httpx.AsyncClient) -> None:
+async def test_a_body_beyond_256_kib_is_refused(refused: httpx.AsyncClient) -> None:
     room = 256 * 1024 - len('{"reason":""}')
     for size, status in ((room, 422), (room + 1, 413)):
-        answer = await operator.post(
+        answer = await refused.post(
             f"{TENANTS}/{uuid4()}/suspend",
             content=b'{"reason":"%b"}' % (b"x" * size),
             headers={"Content-Type": "application/json"},
@@ -264,20 +264,18 @@ async def test_a_body_beyond_256_kib_is_refused(operator: httpx.AsyncClient) -> 
     ],
 )
 async def test_a_body_that_is_not_plain_json_is_refused(
-    operator: httpx.AsyncClient, headers: dict[str, str]
+    refused: httpx.AsyncClient, headers: dict[str, str]
 ) -> None:
-    answer = await operator.post(f"{TENANTS}/{uuid4()}/suspend", content=b'{"reason":"x"}', headers=headers)
+    answer = await refused.post(f"{TENANTS}/{uuid4()}/suspend", content=b'{"reason":"x"}', headers=headers)
     assert (answer.status_code, answer.json()["type"]) == (415, "/problems/unsupported-media-type")
 
 
-@pytest.mark.parametrize(
-    "kind", ["application/json", "application/JSON; charset=UTF-8", "application/a+json"]
-)
-async def test_json_is_taken_under_all_its_names(operator: httpx.AsyncClient, kind: str) -> None:
-    answer = await operator.post(
-        f"{TENANTS}/{uuid4()}/suspend", content=b'{"reason":"x"}', headers={"Content-Type": kind}
-    )
-    assert answer.json()["type"] == "/problems/tenant-not-found"
+async def test_json_is_taken_under_all_its_names(operator: httpx.AsyncClient) -> None:
+    for kind in ("application/json", "application/JSON; charset=UTF-8", "application/a+json"):
+        answer = await operator.post(
+            f"{TENANTS}/{uuid4()}/suspend", content=b'{"reason":"x"}', headers={"Content-Type": kind}
+        )
+        assert answer.json()["type"] == "/problems/tenant-not-found"
 
 
 async def test_a_command_without_an_answer_in_time_is_not_called_undone(

@@ -25,24 +25,20 @@ async def test_a_tenant_is_read_with_its_version_as_tag(operator: httpx.AsyncCli
     assert answer.json()["position"] >= made["position"]
 
 
-@pytest.mark.parametrize("tags", ['"1"', 'W/"1"', '"0", "1"', "*"])
-async def test_a_version_that_the_caller_has_is_not_sent_again(
-    operator: httpx.AsyncClient, tags: str
-) -> None:
+async def test_a_version_that_the_caller_has_is_not_sent_again(operator: httpx.AsyncClient) -> None:
     made = await provisioned(operator)
-    answer = await operator.get(
-        f"{TENANTS}/{made['tenant_id']}", params=made["at"], headers={"If-None-Match": tags}
-    )
-    assert (answer.status_code, answer.content, answer.headers["etag"]) == (304, b"", '"1"')
+    path = f"{TENANTS}/{made['tenant_id']}"
+    for tags in ('"1"', 'W/"1"', '"0", "1"', "*"):
+        answer = await operator.get(path, params=made["at"], headers={"If-None-Match": tags})
+        assert (answer.status_code, answer.content, answer.headers["etag"]) == (304, b"", '"1"')
 
 
-@pytest.mark.parametrize("tags", ['"2"', "1", "junk", ""])
-async def test_another_version_is_sent(operator: httpx.AsyncClient, tags: str) -> None:
+async def test_another_version_is_sent(operator: httpx.AsyncClient) -> None:
     made = await provisioned(operator)
-    answer = await operator.get(
-        f"{TENANTS}/{made['tenant_id']}", params=made["at"], headers={"If-None-Match": tags}
-    )
-    assert answer.status_code == 200
+    path = f"{TENANTS}/{made['tenant_id']}"
+    for tags in ('"2"', "1", "junk", ""):
+        answer = await operator.get(path, params=made["at"], headers={"If-None-Match": tags})
+        assert answer.status_code == 200
 
 
 async def test_a_head_request_answers_like_a_get_without_its_body(operator: httpx.AsyncClient) -> None:
@@ -140,27 +136,25 @@ async def test_a_plus_in_a_time_may_stand_as_it_is(operator: httpx.AsyncClient) 
     ],
 )
 async def test_a_parameter_that_does_not_fit_is_named(
-    operator: httpx.AsyncClient, path: str, field: str
+    refused: httpx.AsyncClient, path: str, field: str
 ) -> None:
-    answer = await operator.get(TENANTS + path)
+    answer = await refused.get(TENANTS + path)
     assert answer.status_code == 422
     assert answer.json()["type"] == "/problems/invalid-query"
     assert answer.json()["errors"][0]["field"] == field
 
 
 @pytest.mark.parametrize("query", ["?limit=1&limit=2", "?search=%ff", "?" + "&".join("a" * 101)])
-async def test_a_query_string_that_is_broken_is_a_bad_request(
-    operator: httpx.AsyncClient, query: str
-) -> None:
-    answer = await operator.get(TENANTS + query)
+async def test_a_query_string_that_is_broken_is_a_bad_request(refused: httpx.AsyncClient, query: str) -> None:
+    answer = await refused.get(TENANTS + query)
     assert (answer.status_code, answer.json()["type"]) == (400, "/problems/bad-request")
 
 
 @pytest.mark.parametrize("path", ["/users", "/usage", "/queries/branding", "/queries/fleet.tenants"])
-async def test_a_query_that_is_not_there_yet_says_so(operator: httpx.AsyncClient, path: str) -> None:
-    answer = await operator.get(f"{TENANTS}/{uuid4()}{path}")
+async def test_a_query_that_is_not_there_yet_says_so(refused: httpx.AsyncClient, path: str) -> None:
+    answer = await refused.get(f"{TENANTS}/{uuid4()}{path}")
     assert (answer.status_code, answer.json()["type"]) == (404, "/problems/unknown-query")
-    memberships = await operator.get(TENANTS, params={"user_id": "ada"})
+    memberships = await refused.get(TENANTS, params={"user_id": "ada"})
     assert memberships.json()["type"] == "/problems/unknown-query"
 
 
@@ -176,15 +170,15 @@ async def test_queries_over_all_tenants_have_a_tenant_called_fleet(operator: htt
     assert [fact["position"] for fact in answer.json()["items"]] == [1]
 
 
-async def test_a_path_that_leads_nowhere_is_a_problem_document(operator: httpx.AsyncClient) -> None:
-    answer = await operator.get("/api/v2/tenants")
+async def test_a_path_that_leads_nowhere_is_a_problem_document(refused: httpx.AsyncClient) -> None:
+    answer = await refused.get("/api/v2/tenants")
     assert (answer.status_code, answer.json()["type"]) == (404, "/problems/no-such-route")
     assert answer.headers["content-type"] == "application/problem+json"
 
 
 async def test_a_method_that_a_route_does_not_take_is_told_which_it_takes(
-    operator: httpx.AsyncClient,
+    refused: httpx.AsyncClient,
 ) -> None:
-    answer = await operator.patch(TENANTS)
+    answer = await refused.patch(TENANTS)
     assert (answer.status_code, answer.json()["type"]) == (405, "/problems/method-not-allowed")
     assert answer.headers["allow"] == "GET, HEAD, OPTIONS, POST"
