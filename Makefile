@@ -5,10 +5,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.stamp
 
-.PHONY: help setup demo test check format lock faults bench clean
+.PHONY: help setup demo test check format lock faults documents bench clean
 
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## make .venv from the locked requirements (seconds; nothing when it is up to date)
 
@@ -26,7 +26,7 @@ demo: setup ## run the main job on the sample data, against real embedded server
 	$(BIN)/tenantctl demo $(ARGS)
 
 test: setup ## run all tests
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 
 check: setup ## formatting, lint, strict types, import rules
 	$(BIN)/ruff format --check .
@@ -40,6 +40,9 @@ format: setup ## format and sort imports
 
 faults: setup ## a long round of kills, stops and restarts under load (SECONDS=600)
 	$(BIN)/python -m tests.faults --seconds $(or $(SECONDS),600)
+
+documents: setup ## check AsyncAPI and OpenAPI by their official parsers; fails where npm has no registry
+	DOCUMENTS=required $(BIN)/pytest tests/documents $(ARGS)
 
 bench: setup ## one table of ratios, side by side on this machine
 	$(BIN)/python -m tests.benchmarks

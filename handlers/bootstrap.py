@@ -28,8 +28,8 @@ from handlers.adapters.notices import Mailer, Notices
 from handlers.adapters.objects import buckets
 from handlers.adapters.table import effects
 from handlers.bus.commands import CommandsRole
-from handlers.bus.connection import harden
 from handlers.bus.discovery import Discovery
+from handlers.bus.endpoints import Endpoint
 from handlers.bus.queries import QueryDoor
 from handlers.bus.streams import Limits, declare
 from handlers.execution.executor import Executor
@@ -39,7 +39,7 @@ from handlers.http_edge.server import HttpServer
 from handlers.http_edge.tenants import Doors
 from handlers.http_edge.tokens import Signer
 from handlers.projector.role import ProjectionsRole
-from handlers.queries import Queries
+from handlers.queries import Hearing, Queries
 from handlers.relay.role import RelayRole
 from handlers.saga_runner.role import SagasRole
 from handlers.saga_runner.worker import Limits as SagaLimits
@@ -165,7 +165,6 @@ async def _process(settings: Settings) -> AsyncGenerator[Process]:
     )
     async with EventStore(url, readers=settings.pool_size, snapshot_every=settings.snapshot_every) as store:
         await _patiently("nats", broker.connect)
-        harden(broker.connection)
         process = Process(settings, broker, store)
         try:
             await _patiently("nats", process.declare)
@@ -198,15 +197,23 @@ async def _composed(process: Process, roles: tuple[str, ...], started: AsyncExit
     if "relay" in roles:
         composed.append(_relay(process))
     queries = await _queries(process, started) if {"projections", "http"} & set(roles) else None
+    endpoints: list[Endpoint] = []
     if "projections" in roles and queries is not None:
-        composed += _projections(process, queries)
+        door = QueryDoor(process.nc, queries, process.subjects)
+        endpoints += door.endpoints
+        composed += [_projections(process), door]
     if "sagas" in roles:
         composed.append(await _sagas(process, started))
     if "commands" in roles:
         process.commands = _commands(process)
         composed.append(process.commands)
+        endpoints += process.commands.endpoints
     if "http" in roles and queries is not None:
         composed.append(await _http(process, queries, started))
+    if endpoints:
+        composed.append(
+            Discovery(process.nc, endpoints, service_id=uuid4().hex, version=version("tenant-service"))
+        )
     return composed
 
 
@@ -256,10 +263,13 @@ async def _queries(process: Process, started: AsyncExitStack) -> Queries:
     started.push_async_callback(connections.close)
     queries = Queries(connections, concurrency=process.settings.query_concurrency)
     started.push_async_callback(queries.close)
+    hearing = Hearing(process.nc, queries, process.subjects)
+    await hearing.start()
+    started.push_async_callback(hearing.stop)
     return queries
 
 
-def _projections(process: Process, queries: Queries) -> list[Role]:
+def _projections(process: Process) -> Role:
     role = ProjectionsRole(
         process.nc,
         process.store,
@@ -267,11 +277,7 @@ def _projections(process: Process, queries: Queries) -> list[Role]:
         process.subjects,
         poll=process.settings.poll_interval,
     )
-    door = QueryDoor(process.nc, queries, process.subjects)
-    discovery = Discovery(
-        process.nc, door.endpoints, service_id=uuid4().hex, version=version("tenant-service")
-    )
-    return [_Ready(role), door, discovery]
+    return _Ready(role)
 
 
 class _Ready:

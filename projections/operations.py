@@ -65,7 +65,7 @@ def body(standing: Standing) -> bytes:
             steps=steps,
             started_at=state.started_at,
             finished_at=state.finished_at,
-            reason=state.reason,
+            reason=state.parked_reason or state.reason,
         )
     )
 

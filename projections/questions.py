@@ -6,6 +6,7 @@ They say what to read and how to answer from it; `handlers/queries` reads.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -68,13 +69,22 @@ Question = Lookup | Listing | LogQuestion
 
 
 def answer_schema(question: Question) -> dict[str, Any]:
-    """Return the JSON Schema of the answer: the item or a page of items, with the position it includes."""
-    if isinstance(question, Listing) or (isinstance(question, LogQuestion) and question.paged):
-        fields = [("items", list[question.item]), ("next_cursor", str | None), ("position", int)]
-        answer = msgspec.defstruct(f"{question.item.__name__}Page", fields)
-    elif "position" in question.item.__struct_fields__:
-        answer = question.item
-    else:
-        name = question.item.__name__.replace("View", "Answer")
-        answer = msgspec.defstruct(name, [("position", int)], bases=(question.item,), kw_only=True)
-    return msgspec.json.schema(answer)
+    """Return the JSON Schema of the answer."""
+    return msgspec.json.schema(answer_type(question))
+
+
+def answer_type(question: Question) -> type[msgspec.Struct]:
+    """Return the type of the answer: the item or a page of items, with the position it includes."""
+    paged = isinstance(question, Listing) or (isinstance(question, LogQuestion) and question.paged)
+    return _answer(question.item, paged)
+
+
+@cache
+def _answer(item: type[msgspec.Struct], paged: bool) -> type[msgspec.Struct]:
+    if paged:
+        fields = [("items", list[item]), ("next_cursor", str | None), ("position", int)]
+        return msgspec.defstruct(f"{item.__name__}Page", fields)
+    if "position" in item.__struct_fields__:
+        return item
+    name = item.__name__.replace("View", "Answer")
+    return msgspec.defstruct(name, [("position", int)], bases=(item,), kw_only=True)

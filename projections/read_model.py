@@ -18,7 +18,7 @@ from tenant_domain.decision import Event
 from tenant_domain.registry import ENTITIES
 
 
-class Standing(msgspec.Struct):
+class Standing(msgspec.Struct, gc=False):
     """Where the fold of one stream stands: after its event `version`, which is of the time `updated_at`.
 
     `born` is the position of its first event. `parked` is the position of an event that could not be folded,

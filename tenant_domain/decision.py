@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, ClassVar, NamedTuple, TypeVar
 from uuid import UUID
@@ -85,8 +85,3 @@ class World:
         state = self._states[ref.stream]
         assert state is None or isinstance(state, expected)
         return state
-
-
-def events_of(ref: Ref, events: Iterable[Event]) -> tuple[NewEvent, ...]:
-    """Return `events` as facts of the stream `ref`."""
-    return tuple(NewEvent(ref, event) for event in events)

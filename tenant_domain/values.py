@@ -10,9 +10,9 @@ from typing import Annotated, Any, TypeAlias
 from uuid import UUID, uuid5
 
 import msgspec
-from pydantic import AfterValidator, Field, JsonValue
+from pydantic import AfterValidator, Field, JsonValue, WithJsonSchema
 
-Personal = Annotated[str, msgspec.Meta(extra={"personal": True})]
+Personal = Annotated[str, msgspec.Meta(extra={"personal": True}, extra_json_schema={"x-personal": True})]
 """A field of an event that names a person; erasing a tenant must make it unreadable everywhere."""
 
 Json: TypeAlias = Any
@@ -114,9 +114,14 @@ def checked_metadata(metadata: dict[str, str]) -> dict[str, str]:
     return metadata
 
 
-Name = Annotated[str, AfterValidator(checked_name)]
-Subdomain = Annotated[str, AfterValidator(checked_subdomain)]
-Email = Annotated[str, AfterValidator(checked_email)]
+# What a JSON Schema can say of the checks; the checks themselves say what is wrong in words.
+_NAME_SCHEMA = {"type": "string", "minLength": 1, "maxLength": 200, "pattern": r"\S"}
+_LABEL_SCHEMA = {"type": "string", "pattern": f"^{_LABEL.pattern}$"}
+_EMAIL_SCHEMA = {"type": "string", "format": "email", "maxLength": 318}
+
+Name = Annotated[str, AfterValidator(checked_name), WithJsonSchema(_NAME_SCHEMA)]
+Subdomain = Annotated[str, AfterValidator(checked_subdomain), WithJsonSchema(_LABEL_SCHEMA)]
+Email = Annotated[str, AfterValidator(checked_email), WithJsonSchema(_EMAIL_SCHEMA)]
 Reason = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(checked_text)]
 Metadata = Annotated[dict[str, str], AfterValidator(checked_metadata)]
 Settings = Annotated[dict[str, JsonValue], AfterValidator(checked_json)]

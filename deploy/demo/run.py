@@ -60,10 +60,7 @@ async def run(
         with console.status("Starting real NATS and PostgreSQL, and the service on them …"):
             began = time.monotonic()
             addresses = await stack.start()
-        console.print(
-            f"[dim]Ready after {time.monotonic() - began:.1f} s, on real servers in {folder}[/]",
-            highlight=False,
-        )
+        console.print(f"[dim]Ready after {time.monotonic() - began:.1f} s[/]", highlight=False)
         async with _connected(addresses) as (nc, board, sender):
             demo = Demo(console, nc, addresses, folder, board, sender, samples)
             found = await _show(demo)

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from time import perf_counter_ns
 from uuid import UUID, uuid4
 
+import msgspec
 import structlog
 from faststream.nats import NatsBroker, NatsMessage
 from nats.aio.msg import Msg
 
 from handlers.bus.connection import flush
+from handlers.bus.endpoints import Endpoint
 from handlers.bus.replies import Replies
 from handlers.execution.decode import Request, command_id_of, decoded
 from handlers.execution.executor import Executor
-from handlers.execution.reply import refused
+from handlers.execution.reply import Reply, refused
 from handlers.wire.subjects import Subjects, is_inbox
+from projections.history import OutcomeView
+from tenant_domain.decision import Command
 from tenant_domain.refusals import InvalidCommand, Refusal
+from tenant_domain.registry import COMMANDS
 
 log = structlog.get_logger()
 
@@ -45,6 +51,7 @@ class AnsweredDoor:
         self._replies = replies
         self._stem = subjects.rpc("", "").rstrip(".") + "."
         self._new_id = new_id
+        self._endpoints = {name: _endpoint(name, spec.form, subjects) for name, spec in COMMANDS.items()}
         self._subscriber = broker.subscriber(
             self._stem + ">",
             queue=QUEUE,
@@ -54,6 +61,11 @@ class AnsweredDoor:
             description="A command of one tenant; the reply is its outcome, sent after the commit.",
         )
         self._subscriber(self._take)
+
+    @property
+    def endpoints(self) -> list[Endpoint]:
+        """What stands behind the door, with its statistics."""
+        return list(self._endpoints.values())
 
     async def start(self) -> None:
         """Subscribe; when this returns the server knows of it."""
@@ -70,19 +82,31 @@ class AnsweredDoor:
         if not is_inbox(inbox):
             log.debug("command without an inbox for its reply ignored")
             return
+        began = perf_counter_ns()
         headers = message.headers or {}
         tenant, _, command = message.subject[len(self._stem) :].partition(".")
+        done = partial(self._done, inbox, self._endpoints.get(command), began)
         try:
             request = self._request(tenant, command, headers, message.data)
         except Refusal as refusal:
-            self._replies.send(inbox, refused(command_id_of(headers), tenant, refusal))
+            done(refused(command_id_of(headers), tenant, refusal))
         else:
-            self._executor.submit(request, partial(self._replies.send, inbox))
+            self._executor.submit(request, done)
+
+    def _done(self, inbox: str, endpoint: Endpoint | None, began: int, reply: Reply) -> None:
+        self._replies.send(inbox, reply)
+        if endpoint is not None:
+            endpoint.count(began, f"{reply.status}:{reply.problem}" if reply.problem else "")
 
     def _request(self, tenant: str, command: str, headers: Mapping[str, str], body: bytes) -> Request:
         if not command or "." in command:
             raise InvalidCommand.of("subject", f"must be {self._stem}<tenant_id>.<command>")
         return decoded(tenant, command, headers, body, durable=False, new_id=self._new_id)
+
+
+def _endpoint(name: str, form: type[Command], subjects: Subjects) -> Endpoint:
+    schemas = form.model_json_schema(), msgspec.json.schema(OutcomeView)
+    return Endpoint(name, subjects.rpc("*", name), QUEUE, form.__doc__ or name, *schemas)
 
 
 async def _raw(message: NatsMessage) -> Msg:

@@ -14,6 +14,7 @@ from nats.aio.client import Client
 
 from handlers.bus.answered import AnsweredDoor
 from handlers.bus.connection import harden
+from handlers.bus.endpoints import Endpoint
 from handlers.bus.intake.claims import Claims
 from handlers.bus.intake.door import DurableDoor
 from handlers.bus.intake.pump import Door
@@ -25,9 +26,6 @@ from handlers.store.cache import StreamCache
 from handlers.store.event_store import EventStore
 from handlers.wire.subjects import Streams, Subjects
 from tenant_domain.catalogue import Policy
-
-_TURNS = 16
-"""Partitions of a process that have commands decoded and not yet settled: some batches of full slices."""
 
 WEEK = 7 * 24 * 3600.0
 
@@ -105,8 +103,7 @@ class CommandsRole:
             claims=claims,
             subjects=subjects,
             stream=streams.commands,
-            turns=asyncio.Semaphore(_TURNS),
-            slice_size=max(1, batch_size // 4),
+            slice_size=max(1, batch_size // 2),
             window=window,
             max_bytes=max(prefetch_bytes // partitions, LARGEST_MESSAGE),
             tries=tries,
@@ -124,6 +121,11 @@ class CommandsRole:
             retention=retention,
             interval=upkeep_interval,
         )
+
+    @property
+    def endpoints(self) -> list[Endpoint]:
+        """What the answered door offers, for service discovery."""
+        return self._answered.endpoints
 
     async def start(self) -> None:
         """Open both doors."""

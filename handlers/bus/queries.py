@@ -20,12 +20,10 @@ from handlers.bus.connection import flush
 from handlers.bus.endpoints import Endpoint
 from handlers.queries import Queries
 from handlers.wire import headers as names
-from handlers.wire.hints import decoded
 from handlers.wire.outcomes import problem
 from handlers.wire.subjects import FLEET, Subjects, is_inbox
 from projections.questions import Question, answer_schema
 from projections.registry import QUESTIONS
-from projections.tenants import TENANT
 from tenant_domain.refusals import Refusal, Unavailable
 
 log = structlog.get_logger()
@@ -44,7 +42,6 @@ class QueryDoor:
         self._queue_group = queue_group
         prefix = subjects.query("", "").removesuffix(".")
         self._subject, self._prefixed = f"{prefix}>", len(prefix)
-        self._projected, self._moved = subjects.hint("projected"), subjects.hint("moved")
         self._by_question = {
             key: _endpoint(question, subjects, queue_group) for key, question in QUESTIONS.items()
         }
@@ -57,10 +54,6 @@ class QueryDoor:
 
     async def start(self) -> None:
         """Answer from now on."""
-        self._hearing = [
-            await self._nc.subscribe(self._projected, cb=self._heard),
-            await self._nc.subscribe(self._moved, cb=self._told),
-        ]
         self._listening = await self._nc.subscribe(self._subject, queue=self._queue_group, cb=self._received)
         await flush(self._nc)
 
@@ -68,24 +61,9 @@ class QueryDoor:
         """Take in no more, and end what is at work: whoever asked asks again."""
         if not self._nc.is_closed:
             await self._listening.unsubscribe()
-            for hearing in self._hearing:
-                await hearing.unsubscribe()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def _heard(self, hint: Msg) -> None:
-        if hint.data.isdigit():
-            self._queries.positions.heard(int(hint.data))
-
-    async def _told(self, hint: Msg) -> None:
-        try:
-            moved = decoded(hint.data)
-        except msgspec.MsgspecError as error:  # of another version: then nothing is kept, and all is read
-            log.debug("hint not understood", error=str(error))
-            return
-        if moved.read_model == TENANT.model.name:
-            self._queries.memory.heard(moved)
 
     async def _received(self, msg: Msg) -> None:
         """Begin to answer. Only inboxes are answered: elsewhere the reply would be sent with our rights."""

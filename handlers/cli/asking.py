@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -46,14 +47,6 @@ async def tenant_of(client: TenantClient, tenant: str) -> UUID:
     return UUID(found["tenant_id"])
 
 
-def identifier(text: str, what: str) -> UUID:
-    """Return `text` as an id. Raises Misuse."""
-    found = _uuid(text)
-    if found is None:
-        raise Misuse(f"{text!r} is not {what}: a UUID such as 0197a3f0-1c5e-7b41-9d27-3f6e8a2b4c10")
-    return found
-
-
 def pairs(texts: Sequence[str] | None) -> dict[str, str] | None:
     """Return KEY=VALUE texts as a dictionary; None stays None. Raises Misuse."""
     if texts is None:
@@ -73,9 +66,13 @@ async def commanded(
     client: TenantClient, tenant: UUID, command: str, body: Mapping[str, Any], asking: Asking
 ) -> int:
     """Have a command done, print what came of it, and return the exit code. Raises the Refusal."""
-    command_id = None if asking.command_id is None else identifier(asking.command_id, "a command id")
     outcome = await client.command(
-        tenant, command, body, command_id=command_id, expected_version=asking.expected_version
+        tenant,
+        command,
+        body,
+        command_id=asking.command_id,
+        expected_version=asking.expected_version,
+        actor=f"tenantctl:{getpass.getuser()}",
     )
     one(_record(outcome), asking)
     if outcome.operation_id is None:

@@ -93,7 +93,8 @@ def _settings(chosen: Settings) -> list[Finding]:
 async def _bus(common: Common) -> AsyncGenerator[Finding]:
     try:
         async with bus(common) as nc:
-            yield Finding("nats", "ok", f"nats-server {nc.connected_server_version}")
+            version = nc.connected_server_version
+            yield Finding("nats", "ok", f"nats-server {version.major}.{version.minor}.{version.patch}")
             for stream in (Streams().commands, Streams().events, Streams().dead_letters):
                 yield await _stream(nc, stream)
             client = TenantClient(nc, prefix=settings(common).subject_prefix, timeout=QUICK)

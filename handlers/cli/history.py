@@ -70,9 +70,10 @@ async def as_of(
     """
     if (at is None) == (version is None):
         raise Misuse("give either --at or --version")
+    time = at and _time(at)
     async with connected(common) as client:
         target = await tenant_of(client, tenant)
-        one(await client.query(target, "as_of", at=at and _time(at), version=version), common)
+        one(await client.query(target, "as_of", at=time, version=version), common)
 
 
 def _time(text: str) -> str:

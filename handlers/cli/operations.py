@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 import msgspec
 from cyclopts import App
 
 from handlers.cli import output
-from handlers.cli.asking import commanded, identifier, pages, show_operation, succeeded, tenant_of
+from handlers.cli.asking import commanded, pages, show_operation, succeeded, tenant_of
 from handlers.cli.exits import DONE, REFUSED
 from handlers.cli.where import Asking, Common, connected
 
@@ -47,7 +49,7 @@ async def list_operations(
 
 
 @app.command
-async def show(tenant: str, operation_id: str, *, wait: bool = False, common: Common = COMMON) -> int:
+async def show(tenant: str, operation_id: UUID, *, wait: bool = False, common: Common = COMMON) -> int:
     """Show an operation with its steps.
 
     Example: tenantctl operations show acme 6c1f7c1e-52a7-5f0e-8a55-0d9ad1f0a3b2 --wait
@@ -61,19 +63,18 @@ async def show(tenant: str, operation_id: str, *, wait: bool = False, common: Co
     wait
         Wait until it has ended or is parked; exit code 1 unless it succeeded.
     """
-    run = identifier(operation_id, "an operation id")
     async with connected(common) as client:
         target = await tenant_of(client, tenant)
         if not wait:
-            show_operation(await client.query(target, "operation", operation_id=run), common)
+            show_operation(await client.query(target, "operation", operation_id=operation_id), common)
             return DONE
-        ended = await client.wait_for_operation(target, run)
+        ended = await client.wait_for_operation(target, operation_id)
         show_operation(msgspec.to_builtins(ended), common)
         return DONE if succeeded(ended) else REFUSED
 
 
 @app.command
-async def retry(tenant: str, operation_id: str, *, asking: Asking = ASKING) -> int:
+async def retry(tenant: str, operation_id: UUID, *, asking: Asking = ASKING) -> int:
     """Let a parked operation go on, or one that waits try at once.
 
     Example: tenantctl operations retry acme 6c1f7c1e-52a7-5f0e-8a55-0d9ad1f0a3b2
@@ -89,7 +90,7 @@ async def retry(tenant: str, operation_id: str, *, asking: Asking = ASKING) -> i
 
 
 @app.command
-async def cancel(tenant: str, operation_id: str, *, asking: Asking = ASKING) -> int:
+async def cancel(tenant: str, operation_id: UUID, *, asking: Asking = ASKING) -> int:
     """Stop an operation and undo it; it ends as cancelled.
 
     Example: tenantctl operations cancel acme 6c1f7c1e-52a7-5f0e-8a55-0d9ad1f0a3b2
@@ -105,7 +106,7 @@ async def cancel(tenant: str, operation_id: str, *, asking: Asking = ASKING) -> 
 
 
 @app.command
-async def compensate(tenant: str, operation_id: str, *, asking: Asking = ASKING) -> int:
+async def compensate(tenant: str, operation_id: UUID, *, asking: Asking = ASKING) -> int:
     """Undo what an operation did; it ends as rolled_back.
 
     Example: tenantctl operations compensate acme 6c1f7c1e-52a7-5f0e-8a55-0d9ad1f0a3b2
@@ -120,8 +121,7 @@ async def compensate(tenant: str, operation_id: str, *, asking: Asking = ASKING)
     return await _ask(tenant, operation_id, "compensate_operation", asking)
 
 
-async def _ask(tenant: str, operation_id: str, command: str, asking: Asking) -> int:
-    run = identifier(operation_id, "an operation id")
+async def _ask(tenant: str, operation_id: UUID, command: str, asking: Asking) -> int:
     async with connected(asking) as client:
         target = await tenant_of(client, tenant)
-        return await commanded(client, target, command, {"operation_id": str(run)}, asking)
+        return await commanded(client, target, command, {"operation_id": str(operation_id)}, asking)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
@@ -9,7 +10,7 @@ from contextlib import contextmanager
 @contextmanager
 def bar(what: str, *, quiet: bool) -> Generator[Callable[[int, int], None]]:
     """Give a function that takes how far the work is, and how far it goes; shown on standard error."""
-    if quiet:
+    if quiet or not sys.stderr.isatty():
         yield lambda _done, _total: None
         return
     from rich.console import Console

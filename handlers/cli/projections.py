@@ -108,7 +108,8 @@ async def retry(name: str, *, common: Common = COMMON) -> int:
         output.lines(({"name": name, "mended": mended, "parked": left},))
     else:
         print(f"{len(mended)} streams go on, {len(parked)} stay parked.")
-        output.table(left, ("stream_id", "position", "topic", "error"), empty="")
+        if left:
+            output.table(left, ("stream_id", "position", "topic", "error"))
     return REFUSED if parked else DONE
 
 

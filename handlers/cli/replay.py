@@ -9,7 +9,6 @@ from uuid import UUID
 from cyclopts import Parameter
 
 from handlers.cli import output
-from handlers.cli.asking import identifier
 from handlers.cli.where import Common, store
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ CHUNK = 1000
 
 async def replay(
     *,
-    tenant: str | None = None,
+    tenant: UUID | None = None,
     from_position: Annotated[int, Parameter(name="--from")] = 1,
     to_position: Annotated[int | None, Parameter(name="--to")] = None,
     types: Annotated[list[str] | None, Parameter(name="--type", negative="")] = None,
@@ -50,9 +49,8 @@ async def replay(
     fold
         Write the state of each entity instead; what is left out is not folded.
     """
-    whose = None if tenant is None else identifier(tenant, "a tenant id")
     async with store(common) as log:
-        found = _events(log, whose, from_position, to_position, frozenset(types or ()))
+        found = _events(log, tenant, from_position, to_position, frozenset(types or ()))
         if fold:
             output.lines(await _folded(found))
             return
@@ -87,11 +85,15 @@ async def _folded(events: AsyncGenerator[StoredEvent]) -> Iterable[dict[str, Any
     states: dict[UUID, dict[str, Any]] = {}
     async for stored in events:
         name, entity = entities[stored.topic]
-        found = states.setdefault(
-            stored.stream_id, {"entity": name, "stream_id": stored.stream_id, "state": None}
-        )
-        found["state"] = entity.evolve(found["state"], event_of(stored.topic, stored.state))
-        found |= {"tenant_id": stored.tenant_id, "version": stored.version, "position": stored.position}
+        former = states.get(stored.stream_id, {}).get("state")
+        states[stored.stream_id] = {
+            "entity": name,
+            "stream_id": stored.stream_id,
+            "tenant_id": stored.tenant_id,
+            "version": stored.version,
+            "position": stored.position,
+            "state": entity.evolve(former, event_of(stored.topic, stored.state)),
+        }
     return states.values()
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
+from uuid import UUID
 
 from cyclopts import Parameter
 
 from handlers.cli import output
-from handlers.cli.asking import identifier
 from handlers.cli.exits import Misuse
 from handlers.cli.where import Common, given_settings
 from handlers.cli.where import settings as known_settings
@@ -99,7 +99,7 @@ def token(
     *,
     user: str,
     role: str,
-    tenant: str | None = None,
+    tenant: UUID | None = None,
     hours: float = 1.0,
     key_file: Path | None = None,
     common: Common = COMMON,
@@ -127,7 +127,7 @@ def token(
     path = key_file or chosen.signing_key_file
     if path is None:
         raise Misuse("no signing key: set TENANTS_SIGNING_KEY_FILE, or start `tenantctl dev`")
-    owner = None if tenant is None else str(identifier(tenant, "a tenant id"))
+    owner = None if tenant is None else str(tenant)
     try:
         signer = Signer.from_file(
             path,

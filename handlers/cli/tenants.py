@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from typing import Annotated, Any
+from uuid import UUID
 
 from cyclopts import App, Parameter
 from uuid_utils.compat import uuid7
 
 from handlers.cli import output
-from handlers.cli.asking import commanded, given, identifier, one, pages, pairs, tenant_of
+from handlers.cli.asking import commanded, given, one, pages, pairs, tenant_of
 from handlers.cli.where import Asking, Common, connected
 
 app = App(name="tenants", help="Tenants: list, show, provision, update, suspend, resume.")
@@ -76,7 +77,7 @@ async def provision(
     region: str | None = None,
     trial_days: int | None = None,
     metadata: Pairs = None,
-    tenant_id: str | None = None,
+    tenant_id: UUID | None = None,
     asking: Asking = ASKING,
 ) -> int:
     """Make a tenant.
@@ -116,9 +117,8 @@ async def provision(
         "trial_days": trial_days,
         "metadata": pairs(metadata),
     }
-    chosen = uuid7() if tenant_id is None else identifier(tenant_id, "a tenant id")
     async with connected(asking) as client:
-        return await commanded(client, chosen, "provision", given(fields), asking)
+        return await commanded(client, tenant_id or uuid7(), "provision", given(fields), asking)
 
 
 @app.command

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from uuid import UUID
 
 from cyclopts import Parameter
 from pydantic import SecretStr
@@ -50,7 +52,7 @@ class Common:
 class Asking(Common):
     """What every command to a tenant takes."""
 
-    command_id: str | None = None
+    command_id: UUID | None = None
     """A UUID of yours that makes it safe to repeat; made up by default."""
 
     expected_version: int | None = None
@@ -80,6 +82,7 @@ def settings(common: Common) -> Settings:
     from handlers import logs
 
     logs.configure("error", "console")  # standard output is for what was asked
+    logging.getLogger("psycopg").setLevel(logging.CRITICAL)  # what it warns of is raised as well
     found = _endpoints(common.data_dir)
     present = given_settings()
     told: dict[str, object] = {

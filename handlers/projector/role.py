@@ -14,8 +14,7 @@ from nats.aio.msg import Msg
 
 from handlers.projector.metrics import ProjectorMetrics
 from handlers.projector.projector import Projector
-from handlers.projector.rebuild import rebuild
-from handlers.projector.tables import LIVE
+from handlers.projector.rebuild import make
 from handlers.store.connections import Connections
 from handlers.store.errors import StoreError
 from handlers.store.event_store import EventStore
@@ -102,17 +101,16 @@ class ProjectionsRole:
 
     async def _make_missing(self) -> None:
         """Build what is not live, or was made by an older revision of the code."""
+        missing = list(self._models)
         pause = 0.1
-        while True:
+        while missing:
             try:
-                live = {row[0]: row[4] for row in await self._connections.fetch(LIVE, ())}
-                missing = [model for model in self._models if live.get(model.name, 0) < model.revision]
-                if not missing:
-                    self._made.set()
-                    return
-                await rebuild(self._url, self._connections, missing[0])
-                self.projector.refresh()
+                await make(self._url, self._connections, missing[0])
             except (StoreError, psycopg.Error, OSError) as error:
                 log.warning("read models wait for the database", error=str(error), pause=pause)
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
                 pause = min(pause * 2, 5.0)
+            else:
+                missing.pop(0)
+                self.projector.refresh()
+        self._made.set()

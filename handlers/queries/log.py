@@ -42,6 +42,9 @@ SELECT h.position, e.* FROM service.event_head h LEFT JOIN (
     WHERE originator_id = %s AND originator_version <= %s AND recorded_at <= %s
 ) e ON true ORDER BY e.originator_version"""
 
+LOOKED_THROUGH = 100_000
+"""Positions that one query for facts of some types looks through: some 20 ms."""
+
 _FOREVER = datetime.max.replace(tzinfo=UTC)
 
 _encode = msgspec.json.Encoder().encode
@@ -61,9 +64,15 @@ async def _outcome(connections: Connections, tenant_id: UUID | None, form: GetOu
 
 
 async def _history(connections: Connections, tenant_id: UUID | None, form: ListHistory) -> Read:
-    """Read a page of the facts of one tenant, or of all."""
+    """Read a page of the facts of one tenant, or of all.
+
+    Rare facts of all tenants may stand anywhere in the log: only so much of it is looked through at a time.
+    """
     start = max(after(HISTORY.name, form.cursor), form.from_position - 1)
-    values: list[Any] = [start, form.to_position]
+    upto = form.to_position
+    if tenant_id is None and form.types:
+        upto = min(upto, start + LOOKED_THROUGH)
+    values: list[Any] = [start, upto]
     if form.types:
         values.append(texts(form.types))
     values.append(form.limit + 1)
@@ -78,10 +87,12 @@ async def _history(connections: Connections, tenant_id: UUID | None, form: ListH
     head, known = rows[0][:2]
     items = [_item(row[2:]) for row in rows if row[2] is not None]
 
+    goes_on = upto if upto < min(head, form.to_position) else None
+
     def answer() -> bytes:
         if not known:
             raise TenantNotFound(f"There is no tenant {tenant_id}.")
-        return page(HISTORY.name, form, items, head)
+        return page(HISTORY.name, form, items, head, goes_on)
 
     return Read(head, answer)
 

@@ -36,10 +36,11 @@ def closed(body: bytes, position: int) -> bytes:
     return b'%b,"position":%d}' % (body[:-1], position)
 
 
-def page(query: str, form: Page, items: Sequence[Item], position: int) -> bytes:
+def page(query: str, form: Page, items: Sequence[Item], position: int, goes_on: int | None = None) -> bytes:
     """Return a page of `items`, of which one more than asked for was read, if there is one.
 
-    It ends early where it would get larger than a message may be; its cursor goes on from there.
+    It ends early where it would get larger than a message may be; its cursor goes on from there. `goes_on` is
+    the key up to which items were looked for, when there may be more behind it.
     """
     size = count = 0
     for item in items[: form.limit]:
@@ -47,6 +48,7 @@ def page(query: str, form: Page, items: Sequence[Item], position: int) -> bytes:
         if count and size > LARGEST_PAGE:
             break
         count += 1
-    cursor = cursor_of(query, items[count - 1].key) if count < len(items) else None
+    last = items[count - 1].key if count < len(items) else goes_on
+    cursor = None if last is None else cursor_of(query, last)
     bodies = b",".join([item.body for item in items[:count]])
     return b'{"items":[%b],"next_cursor":%b,"position":%d}' % (bodies, msgspec.json.encode(cursor), position)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 from hashlib import blake2b
 from typing import NamedTuple
 from urllib.parse import quote
@@ -31,27 +32,45 @@ class Message(NamedTuple):
     body: bytes
 
 
+_HEADERS = "".join(
+    f"{name}: {value}\r\n"
+    for name, value in (
+        (names.MSG_ID, "%(id)s"),
+        (names.CE_SPECVERSION, "1.0"),
+        (names.CE_ID, "%(id)s"),
+        (names.CE_SOURCE, "/%(prefix)s"),
+        (names.CE_TYPE, "%(topic)s"),
+        (names.CE_SUBJECT, "%(tenant)s"),
+        (names.CE_TIME, "%(time)s"),
+        (names.CE_DATACONTENTTYPE, "application/json"),
+        (names.CE_POSITION, "%(position)d"),
+        (names.CE_STREAMVERSION, "%(version)d"),
+        (names.CE_SCHEMAVERSION, "%(schema)d"),
+    )
+)
+
+
 def message(event: StoredEvent, subjects: Subjects) -> Message:
     """Return the message of a stored event. Raises msgspec.DecodeError for a body that is none."""
     stored = opened(event.state)
     time = _rfc3339(event.recorded_at)
+    tenant = str(event.tenant_id)
     event_id = _event_id(event, time)
+    headers = _HEADERS % {
+        "id": event_id,
+        "prefix": subjects.prefix,
+        "topic": event.topic,
+        "tenant": tenant,
+        "time": time,
+        "position": event.position,
+        "version": event.version,
+        "schema": stored.v,
+    }
     return Message(
         event.position,
         event_id,
-        subjects.event(event.tenant_id, event.topic),
-        f"{names.MSG_ID}: {event_id}\r\n"
-        f"{names.CE_SPECVERSION}: 1.0\r\n"
-        f"{names.CE_ID}: {event_id}\r\n"
-        f"{names.CE_SOURCE}: /{subjects.prefix}\r\n"
-        f"{names.CE_TYPE}: {event.topic}\r\n"
-        f"{names.CE_SUBJECT}: {event.tenant_id}\r\n"
-        f"{names.CE_TIME}: {time}\r\n"
-        f"{names.CE_DATACONTENTTYPE}: application/json\r\n"
-        f"{names.CE_POSITION}: {event.position}\r\n"
-        f"{names.CE_STREAMVERSION}: {event.version}\r\n"
-        f"{names.CE_SCHEMAVERSION}: {stored.v}\r\n"
-        f"{_carried(stored.meta)}",
+        subjects.event(tenant, event.topic),
+        headers + _carried(stored.meta),
         bytes(stored.data),
     )
 
@@ -70,6 +89,7 @@ def _event_id(event: StoredEvent, time: str) -> str:
     return f"{digits[:8]}-{digits[8:12]}-8{digits[13:16]}-8{digits[17:20]}-{digits[20:]}"
 
 
+@lru_cache(maxsize=16)  # the events of a commit have one time
 def _rfc3339(time: datetime) -> str:
     return time.astimezone(UTC).isoformat(timespec="microseconds").removesuffix(_UTC_OFFSET) + "Z"
 

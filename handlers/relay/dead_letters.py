@@ -1,7 +1,8 @@
 """From the outbox `service.dead_letters` into TENANT_DEAD_LETTERS.
 
 A letter is marked as published once the stream has acknowledged it; its id is its message id, so one that is
-published again (by another relay, or because its mark was lost) is dropped by the server.
+published again (by another relay, or because its mark was lost) is dropped by the server. A stream that has
+never held a letter is a new one: it gets all that the database has.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from uuid import UUID
 
 import structlog
 from nats.aio.client import Client
-from nats.js.errors import NoStreamResponseError
 
+from handlers.adapters import jetstream
 from handlers.relay.metrics import RelayMetrics
 from handlers.store.event_store import EventStore
 from handlers.wire.dead_letters import DeadLetter, packed, token
@@ -83,8 +84,9 @@ class DeadLetterRelay:
     async def publish(self) -> int:
         """Publish some letters, mark them, and return how many.
 
-        Raises StoreUnavailable, and the error of the first letter that was not taken.
+        Raises StoreUnavailable, JetStreamError, and the error of the first letter that was not taken.
         """
+        await self._look_after_stream()
         async with self._store.transaction() as transaction:
             cursor = transaction.connection.cursor(binary=True)
             rows = await (await cursor.execute(_PENDING, (AT_ONCE,))).fetchall()
@@ -95,10 +97,16 @@ class DeadLetterRelay:
         failed = [outcome for outcome in outcomes if outcome is not None]
         await self._mark([key for (key, _, _), ok in zip(letters, outcomes, strict=True) if ok is None])
         if failed:
-            if any(isinstance(error, NoStreamResponseError) for error in failed):
-                await self._declare()
             raise failed[0]
         return len(letters)
+
+    async def _look_after_stream(self) -> None:
+        info = await jetstream.stream_info(self._nc, self._stream)
+        if info is None:
+            await self._declare()
+        if info is None or info["state"]["last_seq"] == 0:
+            async with self._store.transaction() as transaction:
+                await transaction.connection.execute(_UNPUBLISHED)
 
     async def _publish(self, tenant: str, letter: DeadLetter) -> None:
         headers, body = packed(letter, self._nc.max_payload)
@@ -113,12 +121,6 @@ class DeadLetterRelay:
         if ids:
             async with self._store.transaction() as transaction:
                 await transaction.connection.execute(_PUBLISHED, (list(ids),))
-
-
-async def unpublish(store: EventStore) -> None:
-    """Have all letters published again: their stream was lost. Raises StoreUnavailable."""
-    async with store.transaction() as transaction:
-        await transaction.connection.execute(_UNPUBLISHED)
 
 
 def _letter(subjects: Subjects, row: tuple[Any, ...]) -> DeadLetter:

@@ -10,7 +10,7 @@ from nats.aio.client import Client
 
 from handlers.adapters.tasks import end
 from handlers.relay.advisories import AdvisoryWatcher
-from handlers.relay.dead_letters import DeadLetterRelay, unpublish
+from handlers.relay.dead_letters import DeadLetterRelay
 from handlers.relay.events import EventRelay
 from handlers.relay.metrics import RelayMetrics
 from handlers.store.event_store import EventStore
@@ -20,7 +20,7 @@ from handlers.wire.subjects import Streams, Subjects
 class RelayRole:
     """Relays from `start` to `stop`; any number of them may run. Connection and store are their owner's.
 
-    `declare` makes the streams that are missing, and returns their names. `window` is in events, `poll` in
+    `declare` makes the streams that are missing. `window` is in events, `poll` in
     seconds (see EventRelay).
     """
 
@@ -30,20 +30,17 @@ class RelayRole:
         store: EventStore,
         subjects: Subjects,
         streams: Streams,
-        declare: Callable[[], Awaitable[frozenset[str]]],
+        declare: Callable[[], Awaitable[object]],
         *,
         window: int = 1000,
         poll: float = 1.0,
         metrics: RelayMetrics | None = None,
     ) -> None:
-        self._store = store
-        self._streams = streams
-        self._declare = declare
         counted = metrics or RelayMetrics()
         self._events = EventRelay(
-            nc, store, subjects, streams.events, self._made, window=window, poll=poll, metrics=counted
+            nc, store, subjects, streams.events, declare, window=window, poll=poll, metrics=counted
         )
-        self._letters = DeadLetterRelay(nc, store, subjects, streams, self._made, poll=poll, metrics=counted)
+        self._letters = DeadLetterRelay(nc, store, subjects, streams, declare, poll=poll, metrics=counted)
         self._advisories = AdvisoryWatcher(nc, store, subjects, streams)
         self._tasks: list[asyncio.Task[Any]] = []
 
@@ -58,9 +55,3 @@ class RelayRole:
     async def stop(self) -> None:
         """Stop at once: whatever was not acknowledged is published again by whoever goes on."""
         await end(*self._tasks)
-
-    async def _made(self) -> None:
-        """Make missing streams; a new one of dead letters gets those that are in the database."""
-        missing = await self._declare()
-        if self._streams.dead_letters in missing:
-            await unpublish(self._store)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,10 +12,18 @@ from typing import Any
 import psycopg
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
-from handlers.store.errors import AmbiguousCommit, StoreUnavailable, explained
+from handlers.store.errors import StoreUnavailable, explained
 from handlers.store.packing import Packed
 
-_CONNECT_TIMEOUT = 5
+_CONNECTING: dict[str, Any] = {
+    "autocommit": True,
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+}
+"""How connections are made: one whose server vanished from the network is given up after some 25 seconds."""
 _RECONNECT = 0.5
 """Seconds that the pool tries by itself; then whoever wants a connection begins anew. Its pauses double for
 minutes: the end of a long outage would be noticed late."""
@@ -51,7 +61,7 @@ class Connections:
             timeout=pool_timeout,
             reconnect_timeout=_RECONNECT,
             open=False,
-            kwargs={"autocommit": True, "connect_timeout": _CONNECT_TIMEOUT},
+            kwargs=_CONNECTING,
             configure=self._configure,
             name="store",
         )
@@ -73,16 +83,14 @@ class Connections:
         async with self._writing:
             connection = await self._connected()
             try:
-                async with asyncio.timeout(self._patience), connection.cursor(binary=True) as cursor:
-                    await cursor.execute(statement, values, prepare=True)
-                    row = await cursor.fetchone()
+                with _Patience(connection, self._patience):
+                    async with connection.cursor(binary=True) as cursor:
+                        await cursor.execute(statement, values, prepare=True)
+                        row = await cursor.fetchone()
             except psycopg.Error as error:
                 raise explained(error, connected=not connection.closed) from error
-            except TimeoutError as error:
-                await connection.close()
-                raise AmbiguousCommit("the database did not answer in time") from error
             except asyncio.CancelledError:
-                await connection.close()
+                await connection.close()  # it may be in the middle of an answer
                 raise
         assert row is not None
         return row
@@ -96,12 +104,14 @@ class Connections:
         """
         for last in (False, True):
             async with self._reader() as connection:
+                patience = _Patience(connection, self._patience)
                 try:
-                    async with connection.cursor(binary=True) as cursor:
-                        await cursor.execute(statement, values, prepare=prepare)
-                        return await cursor.fetchall()
+                    with patience:
+                        async with connection.cursor(binary=True) as cursor:
+                            await cursor.execute(statement, values, prepare=prepare)
+                            return await cursor.fetchall()
                 except psycopg.OperationalError as error:
-                    if last or not connection.closed:
+                    if last or patience.lost or not connection.closed:
                         raise StoreUnavailable(str(error)) from error
             await self._pool.check()  # the server was away: drop whatever died with it
         raise AssertionError
@@ -135,16 +145,37 @@ class Connections:
         if self._writer is not None and not _lost(self._writer):
             return self._writer
         try:
-            self._writer = await psycopg.AsyncConnection.connect(
-                self._url, autocommit=True, connect_timeout=_CONNECT_TIMEOUT
-            )
-            await self._configure(self._writer)
+            connection = await psycopg.AsyncConnection.connect(self._url, **_CONNECTING)
+            await self._configure(connection)
         except psycopg.OperationalError as error:
             raise StoreUnavailable(f"no connection to the database: {error}") from error
-        return self._writer
+        self._writer = connection
+        return connection
 
     async def _configure(self, connection: psycopg.AsyncConnection) -> None:
         await connection.execute(_SESSION, self._limits)
+
+
+class _Patience:
+    """Cuts a connection whose server has not answered in time, which ends what waits for it.
+
+    A time limit that cancels would first ask the server to cancel, and that one does not answer.
+    """
+
+    def __init__(self, connection: psycopg.AsyncConnection, seconds: float) -> None:
+        self._connection, self._seconds = connection, seconds
+        self.lost = False
+
+    def __enter__(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(self._seconds, self._cut)
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+
+    def _cut(self) -> None:
+        self.lost = True
+        with socket.socket(fileno=os.dup(self._connection.fileno())) as end:
+            end.shutdown(socket.SHUT_RDWR)
 
 
 def _lost(connection: psycopg.AsyncConnection) -> bool:

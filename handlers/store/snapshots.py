@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+from collections.abc import Sequence
 from functools import cache
 from hashlib import blake2b
 from typing import Any, NamedTuple
@@ -42,7 +43,7 @@ def _decoder(entity: str) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(ENTITIES[entity].state)
 
 
-def folded(entity: str, rows: list[tuple[UUID, int, str | None, bytes]]) -> Loaded:
+def folded(entity: str, rows: Sequence[tuple[UUID, int, str | None, bytes]]) -> Loaded:
     """Return what the rows (stream, version, stored name, body) of one stream come to.
 
     They are in order; the first may be a snapshot, which has no name.

@@ -38,6 +38,7 @@ class Provision(Command):
 class UpdateProfile(Command):
     """Change what a tenant is called and carries; at least one field is given."""
 
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
     name_: ClassVar[str] = "update_profile"
     name: Name | None = None
     subdomain: Subdomain | None = None

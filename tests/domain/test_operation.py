@@ -224,6 +224,15 @@ def test_a_step_that_is_done_keeps_its_output():
     assert run(completed("validate")).step("validate").output == {"n": 1}
 
 
+def test_steps_are_numbered_as_the_run_first_touched_them():
+    """A definition that changes their order meanwhile does not change what is undone first."""
+    again = StepStarted(step="notify", attempt=2, started_at=AGAIN)
+    operation = run(completed("validate"), *told("operation.step_failed"), completed("warm_up"), again)
+    orders = {step.name: step.order for step in operation.steps if step.touched}
+    assert orders == {"validate": 1, "notify": 2, "warm_up": 3}
+    assert operation.step("create_schema").order == 0
+
+
 def test_failing_to_undo_a_step_leaves_its_effect_standing():
     failed = StepFailed(
         step="validate", attempt=1, error="no", undoing=True, started_at=BEGUN, finished_at=ENDED

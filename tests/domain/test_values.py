@@ -214,13 +214,13 @@ _JSON = st.recursive(
 _BODIES = st.dictionaries(st.sampled_from([*_NAMES, "operation_id"]) | st.text(), _JSON, max_size=6) | _JSON
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.sampled_from(sorted(COMMANDS)), _BODIES)
 def test_any_json_is_a_command_or_a_validation_error(name: str, body: Any):
     _read(name, json.dumps(body).encode())
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.sampled_from(sorted(COMMANDS)), st.binary(max_size=200))
 def test_any_bytes_are_a_command_or_a_validation_error(name: str, body: bytes):
     _read(name, body)

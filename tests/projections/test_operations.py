@@ -23,6 +23,14 @@ def stood(*events: Event) -> Standing:
     return standing
 
 
+def test_a_parked_run_says_what_it_is_parked_for() -> None:
+    undone = op.CompensationStarted(ending="rolled_back", reason="create_schema failed")
+    parked = op.OperationParked(step="validate", reason="the schema is in use")
+    assert msgspec.json.decode(operations.body(stood(undone, parked)))["reason"] == "the schema is in use"
+    gone_on = stood(undone, parked, op.OperationRetried())
+    assert msgspec.json.decode(operations.body(gone_on))["reason"] == "create_schema failed"
+
+
 def test_the_answer_has_the_contracts_fields() -> None:
     standing = stood(
         op.StepCompleted(step="validate", attempt=1, started_at=later(0), finished_at=later(1)),

@@ -16,7 +16,11 @@ def without_words(schema: Any) -> Any:
     match schema:
         case dict():
             items = cast("dict[str, Any]", schema).items()
-            return {key: without_words(value) for key, value in items if key != "description"}
+            return {
+                key: without_words(value)
+                for key, value in items
+                if key != "description" and not key.startswith("x-")
+            }
         case list():
             return [without_words(value) for value in cast("list[Any]", schema)]
         case _:

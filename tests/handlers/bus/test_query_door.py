@@ -13,7 +13,7 @@ from nats.aio.msg import Msg
 
 from handlers.bus.queries import QueryDoor
 from handlers.projector.role import ProjectionsRole
-from handlers.queries import Queries
+from handlers.queries import Hearing, Queries
 from handlers.wire.subjects import Subjects
 from tenant_domain.tenant.events import ProfileUpdated
 from tests.support.readside import ReadSide, somebody_waits
@@ -37,10 +37,12 @@ async def nc(nats_url: str) -> AsyncIterator[Client]:
 @pytest.fixture
 async def door(side: ReadSide, nats_url: str, subjects: Subjects) -> AsyncIterator[QueryDoor]:
     own = await nats.connect(nats_url)
-    opened = QueryDoor(own, side.queries, subjects)
+    opened, hearing = QueryDoor(own, side.queries, subjects), Hearing(own, side.queries, subjects)
+    await hearing.start()
     await opened.start()
     yield opened
     await opened.stop()
+    await hearing.stop()
     await own.close()
 
 

@@ -60,6 +60,12 @@ async def test_a_stream_that_is_full_refuses(bus: Bus):
         await client.send(TENANT, Resume())
 
 
+async def test_a_stream_that_does_not_answer_may_have_it(bus: Bus):
+    async with serving(bus, bus.subjects.command(TENANT, "*"), lambda _: None):
+        with pytest.raises(NoAnswer, match=str(COMMAND_ID)):
+            await client_of(bus).send(TENANT, Resume(), command_id=COMMAND_ID, timeout=0.3)
+
+
 # outcomes
 
 

@@ -3,6 +3,7 @@
 import json
 import re
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -14,8 +15,10 @@ from handlers.http_edge.openapi import openapi
 from handlers.http_edge.openapi_components import EXAMPLES
 from handlers.http_edge.problems import PROBLEMS
 from handlers.http_edge.routes import API, OPEN, ROUTES
+from handlers.http_edge.tenants import Doors
+from handlers.http_edge.tokens import Signer
 from tenant_domain.registry import COMMANDS
-from tests.support.edge import Made
+from tests.support.edge import Made, client, edge
 
 DOCUMENT = openapi()
 OPERATIONS = [
@@ -126,10 +129,14 @@ async def test_the_service_answers_as_documented(
 
 @pytest.mark.parametrize(("method", "path", "operation"), OPERATIONS, ids=IDS)
 async def test_a_stranger_is_refused_as_documented(
-    operator: httpx.AsyncClient, method: str, path: str, operation: dict[str, Any]
+    signer: Signer, method: str, path: str, operation: dict[str, Any]
 ) -> None:
+    async def never(*_: Any) -> Any:
+        raise AssertionError
+
     target = re.sub(r"{\w+}", "0197a3f0-1c5e-7b41-9d27-3f6e8a2b4c10", path)
-    answer = await operator.request(method.upper(), target, headers={"Authorization": ""})
+    async with client(edge(Doors(never, never, uuid4), signer)) as stranger:
+        answer = await stranger.request(method.upper(), target)
     if operation.get("security") == []:
         assert answer.status_code in (200, 404)
     else:

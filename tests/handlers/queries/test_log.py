@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+from handlers.queries import log
 from handlers.store.batch import Batch, LedgerRow
 from handlers.wire.events import Meta
 from tenant_domain.refusals import InvalidQuery, NotFound, TenantNotFound, Unavailable
@@ -79,6 +80,27 @@ async def test_the_fleets_history_has_all_tenants(side: ReadSide) -> None:
     page = await side.ask("fleet", "history", types=["tenant.provisioning_started"])
     assert [item["tenant_id"] for item in page["items"]] == [str(one), str(two)]
     assert (await side.ask("fleet", "history", from_position=2))["items"][0]["tenant_id"] == str(two)
+
+
+async def test_rare_facts_are_found_however_far_apart_they_stand(
+    side: ReadSide, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log, "LOOKED_THROUGH", 4)
+    tenant = side.history.tenant()
+    for n in range(3):
+        side.history.add(
+            tenant, tenant, *[ProfileUpdated(tenant_name=f"{n} {k}") for k in range(5 * n)], ACTIVATED
+        )
+    await side.history.append(side.store)
+    seen: list[int] = []
+    pages = 1
+    page = await side.ask("fleet", "history", types=["tenant.activated"])
+    while page["next_cursor"]:
+        seen += [item["position"] for item in page["items"]]
+        page = await side.ask("fleet", "history", types=["tenant.activated"], cursor=page["next_cursor"])
+        pages += 1
+    assert [*seen, *(item["position"] for item in page["items"])] == [2, 8, 19]
+    assert pages == 5
 
 
 async def test_facts_that_this_version_does_not_know_are_shown_as_they_were_written(side: ReadSide) -> None:

@@ -168,11 +168,27 @@ async def test_a_letter_whose_mark_was_lost_is_not_published_twice(bus: Bus, sto
     assert len(await messages_of(bus.nc, bus.streams.dead_letters)) == 1
 
 
-async def test_a_lost_stream_of_dead_letters_is_filled_again(bus: Bus, store: EventStore) -> None:
+async def test_a_purged_stream_of_dead_letters_stays_purged(bus: Bus, store: EventStore) -> None:
+    async with role(bus, store):
+        await store.append(Batch(dead_letters=[a_row(bus, sequence=0)]))
+        await listed(bus, 1)
+        await jetstream.call(bus.nc, f"STREAM.PURGE.{bus.streams.dead_letters}")
+    async with role(bus, store):
+        await store.append(Batch(dead_letters=[a_row(bus, sequence=1)]))
+        [letter] = await listed(bus, 1)
+    assert letter.letter.sequence == 1
+
+
+@pytest.mark.parametrize("again", [False, True])
+async def test_a_lost_stream_of_dead_letters_is_filled_again(
+    bus: Bus, store: EventStore, again: bool
+) -> None:
     await store.append(Batch(dead_letters=[a_row(bus, sequence=n) for n in range(3)]))
     async with role(bus, store):
         await listed(bus, 3)
         await jetstream.call(bus.nc, f"STREAM.DELETE.{bus.streams.dead_letters}")
+        if again:  # somebody else makes it, before the relay misses it
+            await declare(*bus, Limits())
         await store.append(Batch(dead_letters=[a_row(bus, sequence=3)]))
         found = await listed(bus, 4)
     assert sorted(letter.letter.sequence for letter in found) == [0, 1, 2, 3]

@@ -192,51 +192,29 @@ async def test_progress_stays_while_something_was_dropped(store: EventStore):
     assert await rows(store, PROGRESS.decode()) == []
 
 
-async def test_a_run_leaves_its_worker_only_when_the_worker_lets_go(store: EventStore):
-    run, tenant = uuid4(), uuid4()
-    await store.append(Batch(agenda=[AgendaRow(run, tenant, "provisioning", DUE, None, 0)]))
-    async with store.transaction() as transaction:
-        await transaction.connection.execute("UPDATE service.saga_agenda SET owner = %s", (OWNER,))
-    later = DUE + timedelta(days=1)
-    await store.append(Batch(agenda=[AgendaRow(run, tenant, "provisioning", later, None, 0)]))
-    assert await rows(store, "SELECT due_at, owner FROM service.saga_agenda") == [(later, OWNER)]
-    await store.append(Batch(agenda=[AgendaRow(run, tenant, "provisioning", DUE, OWNER, 0)]))
-    assert await rows(store, "SELECT due_at, owner FROM service.saga_agenda") == [(DUE, None)]
+AGENDA = "SELECT operation_id, due_at, owner FROM service.saga_agenda ORDER BY due_at"
 
 
 async def test_the_agenda_is_put_changed_and_taken_off(store: EventStore):
     one, two, tenant = uuid4(), uuid4(), uuid4()
-    agenda = "SELECT operation_id, due_at, owner FROM service.saga_agenda ORDER BY due_at"
-    await store.append(
-        Batch(
-            agenda=[
-                AgendaRow(one, tenant, "provisioning", DUE, None, 0),
-                AgendaRow(two, tenant, "provisioning", DUE + timedelta(days=1), None, 0),
-            ]
-        )
-    )
-    assert await rows(store, agenda) == [(one, DUE, None), (two, DUE + timedelta(days=1), None)]
-    await store.append(
-        Batch(agenda=[AgendaRow(two, tenant, "provisioning", DUE - timedelta(days=1), None, 0)])
-    )
-    assert await rows(store, agenda) == [(two, DUE - timedelta(days=1), None), (one, DUE, None)]
+    later, sooner = DUE + timedelta(days=1), DUE - timedelta(days=1)
+    put = [AgendaRow(run, tenant, "provisioning", due, None, 0) for run, due in ((one, DUE), (two, later))]
+    await store.append(Batch(agenda=put))
+    assert await rows(store, AGENDA) == [(one, DUE, None), (two, later, None)]
+    await store.append(Batch(agenda=[AgendaRow(two, tenant, "provisioning", sooner, None, 0)]))
+    assert await rows(store, AGENDA) == [(two, sooner, None), (one, DUE, None)]
     await store.append(Batch(agenda=[AgendaRow(two, tenant, "provisioning", None, None, 0)]))
-    assert await rows(store, agenda) == [(one, DUE, None)]
+    assert await rows(store, AGENDA) == [(one, DUE, None)]
 
 
-async def test_only_the_worker_that_has_a_run_lets_go_of_it(store: EventStore):
-    run, tenant, later = uuid4(), uuid4(), DUE + timedelta(days=1)
-    agenda = "SELECT due_at, owner FROM service.saga_agenda"
+async def test_only_its_worker_lets_go_of_a_run(store: EventStore):
+    run, tenant = uuid4(), uuid4()
     await store.append(Batch(agenda=[AgendaRow(run, tenant, "provisioning", DUE, None, 0)]))
     async with store.transaction() as transaction:
         await transaction.connection.execute("UPDATE service.saga_agenda SET owner = %s", (OWNER,))
-
-    await store.append(Batch(agenda=[AgendaRow(run, tenant, "provisioning", later, None, 0)]))
-    assert await rows(store, agenda) == [(later, OWNER)]
-    await store.append(Batch(agenda=[AgendaRow(run, tenant, "provisioning", DUE, uuid4(), 0)]))
-    assert await rows(store, agenda) == [(DUE, OWNER)]
-    await store.append(Batch(agenda=[AgendaRow(run, tenant, "provisioning", later, OWNER, 0)]))
-    assert await rows(store, agenda) == [(later, None)]
+    for worker, owner in ((None, OWNER), (OTHER, OWNER), (OWNER, None)):
+        await store.append(Batch(agenda=[AgendaRow(run, tenant, "provisioning", DUE, worker, 0)]))
+        assert await rows(store, AGENDA) == [(run, DUE, owner)]
 
 
 async def test_the_last_word_on_an_operation_counts(store: EventStore):

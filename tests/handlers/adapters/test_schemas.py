@@ -1,0 +1,293 @@
+"""A tenant's schema and role: what they hold, and that the role reaches nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+
+from handlers.adapters import schemas
+from handlers.adapters.effects import PermanentlyFailed, Work
+from handlers.adapters.schemas import Access, schema_of
+from handlers.store.migrate import migrate
+from tests.handlers.adapters.works import KEY, inside, of_tenant, work_on
+
+TABLES = {"schema_version", "users", "settings", "usage", "files", "audit"}
+
+
+class Database:
+    """A database of the service, and the doors of its tenants."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.access = Access(self.connect)
+
+    @asynccontextmanager
+    async def connect(self) -> AsyncGenerator[psycopg.AsyncConnection[Any]]:
+        async with await psycopg.AsyncConnection.connect(self.url, autocommit=True) as connection:
+            yield connection
+
+    async def sql(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
+        async with self.connect() as connection:
+            cursor = await connection.execute(query.encode(), values)
+            return await cursor.fetchall() if cursor.description else []
+
+    async def create(self, work: Work) -> None:
+        async with self.connect() as connection, connection.transaction():
+            await schemas.create_schema(inside(work, connection), key=KEY)
+
+    async def drop(self, work: Work) -> None:
+        async with self.connect() as connection, connection.transaction():
+            await schemas.drop_schema(inside(work, connection))
+
+    def tenant_url(self, tenant_id: UUID, database: str | None = None) -> str:
+        parts = urlsplit(self.url)
+        door = f"{schema_of(tenant_id)}:{KEY.database_password(tenant_id)}@{parts.hostname}:{parts.port}"
+        path = f"/{database}" if database else parts.path
+        return parts._replace(netloc=door, path=path).geturl()
+
+    async def log_in(self, tenant_id: UUID) -> psycopg.AsyncConnection[Any]:
+        return await psycopg.AsyncConnection.connect(self.tenant_url(tenant_id), autocommit=True)
+
+    async def exists(self, tenant_id: UUID) -> tuple[bool, bool]:
+        """Return whether the tenant has a schema, and a role."""
+        name = schema_of(tenant_id)
+        schema = await self.sql("SELECT 1 FROM pg_namespace WHERE nspname = %s", name)
+        role = await self.sql("SELECT 1 FROM pg_roles WHERE rolname = %s", name)
+        return bool(schema), bool(role)
+
+
+@pytest.fixture
+async def database(postgres_url: str) -> Database:
+    await migrate(postgres_url)
+    database = Database(postgres_url)
+    async with database.connect() as connection:
+        await schemas.prepare(connection)
+    return database
+
+
+@pytest.fixture
+async def tenant(database: Database) -> Work:
+    work = work_on()
+    await database.create(work)
+    return work
+
+
+@pytest.fixture
+async def door(database: Database, tenant: Work) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
+    async with await database.log_in(tenant.tenant_id) as connection:
+        yield connection
+
+
+async def test_a_tenant_has_its_tables_and_a_role_that_finds_them(
+    tenant: Work, door: psycopg.AsyncConnection[Any]
+):
+    cursor = await door.execute("SELECT tablename FROM pg_tables WHERE schemaname = current_schema()")
+    assert {row[0] for row in await cursor.fetchall()} == TABLES
+    await door.execute("INSERT INTO users (id, role, status) VALUES (gen_random_uuid(), 'viewer', 'active')")
+    await door.execute("INSERT INTO audit (action) VALUES ('looked')")
+    version = await (await door.execute("SELECT version FROM schema_version")).fetchone()
+    assert version == (schemas.VERSION,)
+
+
+async def test_preparing_again_changes_nothing(database: Database):
+    async with database.connect() as connection:
+        await schemas.prepare(connection)
+
+
+async def test_several_processes_may_prepare_at_once(database: Database):
+    async def prepare() -> None:
+        async with database.connect() as connection:
+            await schemas.prepare(connection)
+
+    await asyncio.gather(*(prepare() for _ in range(5)))
+
+
+async def test_the_defaults_of_the_plan_are_written_once(database: Database, tenant: Work):
+    work = of_tenant(work_on("configure_defaults"), tenant.tenant_id)
+    for _ in range(2):
+        async with database.connect() as connection:
+            await schemas.write_defaults(inside(work, connection))
+    rows = dict(await database.sql(f"SELECT key, value FROM {schema_of(tenant.tenant_id)}.settings"))
+    assert rows["quotas"]["users"] == 250
+    assert rows["flags"]["sso"] is True
+    assert rows["branding"]["display_name"] == "Acme Analytics"
+    assert rows["plan"] == "professional"
+    assert set(rows) == {"plan", "region", "quotas", "flags", "branding", "settings"}
+
+
+async def test_the_admin_is_the_owner_once(database: Database, tenant: Work):
+    work = of_tenant(work_on("setup_admin"), tenant.tenant_id)
+    for _ in range(2):
+        async with database.connect() as connection:
+            await schemas.write_admin(inside(work, connection))
+    users = await database.sql(
+        f"SELECT user_id, email, role, status FROM {schema_of(tenant.tenant_id)}.users"
+    )
+    assert users == [("ada", "ada@acme.example", "owner", "active")]
+
+
+async def test_dropping_leaves_nothing_and_may_be_done_twice(database: Database, tenant: Work):
+    assert await database.exists(tenant.tenant_id) == (True, True)
+    for _ in range(2):
+        await database.drop(tenant)
+        assert await database.exists(tenant.tenant_id) == (False, False)
+    await database.create(tenant)
+    assert await database.exists(tenant.tenant_id) == (True, True)
+
+
+async def test_dropping_ends_the_sessions_of_the_tenant_and_takes_what_its_role_owns(
+    database: Database, tenant: Work, door: psycopg.AsyncConnection[Any]
+):
+    await door.execute("SELECT lo_create(0)")
+    async with door.transaction():
+        await door.execute("SELECT * FROM users")
+        await asyncio.wait_for(database.drop(tenant), timeout=30)
+        with pytest.raises(psycopg.OperationalError):
+            await door.execute("SELECT 1")
+    assert await database.exists(tenant.tenant_id) == (False, False)
+
+
+async def test_a_rolled_back_creation_leaves_nothing(database: Database):
+    work = work_on()
+    async with database.connect() as connection, connection.transaction(force_rollback=True):
+        await schemas.create_schema(inside(work, connection), key=KEY)
+    assert await database.exists(work.tenant_id) == (False, False)
+
+
+async def test_closed_access_ends_sessions_and_keeps_the_tenant_out_until_it_is_opened(
+    database: Database, tenant: Work, door: psycopg.AsyncConnection[Any]
+):
+    for _ in range(2):
+        await database.access.close(tenant)
+        with pytest.raises(psycopg.OperationalError):
+            await door.execute("SELECT 1")
+        with pytest.raises(psycopg.OperationalError, match="not permitted to log in"):
+            await database.log_in(tenant.tenant_id)
+    assert await _memberships(database, tenant) == 1
+
+    for _ in range(2):
+        await database.access.open(tenant)
+        async with await database.log_in(tenant.tenant_id) as again:
+            await again.execute("SELECT 1")
+
+
+async def _memberships(database: Database, tenant: Work) -> int:
+    rows = await database.sql(
+        "SELECT inherit_option FROM pg_auth_members WHERE roleid = %s::regrole",
+        schema_of(tenant.tenant_id),
+    )
+    assert not any(inherits for (inherits,) in rows)
+    return len(rows)
+
+
+async def test_access_to_a_tenant_without_a_role_fails_for_good(database: Database):
+    with pytest.raises(PermanentlyFailed):
+        await database.access.close(work_on())
+
+
+ATTACKS = [
+    "SELECT * FROM {other}.users",
+    "INSERT INTO {other}.audit (action) VALUES ('forged')",
+    "SET ROLE {other}",
+    "SET SESSION AUTHORIZATION {other}",
+    "SET ROLE service",
+    "RESET ROLE; SELECT * FROM {other}.settings",
+    "GRANT {other} TO {own}",
+    "GRANT service TO {own}",
+    "ALTER ROLE {other} PASSWORD 'mine'",
+    "ALTER ROLE {own} SUPERUSER",
+    "ALTER ROLE {own} CREATEROLE",
+    "ALTER ROLE {own} CONNECTION LIMIT 1000",
+    "CREATE ROLE intruder",
+    "SELECT * FROM service.events",
+    "SELECT * FROM service.command_ledger",
+    "SELECT service.append()",
+    "CREATE TABLE public.mine (id int)",
+    "CREATE TABLE {own}.mine (id int)",
+    "CREATE SCHEMA mine",
+    "CREATE TEMP TABLE mine (id int)",
+    "CREATE DATABASE mine",
+    "DROP TABLE {own}.users",
+    "TRUNCATE {own}.users",
+    "ALTER TABLE {own}.users ADD COLUMN mine int",
+    "UPDATE {own}.settings SET value = '{{}}'",
+    "UPDATE {own}.usage SET used = 0",
+    "UPDATE {own}.audit SET action = 'other'",
+    "DELETE FROM {own}.audit",
+    "UPDATE {own}.schema_version SET version = 99",
+    "SELECT * FROM pg_authid",
+    "UPDATE pg_class SET relowner = (SELECT oid FROM pg_roles WHERE rolname = '{own}')",
+    "DELETE FROM pg_namespace",
+    "COPY {own}.users TO PROGRAM 'id'",
+    "COPY {own}.users TO '/tmp/users'",
+    "SELECT pg_read_file('/etc/passwd')",
+    "SELECT pg_ls_dir('.')",
+    "SELECT lo_import('/etc/passwd')",
+    "CREATE EXTENSION IF NOT EXISTS dblink",
+    "CREATE FUNCTION {own}.f() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+    "ALTER SYSTEM SET max_connections = 1",
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'service'",
+    "SET session_replication_role = replica",
+    "ALTER DATABASE {database} SET search_path = {own}",
+    "COMMENT ON SCHEMA {other} IS 'mine'",
+]
+
+
+@pytest.fixture
+async def other(database: Database) -> Work:
+    work = of_tenant(work_on(), uuid4())
+    await database.create(work)
+    return work
+
+
+async def test_a_tenants_role_reaches_only_its_own_schema(
+    database: Database, tenant: Work, door: psycopg.AsyncConnection[Any], other: Work
+):
+    names = {
+        "own": schema_of(tenant.tenant_id),
+        "other": schema_of(other.tenant_id),
+        "database": urlsplit(database.url).path[1:],
+    }
+    got_through: list[str] = []
+    async with database.connect() as service:
+        await service.execute("SELECT 1")
+        for attack in ATTACKS:
+            try:
+                await door.execute(attack.format(**names).encode())
+            except (psycopg.errors.InsufficientPrivilege, psycopg.errors.UndefinedFunction):
+                continue
+            got_through.append(attack)
+    assert got_through == []
+
+
+async def test_a_tenants_role_sees_no_rows_of_others_in_statistics(
+    database: Database, tenant: Work, door: psycopg.AsyncConnection[Any], other: Work
+):
+    async with await database.log_in(other.tenant_id) as elsewhere:
+        await elsewhere.execute("SELECT 'a secret'")
+        cursor = await door.execute(
+            "SELECT query FROM pg_stat_activity WHERE usename <> current_user AND query LIKE '%secret%'"
+        )
+        assert await cursor.fetchall() == []
+
+
+async def test_a_tenants_role_cannot_use_up_the_servers_connections(database: Database, tenant: Work):
+    doors = [await database.log_in(tenant.tenant_id) for _ in range(schemas.CONNECTIONS)]
+    try:
+        with pytest.raises(psycopg.OperationalError, match="too many connections for role"):
+            await database.log_in(tenant.tenant_id)
+    finally:
+        for each in doors:
+            await each.close()
+
+
+async def test_a_tenants_statement_has_a_time_limit_by_default(door: psycopg.AsyncConnection[Any]):
+    limit = await (await door.execute("SHOW statement_timeout")).fetchone()
+    assert limit == ("30s",)

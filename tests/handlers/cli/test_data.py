@@ -1,0 +1,152 @@
+"""Events, the log, read models and dead letters by the command line, on a whole running service."""
+
+import asyncio
+import json
+from typing import Any
+from uuid import uuid4
+
+import nats
+import pytest
+
+from handlers.wire.dead_letters import DeadLetter, packed
+from handlers.wire.subjects import Streams, Subjects
+from tests.handlers.cli.conftest import CommandLine
+
+FACT = {"position", "tenant_id", "version", "type", "time", "data", "actor", "correlation_id"}
+
+
+@pytest.fixture(scope="module")
+def made(tenantctl: CommandLine) -> dict[str, Any]:
+    """A tenant that is active."""
+    result = tenantctl.json(
+        *("tenants", "provision", "--name", "Acme", "--subdomain", f"d{uuid4().hex[:12]}"),
+        *("--admin-email", "ada@acme.example", "--admin-name", "Ada", "--wait"),
+    )
+    assert result.code == 0, result.err
+    return result.lines[0]
+
+
+def test_history_events_and_replay_tell_the_same(tenantctl: CommandLine, made: dict[str, Any]) -> None:
+    tenant, last = made["tenant_id"], made["position"]
+    history = tenantctl.json("history", tenant, "--to", last).lines
+    replayed = tenantctl.json("replay", "--tenant", tenant, "--to", last).lines
+    watched = tenantctl.json("events", "tail", tenant, "--from", 1, "--limit", len(history)).lines
+    assert [set(fact) for fact in history] == [FACT] * len(history)
+    assert history == watched
+    assert [{key: fact[key] for key in FACT} for fact in replayed] == history
+
+
+def test_a_replay_is_narrowed(tenantctl: CommandLine, made: dict[str, Any]) -> None:
+    tenant = made["tenant_id"]
+    activated = tenantctl("replay", "--tenant", tenant, "--type", "tenant.activated").record
+    assert activated["type"] == "tenant.activated"
+    at = activated["position"]
+    alone = tenantctl("replay", "--from", at, "--to", at)
+    assert [fact["position"] for fact in alone.lines] == [at]
+    everything = tenantctl("replay").lines
+    assert [fact["position"] for fact in everything] == list(range(1, len(everything) + 1))
+
+
+def test_a_replay_folds_to_states(tenantctl: CommandLine, made: dict[str, Any]) -> None:
+    tenant = made["tenant_id"]
+    now = {each["entity"]: each for each in tenantctl("replay", "--tenant", tenant, "--fold").lines}
+    assert set(now) == {"tenant", "subdomain", "operation", "member"}
+    assert now["tenant"]["state"]["status"] == "active"
+    assert now["operation"]["state"]["status"] == "succeeded"
+    then = tenantctl("replay", "--tenant", tenant, "--to", made["position"], "--fold").lines
+    states = {each["entity"]: each["state"] for each in then}
+    assert states["tenant"]["status"] == "provisioning"
+    assert "member" not in states
+
+
+def test_events_are_printed_for_a_person(tenantctl: CommandLine, made: dict[str, Any]) -> None:
+    line = tenantctl("events", "tail", made["tenant_id"], "--from", 1, "--limit", 1).out
+    assert "tenant.provisioning_started" in line
+    assert made["tenant_id"] in line
+
+
+def test_the_stream_of_events_is_filled_again(tenantctl: CommandLine, made: dict[str, Any]) -> None:
+    before = tenantctl.json("events", "tail", made["tenant_id"], "--from", 1, "--limit", 5).out
+    rebuilt = tenantctl.json("events", "rebuild")
+    assert rebuilt.code == 0, rebuilt.err
+    assert rebuilt.record["last"] >= made["position"]
+    assert tenantctl.json("events", "tail", made["tenant_id"], "--from", 1, "--limit", 5).out == before
+
+
+def test_read_models_are_shown_rebuilt_and_mended(tenantctl: CommandLine, made: dict[str, Any]) -> None:
+    status = tenantctl.json("projections", "status")
+    assert status.code == 0
+    models = {model["name"]: model for model in status.lines}
+    assert set(models) == {"tenants", "operations"}
+    assert set(models["tenants"]) == {"name", "generation", "position", "behind", "parked"}
+    assert models["tenants"]["parked"] == []
+    rebuilt = tenantctl.json("projections", "rebuild", "tenants").record
+    assert rebuilt["generation"] == models["tenants"]["generation"] + 1
+    assert tenantctl.json("tenants", "show", made["tenant_id"]).code == 0
+    retried = tenantctl.json("projections", "retry", "tenants").record
+    assert retried == {"name": "tenants", "mended": [], "parked": []}
+    assert "tenants" in tenantctl("projections", "status").out
+
+
+def buried(tenantctl: CommandLine, letter: DeadLetter, tenant: str) -> None:
+    """Put a letter into the stream, as the relay does."""
+
+    async def publish() -> None:
+        url = json.loads((tenantctl.data_dir / "endpoints.json").read_text())["nats"]
+        nc = await nats.connect(url)
+        headers, body = packed(letter, nc.max_payload)
+        subject = Subjects().dead(tenant, letter.stream, letter.reason)
+        await nc.jetstream().publish(subject, body, headers=headers)
+        await nc.close()
+
+    asyncio.run(publish())
+
+
+def dead(subject: str, reason: str, **headers: str) -> DeadLetter:
+    error = {"type": f"/problems/{reason}", "detail": "it would not"}
+    return DeadLetter(
+        id=str(uuid4()),
+        stream=Streams().commands,
+        sequence=7,
+        subject=subject,
+        reason=reason,
+        time="2026-11-23T10:00:00+00:00",
+        error=error,
+        headers=headers,
+        body=b'{"name": "Risen"}',
+    )
+
+
+def test_dead_letters_are_listed_shown_and_sent_again(tenantctl: CommandLine, made: dict[str, Any]) -> None:
+    tenant, reason = made["tenant_id"], f"r{uuid4().hex[:8]}"
+    command_id = str(uuid4())
+    subject = Subjects().command(tenant, "update_profile")
+    buried(tenantctl, dead(subject, reason, **{"Command-Id": command_id}), tenant)
+    listed = tenantctl.json("dead-letters", "list", "--reason", reason)
+    record = listed.record
+    assert (record["tenant"], record["subject"], record["error"]["detail"]) == (
+        tenant,
+        subject,
+        "it would not",
+    )
+    assert tenantctl.json("dead-letters", "show", record["number"]).record == record
+    assert "it would not" in tenantctl("dead-letters", "list", "--reason", reason).out
+    sent = tenantctl.json("dead-letters", "replay", record["number"])
+    assert (sent.code, sent.record["error"]) == (0, None)
+    watched = tenantctl.json(
+        *("events", "tail", tenant, "--from", 1, "--type", "tenant.profile_updated", "--limit", 1)
+    )
+    assert watched.record["data"] == {"name": "Risen"}
+    again = tenantctl.json("dead-letters", "replay", "--reason", reason)
+    assert again.record["sequence"] > sent.record["sequence"]
+
+
+def test_a_dead_letter_that_is_no_command_is_not_sent_again(
+    tenantctl: CommandLine, made: dict[str, Any]
+) -> None:
+    reason = f"r{uuid4().hex[:8]}"
+    subject = Subjects().event(made["tenant_id"], "tenant.activated")
+    buried(tenantctl, dead(subject, reason), made["tenant_id"])
+    refused = tenantctl("dead-letters", "replay", "--reason", reason)
+    assert refused.code == 1
+    assert "not a command" in refused.err

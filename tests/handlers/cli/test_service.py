@@ -1,0 +1,174 @@
+"""The service itself by the command line: settings, tokens, health; and what is said when nothing runs."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.cells import cell_len
+
+from handlers.cli.app import app
+from handlers.http_edge.tokens import Signer
+from handlers.settings import Settings
+from tests.handlers.cli.conftest import ROOT, CommandLine
+
+NOWHERE = {
+    "TENANTS_NATS_URL": "nats://someone:secret@127.0.0.1:1",
+    "TENANTS_POSTGRES_URL": "postgresql://someone:secret@127.0.0.1:1/nothing",
+}
+TENANT = "0197a3f0-1c5e-7b41-9d27-3f6e8a2b4c10"
+
+
+def test_a_doctor_finds_a_running_service_well(tenantctl: CommandLine) -> None:
+    result = tenantctl.json("doctor")
+    findings = {finding["what"]: finding for finding in result.lines}
+    broken = [finding for finding in findings.values() if finding["state"] == "broken"]
+    assert (result.code, broken) == (0, [])
+    assert {"nats", "postgres", "commands", "queries", "relay", "sagas", "http"} <= set(findings)
+    assert "what" in tenantctl("doctor").out
+
+
+def test_a_doctor_names_what_is_not_there(lonely: CommandLine) -> None:
+    result = lonely.json("doctor", env=NOWHERE)
+    states = {finding["what"]: finding["state"] for finding in result.lines}
+    assert result.code == 3
+    assert states["nats"] == states["postgres"] == "broken"
+    assert all(finding["advice"] for finding in result.lines if finding["state"] == "broken")
+    assert "secret" not in result.out + result.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("tenants", "list"),
+        ("events", "tail"),
+        ("replay",),
+        ("projections", "status"),
+        ("dead-letters", "list"),
+    ],
+)
+def test_servers_that_are_not_there_are_exit_code_3(lonely: CommandLine, words: tuple[str, ...]) -> None:
+    result = lonely(*words, env=NOWHERE)
+    assert (result.code, result.out) == (3, "")
+    assert result.err.startswith("unavailable: ")
+    assert "secret" not in result.err
+    assert "Traceback" not in result.err
+
+
+def test_a_setting_that_does_not_fit_is_named(lonely: CommandLine) -> None:
+    for words in (("tenants", "list"), ("settings",), ("doctor",)):
+        result = lonely(*words, env={"TENANTS_PARTITIONS": "many"})
+        assert result.code in (1, 2)
+        assert "TENANTS_PARTITIONS" in result.err + result.out
+
+
+def test_all_settings_are_listed_and_secrets_are_not(lonely: CommandLine) -> None:
+    given = {
+        "TENANTS_NATS_URL": "nats://u:swordfish@h",
+        "TENANTS_REGIONS": "mars, moon",
+        "TENANTS_HTTP_PORT": "1",
+    }
+    result = lonely.json("settings", env=given)
+    listed = {line["variable"]: line for line in result.lines}
+    assert set(listed) == {f"TENANTS_{name.upper()}" for name in Settings.model_fields}
+    assert set(listed["TENANTS_HTTP_PORT"]) == {"variable", "value", "default", "set", "meaning"}
+    assert (listed["TENANTS_HTTP_PORT"]["value"], listed["TENANTS_HTTP_PORT"]["default"]) == (1, 8085)
+    assert listed["TENANTS_REGIONS"]["value"] == "mars,moon"
+    assert listed["TENANTS_NATS_URL"]["value"] == "********"
+    assert "swordfish" not in result.out
+    table = lonely("settings")
+    assert "TENANTS_SIGNING_KEY_FILE" in table.out
+
+
+def test_a_token_is_signed_with_the_stacks_key(tenantctl: CommandLine, running_dir: Path) -> None:
+    signer = Signer.from_file(running_dir / "keys" / "signing.pem")
+    printed = tenantctl("token", "--user", "ada", "--role", "viewer", "--tenant", TENANT)
+    caller = signer.caller(printed.out.strip())
+    assert (caller.subject, caller.tenant, caller.role) == ("ada", TENANT, "viewer")
+    record = tenantctl.json("token", "--user", "ops", "--role", "operator").record
+    assert signer.caller(record["token"]).role == "operator"
+
+
+def test_a_token_needs_a_key(lonely: CommandLine, tmp_path: Path) -> None:
+    result = lonely("token", "--user", "ops", "--role", "operator")
+    assert result.code == 2
+    assert "TENANTS_SIGNING_KEY_FILE" in result.err
+    missing = lonely("token", "--user", "ops", "--role", "operator", "--key-file", tmp_path / "none.pem")
+    assert missing.code == 2
+    assert "openssl" in missing.err
+
+
+def test_a_broken_folder_is_misuse(lonely: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "endpoints.json").write_text("{")
+    result = lonely("tenants", "list", data_dir=tmp_path)
+    assert result.code == 2
+    assert "endpoints.json" in result.err
+
+
+def every_help() -> list[tuple[str, ...]]:
+    """The words of every command, groups included."""
+    found: list[tuple[str, ...]] = [()]
+    for name in app:
+        if name.startswith("-"):
+            continue
+        found.append((name,))
+        found += [(name, inner) for inner in app[name] if not inner.startswith("-")]
+    return found
+
+
+@pytest.mark.parametrize("words", every_help(), ids=" ".join)
+def test_help_teaches_every_command(lonely: CommandLine, words: tuple[str, ...]) -> None:
+    result = lonely(*words, "--help")
+    assert result.code == 0
+    assert "Usage: tenantctl" in result.out
+    is_group = "COMMAND" in result.out.partition("\n")[0]
+    assert is_group or "Example: " in result.out
+    assert max(map(cell_len, result.out.splitlines())) <= 160
+
+
+def test_help_is_quick() -> None:
+    """CPU, not time: the imports of `--help` must stay few, whatever else runs on the machine."""
+    loaded = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "deploy.tenantctl", "--help"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=True,
+    ).stderr
+    modules = {line.rpartition("|")[2].strip() for line in loaded.splitlines()}
+    heavy = {
+        "nats",
+        "psycopg",
+        "litestar",
+        "granian",
+        "faststream",
+        "eventsourcing",
+        "joserfc",
+        "opentelemetry",
+    }
+    assert modules & heavy == set()
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(tenantctl: CommandLine) -> None:
+    words = [sys.executable, "-m", "deploy.tenantctl", "replay", "--data-dir", str(tenantctl.data_dir)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
+
+
+def test_serve_says_what_it_cannot_run_with(tmp_path: Path) -> None:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("TENANTS_")}
+    result = subprocess.run(
+        [sys.executable, "-m", "deploy.tenantctl", "serve", "--role", "http"],
+        env={**environment, "TENANTS_POOL_SIZE": "none"},
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=False,
+    )
+    assert result.returncode == 2
+    assert "TENANTS_POOL_SIZE" in result.stderr
