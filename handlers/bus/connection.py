@@ -15,6 +15,8 @@ from nats.aio.msg import Msg
 
 Headers = dict[str, str]
 _MARK = "_hardened"
+_PLAIN = b"NATS/1.0\r\n"
+"""How a block begins that has headers and no status."""
 
 
 def harden(nc: Client) -> None:
@@ -24,6 +26,8 @@ def harden(nc: Client) -> None:
     headers_of: Callable[[bytes | None], Awaitable[Headers | None]] = getattr(nc, "_process_headers")  # noqa: B009
 
     async def process_headers(block: bytes | None) -> Headers | None:
+        if block is not None and block.startswith(_PLAIN):
+            return _headers(block)
         try:
             return await headers_of(block)
         except (ValueError, IndexError):
@@ -49,6 +53,16 @@ async def flush(nc: Client) -> None:
     """
     await nc.flush()
     await nc.flush()
+
+
+def _headers(block: bytes) -> Headers | None:
+    """Return the headers of a plain block; nats-py's own way costs several times more."""
+    headers: Headers = {}
+    for line in block[len(_PLAIN) :].decode("utf-8", "replace").split("\r\n"):
+        name, colon, value = line.partition(":")
+        if colon:
+            headers[name] = value.strip()
+    return headers or None
 
 
 def _text(raw: bytes) -> str:

@@ -4,130 +4,106 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any
 from uuid import UUID
 
 from handlers.execution.decode import Request
 from handlers.execution.groups import Groups
 from handlers.execution.job import Job
-from handlers.execution.reply import Reply, refused
+from handlers.execution.reply import reused
+from handlers.execution.verdict import Verdict
 from handlers.store.batch import AgendaRow, Batch, EventRow, LedgerRow, ProgressRow, ReadRow
 from handlers.store.cache import StreamCache
 from handlers.store.event_store import Loaded
 from handlers.wire.events import encoded
-from handlers.wire.outcomes import completed, rejected, rendered
+from handlers.wire.outcomes import completed
 from tenant_domain.catalogue import Policy
 from tenant_domain.decision import Context, Decision, Ref, World
 from tenant_domain.operation.state import Operation
-from tenant_domain.refusals import CommandIdReused, Refusal, VersionConflict
+from tenant_domain.refusals import Refusal, VersionConflict
 from tenant_domain.registry import COMMANDS, ENTITIES
 from tenant_domain.tenant.decide import ref as tenant_ref
 from tenant_domain.values import operation_id_of
 
-_EMPTY = Loaded(None, 0)
 
+class Stream:
+    """A stream as this attempt knows it: the version it was read at, and what it has come to since.
 
-class Fact(NamedTuple):
-    """An event that was decided on, as it is stored."""
-
-    stream: UUID
-    version: int
-    topic: str
-    state: bytes
-
-
-class Verdict:
-    """What was decided on a command, until the append says whether it holds.
-
-    `recorded` is what the ledger keeps of it. `refusal` is the caller's reply when the command is refused;
-    `first` is the same command earlier in the batch, whose outcome this one shares.
+    `member` is the first command that touched it (-1: none yet), `commands` are those with an outcome
+    under their ids, where it is a tenant's.
     """
 
-    __slots__ = ("agenda", "facts", "first", "job", "member", "operation_id", "recorded", "refusal", "reply")
+    __slots__ = ("commands", "id", "member", "read", "state", "version")
 
-    def __init__(self, job: Job, member: int) -> None:
-        self.job = job
-        self.member = member
-        self.facts: list[Fact] = []
-        self.agenda: dict[UUID, str] = {}
-        self.operation_id: UUID | None = None
-        self.recorded: bytes | None = None
-        self.refusal: Reply | None = None
-        self.first: Verdict | None = None
-        self.reply: Reply | None = None
-
-    def know(self, reply: Reply | None) -> None:
-        """Answer with `reply`, whatever the append says."""
-        self.reply = reply
-        self.refusal = reply if reply is not None and reply.problem is not None else None
-
-    def concluded(self, position: int | None) -> Reply:
-        """Return the reply, now that what was decided holds; `position` is that of its row in the ledger."""
-        if self.first is not None:
-            self.reply = self.first.reply
-        elif self.recorded is not None and self.refusal is None:
-            self.reply = Reply(rendered(self.recorded, position), operation_id=self.operation_id)
-        assert self.reply is not None
-        return self.reply
+    def __init__(self, id: UUID, state: Any, version: int) -> None:
+        self.id = id
+        self.read = version
+        self.state = state
+        self.version = version
+        self.member = -1
+        self.commands: dict[UUID, Verdict] | None = None
 
 
 class Attempt:
     """Decides jobs one by one and makes the batch of rows that follows.
 
-    States come from `cache`, and from `add` for what it does not have (`missing` says what).
+    States come from `cache`, and from `add` for what it does not have (`missing` says what). `assumed` are
+    streams that were written to as new ones, unread.
     """
 
     def __init__(self, cache: StreamCache, policy: Policy, now: datetime) -> None:
         self._cache = cache
         self._policy = policy
         self._now = now
-        self._read: dict[UUID, Loaded] = {}
-        self._present: dict[UUID, Loaded] = {}
+        self._streams: dict[UUID, Stream] = {}
         self._groups = Groups()
-        self._firsts: dict[tuple[UUID, UUID], Verdict] = {}
         self.verdicts: list[Verdict] = []
+        self.assumed: list[Ref] = []
 
     def add(self, loaded: Mapping[UUID, Loaded]) -> None:
         """Take states as they were loaded."""
-        self._read.update(loaded)
-        self._present.update(loaded)
+        for id, (state, version) in loaded.items():
+            self._streams[id] = Stream(id, state, version)
 
-    def refs(self, request: Request) -> list[Ref]:
-        """Return the streams that a command reads, as far as its tenant's state is known."""
-        tenant = tenant_ref(request.tenant_id)
-        known = self._knows(tenant.stream)
-        state = self._present[tenant.stream].state if known else None
-        return [tenant, *COMMANDS[request.command].streams(request.tenant_id, request.form, state)]
+    def missing(self, request: Request) -> list[Ref]:
+        """Return the streams that a command reads, as far as it is known which, and that are not here."""
+        tenant = self._known(request.tenant_id)
+        state = None if tenant is None else tenant.state
+        refs = COMMANDS[request.command].streams(request.tenant_id, request.form, state)
+        missing = [ref for ref in refs if self._known(ref.stream) is None]
+        if tenant is None:
+            missing.append(tenant_ref(request.tenant_id))
+        return missing
 
-    def missing(self, refs: Iterable[Ref]) -> list[Ref]:
-        """Return those streams whose states are neither here nor in the cache."""
-        return [ref for ref in refs if not self._knows(ref.stream)]
-
-    def decide(self, job: Job, refs: Collection[Ref]) -> None:
-        """Decide a job; all its `refs` must be there.
+    def decide(self, job: Job) -> list[Ref]:
+        """Decide a job, or return the streams that have to be added before.
 
         Raises what is not a refusal: a technical failure of this command, which leaves no trace here.
         """
         request = job.request
         if request is None:
-            verdict = Verdict(job, self._groups.add(()))
+            verdict = Verdict(job, self._groups.add())
             verdict.know(job.reply)
         else:
-            verdict = self._verdict(job, request, refs)
+            tenant = self._known(request.tenant_id)
+            if tenant is None:
+                return self.missing(request)
+            verdict = self._verdict(job, request, tenant)
+            if verdict is None:
+                return self.missing(request)
+        job.attempt = self
         self.verdicts.append(verdict)
+        return []
 
     def batch(self, progress: list[ProgressRow]) -> Batch:
         """Return the rows of all that was decided."""
         batch = Batch(progress=progress)
-        group_of = self._groups.of
-        written = set[UUID]()
         for verdict in self.verdicts:
-            self._collect(batch, verdict, group_of(verdict.member), written)
-        read = self._read
+            self._collect(batch, verdict, self._groups.of(verdict.member))
         batch.reads = [
-            ReadRow(stream, read[stream].version, group)
-            for stream, group in self._groups.streams()
-            if stream not in written
+            ReadRow(stream.id, stream.read, self._groups.of(stream.member))
+            for stream in self._streams.values()
+            if stream.member >= 0 and stream.version == stream.read
         ]
         return batch
 
@@ -135,62 +111,57 @@ class Attempt:
         """Return the group that stands or falls with a verdict."""
         return self._groups.of(verdict.member)
 
-    def streams_of(self, groups: Collection[int], *, inside: bool) -> list[UUID]:
-        """Return the streams of these groups, or of all others."""
-        return [stream for stream, group in self._groups.streams() if (group in groups) is inside]
-
     def keep(self, dropped: Collection[int]) -> None:
         """Cache the states that hold now; forget those of dropped groups, which turned out to be old."""
-        if dropped:
-            self._cache.evict(self.streams_of(dropped, inside=True))
-        held = self.streams_of(dropped, inside=False) if dropped else self._present.keys()
-        self._cache.put({stream: self._present[stream] for stream in held if stream in self._present})
+        held: dict[UUID, Loaded] = {}
+        old: list[UUID] = []
+        for stream in self._streams.values():
+            if dropped and stream.member >= 0 and self._groups.of(stream.member) in dropped:
+                old.append(stream.id)
+            else:
+                held[stream.id] = Loaded(stream.state, stream.version)
+        self._cache.put(held)
+        self._cache.evict(old)
 
-    def _knows(self, stream: UUID) -> bool:
-        if stream in self._present:
-            return True
-        cached = self._cache.get(stream)
-        if cached is None:
-            return False
-        self._read[stream] = self._present[stream] = cached
-        return True
+    def _known(self, id: UUID) -> Stream | None:
+        stream = self._streams.get(id)
+        if stream is None:
+            cached = self._cache.get(id)
+            if cached is not None:
+                stream = self._streams[id] = Stream(id, cached.state, cached.version)
+        return stream
 
-    def _verdict(self, job: Job, request: Request, refs: Collection[Ref]) -> Verdict:
-        streams = [ref.stream for ref in refs]
-        key = (request.tenant_id, request.command_id)
-        first = self._firsts.get(key)
-        if first is not None:
-            return self._repeated(job, request, first)
-        verdict = Verdict(job, -1)
+    def _verdict(self, job: Job, request: Request, tenant: Stream) -> Verdict | None:
+        if tenant.commands is not None and request.command_id in tenant.commands:
+            return _repeated(job, request, tenant.commands[request.command_id])
+        read = [tenant]
+        for ref in COMMANDS[request.command].streams(request.tenant_id, request.form, tenant.state):
+            stream = self._known(ref.stream)
+            if stream is None:
+                return None
+            read.append(stream)
+        verdict = Verdict(job, self._groups.add())
         try:
-            self._complete(verdict, request, self._decision(request, refs))
+            self._complete(verdict, request, self._decision(request, read), tenant)
         except Refusal as refusal:
-            _refuse(verdict, request, refusal)
-        verdict.member = self._groups.add(streams)
-        self._groups.touch(verdict.member, (fact.stream for fact in verdict.facts))
+            verdict.refuse(request, refusal)
+        self._touch(verdict.member, read)
         if verdict.recorded is not None:
-            self._firsts[key] = verdict
+            if tenant.commands is None:
+                tenant.commands = {}
+            tenant.commands[request.command_id] = verdict
         return verdict
 
-    def _repeated(self, job: Job, request: Request, first: Verdict) -> Verdict:
-        verdict = Verdict(job, first.member)
-        assert first.job.request is not None
-        if first.job.request.hash == request.hash:
-            verdict.first = first
-        else:
-            verdict.know(reused(request))
-        return verdict
-
-    def _decision(self, request: Request, refs: Collection[Ref]) -> Decision:
-        world = World({ref.stream: self._present[ref.stream].state for ref in refs})
+    def _decision(self, request: Request, read: list[Stream]) -> Decision:
+        world = World({stream.id: stream.state for stream in read})
         context = Context(
-            tenant_id=request.tenant_id,
+            tenant_id=read[0].id,
             now=self._now,
             operation_id=operation_id_of(request.tenant_id, request.command_id),
             actor=request.meta.actor,
             policy=self._policy,
         )
-        version = self._present[request.tenant_id].version
+        version = read[0].version
         stale = request.expected_version is not None and request.expected_version != version
         conflict = VersionConflict(f"The tenant is at version {version}.", version=version) if stale else None
         try:
@@ -204,32 +175,48 @@ class Attempt:
             raise conflict
         return decision
 
-    def _complete(self, verdict: Verdict, request: Request, decision: Decision) -> None:
-        after: dict[UUID, Loaded] = {}
+    def _complete(self, verdict: Verdict, request: Request, decision: Decision, tenant: Stream) -> None:
+        """Fold and encode what was decided; the streams change only when all of it went well."""
+        after: dict[Stream, tuple[Any, int]] = {}
         for ref, event in decision.events:
-            stream = ref.stream
-            state, version = after.get(stream) or self._present.get(stream, _EMPTY)
+            stream = tenant if ref.stream is tenant.id else self._written(ref)
+            state, version = after.get(stream) or (stream.state, stream.version)
             state = ENTITIES[ref.entity].evolve(state, event)
-            after[stream] = Loaded(state, version + 1)
-            verdict.facts.append(Fact(stream, version + 1, event.name, encoded(event, request.meta)))
+            version += 1
+            after[stream] = (state, version)
+            verdict.facts.append((stream, version, event.name, encoded(event, request.meta)))
             if isinstance(state, Operation):
-                verdict.agenda[stream] = state.kind
-        present = after.get(request.tenant_id) or self._present[request.tenant_id]
+                verdict.agenda[stream.id] = state.kind
+        version = after[tenant][1] if tenant in after else tenant.version
         verdict.recorded = completed(
-            request.command_id, request.tenant_id, present.version, decision.operation_id, decision.result
+            request.command_id, request.tenant_id, version, decision.operation_id, decision.result
         )
         verdict.operation_id = decision.operation_id
-        for stream in after:
-            self._read.setdefault(stream, _EMPTY)
-        self._present.update(after)
+        for stream, (state, version) in after.items():
+            stream.state, stream.version = state, version
+        self._touch(verdict.member, after)
 
-    def _collect(self, batch: Batch, verdict: Verdict, group: int, written: set[UUID]) -> None:
+    def _written(self, ref: Ref) -> Stream:
+        """Return a stream to write to. One that was not read is new, or the append says that it is not."""
+        stream = self._known(ref.stream)
+        if stream is None:
+            stream = self._streams[ref.stream] = Stream(ref.stream, None, 0)
+            self.assumed.append(ref)
+        return stream
+
+    def _touch(self, member: int, streams: Iterable[Stream]) -> None:
+        for stream in streams:
+            if stream.member < 0:
+                stream.member = member
+            elif stream.member != member:
+                self._groups.join(stream.member, member)
+
+    def _collect(self, batch: Batch, verdict: Verdict, group: int) -> None:
         request = verdict.job.request
         if request is not None and verdict.recorded is not None:
             tenant_id = request.tenant_id
             for stream, version, topic, state in verdict.facts:
-                batch.events.append(EventRow(tenant_id, stream, version, topic, state, group))
-                written.add(stream)
+                batch.events.append(EventRow(tenant_id, stream.id, version, topic, state, group))
             for operation_id, kind in verdict.agenda.items():
                 batch.agenda.append(AgendaRow(operation_id, tenant_id, kind, self._now, None, group))
             batch.ledger.append(
@@ -249,14 +236,11 @@ class Attempt:
             batch.dead_letters.append(letter)
 
 
-def reused(request: Request) -> Reply:
-    """Return the refusal of a command whose id stands for another one."""
-    detail = "This command id was used before for another command or body; take a new one."
-    return refused(request.command_id, request.tenant_id, CommandIdReused(detail))
-
-
-def _refuse(verdict: Verdict, request: Request, refusal: Refusal) -> None:
-    body = rejected(request.command_id, request.tenant_id, refusal)
-    verdict.know(Reply(body, refusal.status, refusal.problem))
-    if refusal.recorded:
-        verdict.recorded = body
+def _repeated(job: Job, request: Request, first: Verdict) -> Verdict:
+    verdict = Verdict(job, first.member)
+    assert first.job.request is not None
+    if first.job.request.hash == request.hash:
+        verdict.first = first
+    else:
+        verdict.know(reused(request.command_id, request.tenant_id))
+    return verdict

@@ -9,7 +9,7 @@ import msgspec
 
 from handlers.store.batch import Recorded
 from handlers.wire import outcomes
-from tenant_domain.refusals import Refusal
+from tenant_domain.refusals import CommandIdReused, Refusal
 
 
 class Reply(NamedTuple):
@@ -45,6 +45,12 @@ _rejected = msgspec.json.Decoder(_Rejected).decode
 def refused(command_id: UUID | None, tenant: UUID | str, refusal: Refusal) -> Reply:
     """Return the reply that says no; `tenant` is an id, or what stood in its place."""
     return Reply(outcomes.rejected(command_id, tenant, refusal), refusal.status, refusal.problem)
+
+
+def reused(command_id: UUID, tenant_id: UUID) -> Reply:
+    """Return the refusal of a command whose id stands for another one."""
+    detail = "This command id was used before for another command or body; take a new one."
+    return refused(command_id, tenant_id, CommandIdReused(detail))
 
 
 def remembered(recorded: Recorded) -> Reply:

@@ -10,11 +10,12 @@ from datetime import datetime
 import psycopg
 import structlog
 
-from handlers.execution.attempt import Attempt, Verdict, reused
+from handlers.execution.attempt import Attempt
 from handlers.execution.decode import Request
 from handlers.execution.job import Job, Slice
 from handlers.execution.metrics import CommandMetrics
-from handlers.execution.reply import Reply, refused, remembered
+from handlers.execution.reply import Reply, refused, remembered, reused
+from handlers.execution.verdict import Verdict
 from handlers.store.batch import Appended, ProgressRow, Recorded
 from handlers.store.cache import StreamCache
 from handlers.store.errors import AmbiguousCommit, StoreError, StoreUnavailable
@@ -91,19 +92,23 @@ class Settler:
     async def _rounds(self, jobs: Sequence[Job]) -> int | None:
         slices = {job.slice for job in jobs if job.slice is not None}
         head = None
+        assumed: set[Ref] = set()
         for _ in range(_ROUNDS):
             pending = _pending(jobs)
             if not pending and not _moving(slices, None):
                 return head
-            attempt = await self._decided(pending)
+            attempt = await self._decided(pending, assumed)
             head = await self._append(attempt, slices) or head
+            assumed.update(attempt.assumed)
         raise StoreUnavailable("the streams of this batch are written by others all the time")
 
-    async def _decided(self, jobs: Sequence[Job]) -> Attempt:
+    async def _decided(self, jobs: Sequence[Job], doubtful: Collection[Ref]) -> Attempt:
+        """Decide jobs; streams in `doubtful` were assumed to be new in an earlier round."""
         attempt = Attempt(self._cache, self._policy, self._now())
+        await self._load(attempt, doubtful)
         requests = [job.request for job in jobs if job.request is not None]
         for _ in range(2):  # the second for streams that only the tenant's state names
-            missing = {ref for request in requests for ref in attempt.missing(attempt.refs(request))}
+            missing = {ref for request in requests for ref in attempt.missing(request)}
             if not missing:
                 break
             await self._load(attempt, missing)
@@ -114,21 +119,20 @@ class Settler:
         return attempt
 
     async def _decide(self, attempt: Attempt, job: Job) -> None:
-        refs = attempt.refs(job.request) if job.request is not None else []
-        while missing := attempt.missing(refs):  # named by what a command before it in this batch did
-            await self._load(attempt, missing)
-            assert job.request is not None
-            refs = attempt.refs(job.request)
-        try:
-            attempt.decide(job, refs)
-        except Exception as error:  # noqa: BLE001 whatever it is, it is this command's alone
-            self._fail(job, error)
-        else:
-            job.attempt = attempt
+        while True:
+            try:
+                missing = attempt.decide(job)
+            except Exception as error:  # noqa: BLE001 whatever it is, it is this command's alone
+                self._fail(job, error)
+                return
+            if not missing:
+                return
+            await self._load(attempt, missing)  # named by what a command before it in this batch did
 
     async def _load(self, attempt: Attempt, refs: Collection[Ref]) -> None:
-        async with asyncio.timeout(self._load_timeout):
-            attempt.add(await self._store.load(refs))
+        if refs:
+            async with asyncio.timeout(self._load_timeout):
+                attempt.add(await self._store.load(refs))
 
     async def _recall(self, attempt: Attempt) -> None:
         """Let the ledger answer repeats of commands that would be refused now without a record."""
@@ -209,7 +213,11 @@ class Settler:
 
 def _outcome(request: Request, recorded: Recorded) -> Reply:
     """Return what a command gets that the ledger has under its id."""
-    return remembered(recorded) if recorded.hash == request.hash else reused(request)
+    return (
+        remembered(recorded)
+        if recorded.hash == request.hash
+        else reused(request.command_id, request.tenant_id)
+    )
 
 
 def _moving(slices: Iterable[Slice], attempt: Attempt | None) -> list[tuple[Slice, int]]:

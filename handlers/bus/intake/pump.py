@@ -42,8 +42,8 @@ class Door(NamedTuple):
     `slice_size` is the most commands of a partition in one batch, and as many partitions as `turns` lets in
     have one decoded at a time: enough for the next batches, without keeping everything else waiting.
     `window` and `max_bytes` are what is read ahead of it. `tries` is how often a command may fail for a
-    technical reason, `pause` how many seconds
-    its partition waits after the first failure; it doubles with each, up to `longest_pause`.
+    technical reason, `pause` how many seconds its partition waits after the first failure; it doubles with
+    each, up to `longest_pause`.
     """
 
     connection: Callable[[], Client]

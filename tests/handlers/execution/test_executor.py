@@ -13,8 +13,9 @@ from handlers.execution.reply import Reply
 from handlers.store.batch import Batch, EventRow, ReadRow
 from handlers.store.event_store import EventStore
 from handlers.wire.events import Meta, encoded, event_of, opened
-from tenant_domain.tenant.decide import activated
+from tenant_domain.tenant.decide import activated, status_reverted
 from tenant_domain.tenant.decide import ref as tenant_ref
+from tenant_domain.values import Status
 from tests.handlers.execution.commands import (
     executor_on,
     facts,
@@ -372,3 +373,22 @@ async def test_a_lone_command_does_not_wait_and_what_comes_meanwhile_shares_a_ba
 
     assert sizes == [1, 8, 8, 4]
     await executor.stop()
+
+
+async def test_an_operation_that_is_older_than_the_ledger_s_memory_is_met_again(
+    store: EventStore, executor: Executor, postgres_url: str
+) -> None:
+    tenant, command_id = await active_tenant(store, executor), uuid4()
+    suspend = request(tenant, "suspend", {"reason": "late"}, command_id=command_id)
+    operation = (await executor.execute(suspend)).operation_id
+    assert operation is not None
+    await happened(store, tenant, status_reverted(operation, Status.ACTIVE))
+    async with await psycopg.AsyncConnection.connect(postgres_url) as connection:
+        await connection.execute("DELETE FROM service.command_ledger")
+    forgetful = executor_on(store)
+    await forgetful.start()
+
+    again = await forgetful.execute(suspend)
+
+    assert (again.status, again.operation_id) == (200, operation)
+    await forgetful.stop()
