@@ -38,18 +38,21 @@ def serve(
     roles
         A role to run, as often as needed; all of them by default.
     """
+    chosen = given_settings()  # before all that takes its time
+
     from handlers import bootstrap
     from handlers.adapters.keys import MasterKeyError
     from handlers.bus.streams import StreamWeakened, Unsupported
     from handlers.http_edge.server import PortTaken
     from handlers.http_edge.tokens import KeyFileError
+    from handlers.store.migrate import SchemaTooNew
 
     def ready(facts: dict[str, Any]) -> None:
         print(json.dumps(facts) if common.as_json else f"Ready: {', '.join(facts['ready'])}.", flush=True)
 
     try:
-        bootstrap.run(given_settings(), tuple(roles or bootstrap.ROLES), ready)
-    except (KeyFileError, MasterKeyError, StreamWeakened, Unsupported) as error:
+        bootstrap.run(chosen, tuple(roles or bootstrap.ROLES), ready)
+    except (KeyFileError, MasterKeyError, SchemaTooNew, StreamWeakened, Unsupported) as error:
         raise Misuse(str(error)) from error
     except PortTaken as error:
         raise Unavailable(str(error)) from error

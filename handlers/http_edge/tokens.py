@@ -10,6 +10,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -36,6 +37,10 @@ LEEWAY = 5.0
 
 LONGEST = 4096
 """Most characters of a token: ours have about 350, and all of it is hashed before it is believed."""
+
+
+VERIFIED = 1024
+"""Most tokens whose signature is remembered as good: checking one costs more than the rest of a lookup."""
 
 
 class KeyFileError(Exception):
@@ -81,6 +86,7 @@ class Signer:
         self._issuer = issuer
         self._audience = audience
         self._now = now
+        self._verified = lru_cache(VERIFIED)(self._decoded)
 
     @classmethod
     def from_file(
@@ -123,7 +129,7 @@ class Signer:
         try:
             if len(token) > LONGEST:
                 raise ValueError("too long")
-            return self._checked(jwt.decode(token, self._key, registry=_ONLY).claims)
+            return self._checked(self._verified(token))
         except (JoseError, ValueError, TypeError, KeyError, RecursionError) as error:
             _log.info("bearer refused", why=type(error).__name__)
             raise Unauthenticated("the bearer token is not valid here, or not any more") from None
@@ -132,6 +138,9 @@ class Signer:
         """Return the public key as a JSON Web Key Set, for services that read tokens themselves."""
         public = self._key.as_dict(private=False)
         return {"keys": [{**public, "kid": self._key_id, "use": "sig", "alg": _ALGORITHM.name}]}
+
+    def _decoded(self, token: str) -> dict[str, Any]:
+        return jwt.decode(token, self._key, registry=_ONLY).claims
 
     def _checked(self, claims: dict[str, Any]) -> Caller:
         now = self._now()
