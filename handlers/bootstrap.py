@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from uuid import uuid4
 
+import msgspec
 import nats.errors
 import psycopg
 import structlog
@@ -27,6 +28,7 @@ from handlers.adapters.keys import MasterKey, load_master_key
 from handlers.adapters.notices import Mailer, Notices
 from handlers.adapters.objects import buckets
 from handlers.adapters.table import effects
+from handlers.bus.asyncapi import asyncapi_document
 from handlers.bus.commands import CommandsRole
 from handlers.bus.discovery import Discovery
 from handlers.bus.endpoints import Endpoint
@@ -55,8 +57,6 @@ log = structlog.get_logger()
 ROLES = ("commands", "sagas", "projections", "relay", "http")
 
 _AWAY = (psycopg.OperationalError, nats.errors.Error, OSError, TimeoutError, JetStreamError)
-
-ASYNCAPI = b"{}"
 
 LONGEST_PAUSE = 2.0
 """Seconds between two tries to reach a server at the start."""
@@ -352,7 +352,9 @@ async def _http(process: Process, queries: Queries, started: AsyncExitStack) -> 
         Doors(executor.execute, queries.answer, uuid4),
         signer=signer,
         health=Health({"postgres": postgres, "nats": bus}),
-        asyncapi=ASYNCAPI,
+        asyncapi=msgspec.json.encode(
+            asyncapi_document(process.subjects, process.streams, version("tenant-service"))
+        ),
         registry=REGISTRY,
         origins=settings.cors_origins,
     )

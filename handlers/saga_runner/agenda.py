@@ -7,6 +7,7 @@ All statements go over a connection of their own, so a renewal never waits behin
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 from typing import NamedTuple
 from uuid import UUID
@@ -55,6 +56,7 @@ class Agenda:
     def __init__(self, postgres_url: str, lease: timedelta) -> None:
         self._url, self._lease = postgres_url, lease
         self._connection: psycopg.AsyncConnection | None = None
+        self._connecting = asyncio.Lock()
 
     async def register(self, owner: UUID) -> None:
         """Begin a lease."""
@@ -97,10 +99,11 @@ class Agenda:
             await self._connection.close()
 
     async def _connected(self) -> psycopg.AsyncConnection:
-        if self._connection is None or self._connection.closed:
-            # What is lost here in a crash of the server is taken anew: nothing needs to wait for its disk.
-            options = f"-c synchronous_commit=off -c statement_timeout={_PATIENCE} -c enable_seqscan=off"
-            self._connection = await psycopg.AsyncConnection.connect(
-                self._url, autocommit=True, connect_timeout=5, options=options
-            )
-        return self._connection
+        async with self._connecting:  # who renews and who takes may both find it lost
+            if self._connection is None or self._connection.closed:
+                # What is lost here in a crash of the server is taken anew: nothing needs to wait for its disk.
+                options = f"-c synchronous_commit=off -c statement_timeout={_PATIENCE} -c enable_seqscan=off"
+                self._connection = await psycopg.AsyncConnection.connect(
+                    self._url, autocommit=True, connect_timeout=5, options=options
+                )
+            return self._connection
