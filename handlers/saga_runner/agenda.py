@@ -101,7 +101,7 @@ class Agenda:
     async def _connected(self) -> psycopg.AsyncConnection:
         async with self._connecting:  # who renews and who takes may both find it lost
             if self._connection is None or self._connection.closed:
-                # What is lost here in a crash of the server is taken anew: nothing needs to wait for its disk.
+                # What is lost in a crash of the server is taken anew: nothing needs to wait for its disk.
                 options = f"-c synchronous_commit=off -c statement_timeout={_PATIENCE} -c enable_seqscan=off"
                 self._connection = await psycopg.AsyncConnection.connect(
                     self._url, autocommit=True, connect_timeout=5, options=options
