@@ -7,7 +7,7 @@ the run), so that the events of it stand in the same append as the effect before
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from sagas.definition import Action, Finish, Park, Rest, Run, Saga, Scene, Step, Undo, next_action
@@ -26,6 +26,10 @@ from tenant_domain.values import Json
 
 MAX_ERROR = 500
 """Longest error that is kept (characters): a sentence, not a dump."""
+
+
+WAIT = timedelta(seconds=1)
+"""How long a step that has to wait for somebody is left alone before it is looked at again."""
 
 
 class Failure(NamedTuple):
@@ -51,7 +55,7 @@ def advance(saga: Saga, scene: Scene, now: datetime) -> Moved:
     """
     events: tuple[NewEvent, ...] = ()
     while True:
-        action = next_action(saga, scene.operation)
+        action = _next(saga, scene, now)
         more, ready = _by_itself(saga, scene, action, now)
         events += more
         scene = scene.after(more)
@@ -110,6 +114,13 @@ def parked(scene: Scene, step: str, reason: str) -> NewEvent:
     return _of(scene, OperationParked(step=step, reason=reason[:MAX_ERROR]))
 
 
+def _next(saga: Saga, scene: Scene, now: datetime) -> Action:
+    action = next_action(saga, scene.operation)
+    if isinstance(action, Run) and _waits_until(action, now) is None and action.step.waits(scene):
+        return action._replace(not_before=now + WAIT)
+    return action
+
+
 def _by_itself(saga: Saga, scene: Scene, action: Action, now: datetime) -> tuple[tuple[NewEvent, ...], bool]:
     match action:
         case Rest() | Undo():
@@ -121,7 +132,7 @@ def _by_itself(saga: Saga, scene: Scene, action: Action, now: datetime) -> tuple
         case Run() if _waits_until(action, now) is not None:
             return (), True
         case Run():
-            return _entered(scene, action, now)
+            return _entered(saga, scene, action, now)
 
 
 def _waits_until(action: Action, now: datetime) -> datetime | None:
@@ -129,8 +140,12 @@ def _waits_until(action: Action, now: datetime) -> datetime | None:
     return due if due is not None and due > now else None
 
 
-def _entered(scene: Scene, run: Run, now: datetime) -> tuple[tuple[NewEvent, ...], bool]:
+def _entered(saga: Saga, scene: Scene, run: Run, now: datetime) -> tuple[tuple[NewEvent, ...], bool]:
     step = run.step
+    if (reason := saga.stop(scene)) is not None:
+        return (parked(scene, step.name, reason),), False
+    if entry := step.entry(scene):
+        return entry, False
     refused = _checked(step, scene)
     if refused is not None:
         return failed(scene, run, refused, now, now, chance=0.5), False

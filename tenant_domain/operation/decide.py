@@ -11,6 +11,7 @@ from tenant_domain.operation.events import (
     CompensationStarted,
     Ending,
     OperationCancelled,
+    OperationParked,
     OperationRetried,
     OperationRolledBack,
     OperationStarted,
@@ -19,7 +20,7 @@ from tenant_domain.operation.events import (
 from tenant_domain.operation.state import Operation, OperationStatus
 from tenant_domain.refusals import InvalidTransition, NotFound
 from tenant_domain.tenant.state import Tenant, living
-from tenant_domain.values import Json
+from tenant_domain.values import Json, Status
 
 
 def ref(operation_id: UUID) -> Ref:
@@ -67,6 +68,27 @@ def compensate(command: CompensateOperation, world: World, ctx: Context) -> Deci
     return _undo(command, "rolled_back", "Compensated by an operator.", world, ctx)
 
 
+def turn_back(operation: Operation, ending: Ending, reason: str) -> tuple[NewEvent, ...]:
+    """Undo an unfinished run; one that ended, or is being undone, is left as it is."""
+    if operation.finished or operation.ending is not None:
+        return ()
+    return (NewEvent(ref(operation.operation_id), CompensationStarted(ending=ending, reason=reason)),)
+
+
+def hold(operation: Operation, reason: str) -> tuple[NewEvent, ...]:
+    """Stop a run that goes forward where it is, until it is released."""
+    if operation.status is not OperationStatus.RUNNING:
+        return ()
+    return (NewEvent(ref(operation.operation_id), OperationParked(step="", reason=reason)),)
+
+
+def release(operation: Operation, reason: str) -> tuple[NewEvent, ...]:
+    """Let a run go on that was stopped for `reason`; one that is parked for another stays so."""
+    if operation.status is not OperationStatus.PARKED or operation.parked_reason != reason:
+        return ()
+    return (NewEvent(ref(operation.operation_id), OperationRetried()),)
+
+
 def ended(operation: Operation, now: datetime) -> Event:
     """Return the event that ends a run whose steps are all done, or all undone."""
     reason = operation.reason or ""
@@ -86,6 +108,7 @@ def _undo(
     if operation.status is OperationStatus.COMPENSATING or operation.status == ending:
         return Decision(operation_id=command.operation_id)
     _require_unfinished(operation, command.name_)
+    _require_way_back(operation, world, command.name_)
     return _decided(command.operation_id, CompensationStarted(ending=ending, reason=reason))
 
 
@@ -102,6 +125,13 @@ def _require_unfinished(operation: Operation, command: str) -> None:
         status = operation.status.value
         detail = f"The operation has ended as {status}; {command} is not possible any more."
         raise InvalidTransition(detail, **{"from": status, "command": command})
+
+
+def _require_way_back(operation: Operation, world: World, command: str) -> None:
+    tenant = world.get(Ref("tenant", operation.tenant_id), Tenant)
+    if tenant is not None and tenant.status is Status.PURGING:
+        detail = f"The tenant's data is being destroyed; {command} is not possible any more."
+        raise InvalidTransition(detail, **{"from": tenant.status.value, "command": command})
 
 
 def _decided(operation_id: UUID, event: Event) -> Decision:
