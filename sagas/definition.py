@@ -102,8 +102,9 @@ class Step(NamedTuple):
     """One step of a saga.
 
     `check` refuses (Refusal or ValueError) what cannot succeed; `outside` and `inside` are what the step
-    does; `facts` are the events that its completion adds to the tenant's streams. `limit` bounds one attempt
-    (seconds). `heavy` steps change the database's catalogue; they commit apart from the quick ones.
+    does; `facts` are the events that its completion adds to the tenant's streams. `limit` bounds one attempt,
+    `deadline` all attempts together, waits between them included (seconds). `heavy` steps change the
+    database's catalogue; they commit apart from the quick ones.
 
     A step does not begin before it is `due`, nor while it `waits` (another operation holds the tenant).
     `entry` gives the events that its beginning adds; called again after them, it gives none.
@@ -116,6 +117,7 @@ class Step(NamedTuple):
     facts: Callable[[Scene], tuple[NewEvent, ...]] = no_facts
     retry: RetryPolicy = RetryPolicy()
     limit: float = 30.0
+    deadline: float | None = None
     on_failure: Literal["compensate", "park"] = "compensate"
     heavy: bool = False
     due: Callable[[Operation], datetime | None] = at_once
@@ -131,7 +133,9 @@ class Step(NamedTuple):
 class Saga(NamedTuple):
     """A saga: its steps in order, the streams it reads besides the run's and the tenant's, its undone end.
 
-    `stop` gives a reason for which no step may begin now; the run is parked with it.
+    `stop` gives a reason for which no step may begin now; the run is parked with it. `deadline` bounds the
+    seconds in which it is at work: beyond it no step begins, and the run turns back, or is parked where the
+    next step says so. The times that its steps are `due` at do not count.
     """
 
     kind: str
@@ -140,6 +144,7 @@ class Saga(NamedTuple):
     reads: Callable[[Operation, Tenant], Iterable[Ref]] = reads_nothing
     retired: tuple[Step, ...] = ()
     stop: Callable[[Scene], str | None] = never_stopped
+    deadline: float | None = None
 
 
 class Run(NamedTuple):

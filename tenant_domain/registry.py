@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from tenant_domain import rerun
 from tenant_domain.decision import Command, Context, Decision, Event, Ref, Upcaster, World
 from tenant_domain.membership import events as membership_events
 from tenant_domain.membership import state as membership_state
@@ -92,5 +93,6 @@ COMMANDS: Mapping[str, CommandSpec] = {
         CommandSpec(operation_commands.RetryOperation, operation.retry, _operation_stream),
         CommandSpec(operation_commands.CancelOperation, operation.cancel, _operation_stream),
         CommandSpec(operation_commands.CompensateOperation, operation.compensate, _operation_stream),
+        CommandSpec(operation_commands.RerunOperation, rerun.rerun, rerun.rerun_streams),
     )
 }

@@ -41,6 +41,7 @@ from tenant_domain.tenant.events import (
     DefaultsConfigured,
     LegalHoldPlaced,
     LegalHoldReleased,
+    OperationReleased,
     PlanChangeBegun,
     PlanChanged,
     PlanChangeRolledBack,
@@ -99,7 +100,7 @@ def provision(command: Provision, world: World, ctx: Context) -> Decision:
 def update_profile(command: UpdateProfile, world: World, ctx: Context) -> Decision:
     """Change the fields that are given and differ; when none differs, nothing happens."""
     tenant = _living(world, ctx)
-    _free(tenant)
+    require_free(tenant)
     _require(tenant, command.name_, Status.ACTIVE, Status.SUSPENDED)
     moved = command.subdomain is not None and command.subdomain != tenant.subdomain
     claims: tuple[NewEvent, ...] = ()
@@ -127,7 +128,7 @@ def update_profile(command: UpdateProfile, world: World, ctx: Context) -> Decisi
 def suspend(command: Suspend, world: World, ctx: Context) -> Decision:
     """Take an active tenant out of service; an operation then closes all access."""
     tenant = _living(world, ctx)
-    _free(tenant)
+    require_free(tenant)
     if tenant.status is Status.SUSPENDED:
         return Decision()
     _require(tenant, command.name_, Status.ACTIVE)
@@ -138,7 +139,7 @@ def suspend(command: Suspend, world: World, ctx: Context) -> Decision:
 def resume(command: Resume, world: World, ctx: Context) -> Decision:
     """Put a suspended tenant back into service; an operation then opens the access."""
     tenant = _living(world, ctx)
-    _free(tenant)
+    require_free(tenant)
     if tenant.status is Status.ACTIVE:
         return Decision()
     _require(tenant, command.name_, Status.SUSPENDED)
@@ -148,7 +149,7 @@ def resume(command: Resume, world: World, ctx: Context) -> Decision:
 def upgrade(command: Upgrade, world: World, ctx: Context) -> Decision:
     """Begin a move to another plan; one for the period's end waits, and holds the tenant only then."""
     tenant = _living(world, ctx)
-    _free(tenant)
+    require_free(tenant)
     _require(tenant, command.name_, Status.ACTIVE, Status.SUSPENDED)
     _check_plan(command.plan, ctx.policy)
     effective_at = ctx.now if command.effective == "now" else period_end(ctx.now)
@@ -170,7 +171,7 @@ def upgrade(command: Upgrade, world: World, ctx: Context) -> Decision:
 def terminate(command: Terminate, world: World, ctx: Context) -> Decision:
     """Take the tenant out of service for good, and schedule the purge of its data."""
     tenant = _living(world, ctx)
-    _free(tenant)
+    require_free(tenant)
     _require(tenant, command.name_, Status.ACTIVE, Status.SUSPENDED, Status.FAILED)
     if command.confirm_subdomain != tenant.subdomain:
         raise InvalidCommand.of("confirm_subdomain", "must be the tenant's subdomain, to confirm its end")
@@ -216,7 +217,7 @@ def release_legal_hold(_command: ReleaseLegalHold, world: World, ctx: Context) -
     if tenant.termination is None:
         return Decision((released,))
     run = _termination(tenant, world)
-    return Decision((released, *operation.release(run, HELD)))
+    return Decision((released, *operation.release(run, HELD, ctx.now)))
 
 
 def held_run_streams(_tenant_id: UUID, _command: object, tenant: Tenant | None) -> Iterator[Ref]:
@@ -342,6 +343,11 @@ def purged(operation_id: UUID, certificate_id: str, certificate_sha256: str) -> 
     )
 
 
+def operation_released(operation_id: UUID) -> Event:
+    """Return the fact that an operation which repeated something lets the tenant go as it is."""
+    return OperationReleased(operation_id=str(operation_id))
+
+
 def _with_operation(
     event: Event,
     kind: str,
@@ -377,7 +383,8 @@ def _living(world: World, ctx: Context) -> Tenant:
     return living(world.get(ref(ctx.tenant_id), Tenant), ctx.tenant_id)
 
 
-def _free(tenant: Tenant) -> None:
+def require_free(tenant: Tenant) -> None:
+    """Refuse (OperationInProgress) while an operation holds the tenant."""
     if tenant.operation_id is not None:
         detail = f"The operation {tenant.operation_id} holds the tenant; wait for its end, or cancel it."
         raise OperationInProgress(detail, operation_id=str(tenant.operation_id))

@@ -180,6 +180,27 @@ class Purged(Event, frozen=True, kw_only=True):
     certificate_sha256: str
 
 
+class ProvisioningRestarted(Event, frozen=True, kw_only=True):
+    """A tenant that could not be made is being made after all."""
+
+    name: ClassVar[str] = "tenant.provisioning_restarted"
+    operation_id: str
+
+
+class OperationRepeated(Event, frozen=True, kw_only=True):
+    """An operation that does something again holds the tenant."""
+
+    name: ClassVar[str] = "tenant.operation_repeated"
+    operation_id: str
+
+
+class OperationReleased(Event, frozen=True, kw_only=True):
+    """The operation that repeated something has ended without it, and holds the tenant no more."""
+
+    name: ClassVar[str] = "tenant.operation_released"
+    operation_id: str
+
+
 class LegalHoldPlaced(Event, frozen=True, kw_only=True):
     """The tenant's data must not be destroyed until the hold is released."""
 
@@ -212,6 +233,9 @@ EVENTS = (
     TerminationCancelled,
     PurgeStarted,
     Purged,
+    ProvisioningRestarted,
+    OperationRepeated,
+    OperationReleased,
     LegalHoldPlaced,
     LegalHoldReleased,
 )

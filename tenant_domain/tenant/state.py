@@ -21,12 +21,15 @@ from tenant_domain.tenant.events import (
     DefaultsConfigured,
     LegalHoldPlaced,
     LegalHoldReleased,
+    OperationReleased,
+    OperationRepeated,
     PlanChangeBegun,
     PlanChanged,
     PlanChangeRolledBack,
     PlanChangeStarted,
     ProfileUpdated,
     ProvisioningFailed,
+    ProvisioningRestarted,
     ProvisioningStarted,
     Purged,
     PurgeStarted,
@@ -111,6 +114,10 @@ def _born(event: ProvisioningStarted) -> Tenant:
     )
 
 
+def _restarted(state: Tenant, event: ProvisioningRestarted) -> Tenant:
+    return replace(state, status=Status.PROVISIONING, operation_id=UUID(event.operation_id))
+
+
 def _profile(state: Tenant, event: ProfileUpdated) -> Tenant:
     return replace(
         state,
@@ -193,6 +200,9 @@ _FOLDS: Mapping[type[Event], Callable[[Tenant, Any], Tenant]] = {
     TerminationCancelled: _termination_cancelled,
     PurgeStarted: lambda state, _: replace(state, status=Status.PURGING),
     Purged: lambda state, _: replace(state, status=Status.DELETED, operation_id=None),
+    ProvisioningRestarted: _restarted,
+    OperationRepeated: lambda state, event: replace(state, operation_id=UUID(event.operation_id)),
+    OperationReleased: lambda state, _: replace(state, operation_id=None),
     LegalHoldPlaced: lambda state, event: replace(state, legal_hold=event.reason),
     LegalHoldReleased: lambda state, _: replace(state, legal_hold=None),
 }

@@ -8,7 +8,12 @@ from uuid import UUID
 
 from tenant_domain.decision import Command, Event
 from tenant_domain.membership.events import InvitationRevoked, MemberInvited, MemberJoined, MemberRemoved
-from tenant_domain.operation.commands import CancelOperation, CompensateOperation, RetryOperation
+from tenant_domain.operation.commands import (
+    CancelOperation,
+    CompensateOperation,
+    RerunOperation,
+    RetryOperation,
+)
 from tenant_domain.operation.events import (
     CompensationStarted,
     OperationCancelled,
@@ -20,6 +25,7 @@ from tenant_domain.operation.events import (
     StepCompensated,
     StepCompleted,
     StepFailed,
+    StepScheduled,
     StepStarted,
 )
 from tenant_domain.subdomain.events import SubdomainClaimed, SubdomainReleased
@@ -43,12 +49,15 @@ from tenant_domain.tenant.events import (
     DefaultsConfigured,
     LegalHoldPlaced,
     LegalHoldReleased,
+    OperationReleased,
+    OperationRepeated,
     PlanChangeBegun,
     PlanChanged,
     PlanChangeRolledBack,
     PlanChangeStarted,
     ProfileUpdated,
     ProvisioningFailed,
+    ProvisioningRestarted,
     ProvisioningStarted,
     Purged,
     PurgeStarted,
@@ -133,6 +142,9 @@ _EVENTS: tuple[Event, ...] = (
         certificate_id="01938f5e-7c00-7000-8000-0000000000d1",
         certificate_sha256="9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
     ),
+    ProvisioningRestarted(operation_id=_operation),
+    OperationRepeated(operation_id=_operation),
+    OperationReleased(operation_id=_operation),
     LegalHoldPlaced(reason="Case 2026/117 is open."),
     LegalHoldReleased(),
     SubdomainClaimed(subdomain="acme", tenant_id=str(TENANT)),
@@ -151,6 +163,7 @@ _EVENTS: tuple[Event, ...] = (
         input={},
         started_at=BEGUN,
     ),
+    StepScheduled(step="backup_state", due_at=datetime(2026, 12, 1, tzinfo=UTC)),
     StepStarted(step="create_schema", attempt=1, started_at=BEGUN),
     StepCompleted(
         step="create_schema",
@@ -170,7 +183,7 @@ _EVENTS: tuple[Event, ...] = (
     StepCompensated(step="create_schema", attempt=1, finished_at=ENDED),
     CompensationStarted(ending="rolled_back", reason="notify: the mail server did not answer"),
     OperationParked(step="notify", reason="the mail server did not answer in 5 attempts"),
-    OperationRetried(),
+    OperationRetried(retried_at=AGAIN),
     OperationSucceeded(finished_at=ENDED),
     OperationRolledBack(reason="notify: the mail server did not answer", finished_at=ENDED),
     OperationCancelled(reason="Cancelled by an operator.", finished_at=ENDED),
@@ -206,6 +219,7 @@ _COMMANDS: tuple[Command, ...] = (
     RetryOperation(operation_id=OPERATION),
     CancelOperation(operation_id=OPERATION),
     CompensateOperation(operation_id=OPERATION),
+    RerunOperation(operation_id=OPERATION, from_step="notify"),
 )
 
 COMMAND_EXAMPLES: Mapping[str, Command] = {command.name_: command for command in _COMMANDS}
