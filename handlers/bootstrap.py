@@ -323,7 +323,12 @@ async def _sagas(process: Process, started: AsyncExitStack) -> SagasRole:
         effects=table,
         policy=settings.policy(),
         registry=REGISTRY,
-        limits=SagaLimits(concurrency=settings.saga_concurrency, lease=settings.saga_lease),
+        limits=SagaLimits(
+            concurrency=settings.saga_concurrency,
+            lease=settings.saga_lease,
+            per_tenant=settings.saga_runs_per_tenant,
+            steps=settings.saga_step_limits,
+        ),
     )
 
 
