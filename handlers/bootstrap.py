@@ -35,6 +35,7 @@ from handlers.bus.endpoints import Endpoint
 from handlers.bus.queries import QueryDoor
 from handlers.bus.streams import Limits, declare
 from handlers.execution.executor import Executor
+from handlers.garbage import collect_rarely
 from handlers.http_edge.app import http_app
 from handlers.http_edge.health import Health
 from handlers.http_edge.server import HttpServer
@@ -142,6 +143,7 @@ async def _running(
         for role in await _composed(process, roles, started):
             started.push_async_callback(role.stop)
             await role.start()
+        collect_rarely()
         log.info("ready", roles=roles)
         ready({"ready": roles, "http": process.http.url if process.http else None})
         await stop.wait()
