@@ -1,4 +1,8 @@
-"""The answered door: `<prefix>.rpc.<tenant_id>.<command>`, request and reply."""
+"""The answered door: `<prefix>.rpc.<tenant_id>.<command>`, request and reply.
+
+A subscription of our own on the bus's connection, like the other doors: FastStream's frame would be a tenth
+of the time that a lone command takes.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +13,9 @@ from uuid import UUID, uuid4
 
 import msgspec
 import structlog
-from faststream.nats import NatsBroker, NatsMessage
+from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 
 from handlers.bus.connection import flush
 from handlers.bus.endpoints import Endpoint
@@ -39,28 +44,20 @@ class AnsweredDoor:
 
     def __init__(
         self,
-        broker: NatsBroker,
+        connection: Callable[[], Client],
         executor: Executor,
         replies: Replies,
         subjects: Subjects,
         *,
         new_id: Callable[[], UUID] = uuid4,
     ) -> None:
-        self._broker = broker
+        self._connection = connection
         self._executor = executor
         self._replies = replies
         self._stem = subjects.rpc("", "").rstrip(".") + "."
         self._new_id = new_id
         self._endpoints = {name: _endpoint(name, spec.form, subjects) for name, spec in COMMANDS.items()}
-        self._subscriber = broker.subscriber(
-            self._stem + ">",
-            queue=QUEUE,
-            decoder=_raw,
-            no_reply=True,
-            title="commands-answered",
-            description="A command of one tenant; the reply is its outcome, sent after the commit.",
-        )
-        self._subscriber(self._take)
+        self._subscription: Subscription | None = None
 
     @property
     def endpoints(self) -> list[Endpoint]:
@@ -69,13 +66,14 @@ class AnsweredDoor:
 
     async def start(self) -> None:
         """Subscribe; when this returns the server knows of it."""
-        if not self._subscriber.running:
-            await self._subscriber.start()
-        await flush(self._broker.connection)
+        nc = self._connection()
+        self._subscription = await nc.subscribe(self._stem + ">", queue=QUEUE, cb=self._take)
+        await flush(nc)
 
     async def stop(self) -> None:
         """Take no more."""
-        await self._subscriber.stop()
+        if self._subscription is not None and not self._connection().is_closed:
+            await self._subscription.unsubscribe()
 
     async def _take(self, message: Msg) -> None:
         inbox = message.reply
@@ -107,8 +105,3 @@ class AnsweredDoor:
 def _endpoint(name: str, form: type[Command], subjects: Subjects) -> Endpoint:
     schemas = form.model_json_schema(), msgspec.json.schema(OutcomeView)
     return Endpoint(name, subjects.rpc("*", name), QUEUE, form.__doc__ or name, *schemas)
-
-
-async def _raw(message: NatsMessage) -> Msg:
-    """Decode nothing here: what the message is, our own decoder says."""
-    return message.raw_message
