@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -30,16 +30,24 @@ minutes: the end of a long outage would be noticed late."""
 _MARGIN = 5.0
 """Seconds that an answer may be late after the server's own time limit before its connection is given up."""
 
-_SESSION = """
-SELECT set_config('statement_timeout', %s, false), set_config('lock_timeout', %s, false),
-    set_config('idle_in_transaction_session_timeout', %s, false), set_config('TimeZone', 'UTC', false),
-    set_config('default_transaction_isolation', 'read committed', false),
-    set_config('enable_seqscan', 'off', false)"""
+_SESSION: dict[str, str] = {
+    "TimeZone": "UTC",
+    "default_transaction_isolation": "read committed",
+    "enable_seqscan": "off",
+}
 """Without enable_seqscan: a plan is kept for long, and may be made while a table is still empty."""
+
+SET = b"SELECT set_config(name, value, false) FROM unnest(%s::text[], %s::text[]) s(name, value)"
+"""Changes settings of a session; `set_values` gives its parameters."""
+
+
+def set_values(settings: Mapping[str, str]) -> tuple[list[str], list[str]]:
+    """Return the parameters of SET."""
+    return list(settings), list(settings.values())
 
 
 class Connections:
-    """The store's connections (see EventStore for the parameters)."""
+    """The store's connections (see EventStore for the parameters); each session has `settings` besides ours."""
 
     def __init__(
         self,
@@ -50,9 +58,16 @@ class Connections:
         lock_timeout: float,
         idle_timeout: float,
         pool_timeout: float,
+        settings: Mapping[str, str] = {},  # noqa: B006 never changed
     ) -> None:
         self._url = postgres_url
-        self._limits = [f"{int(limit * 1000)}ms" for limit in (statement_timeout, lock_timeout, idle_timeout)]
+        limits = {
+            "statement_timeout": statement_timeout,
+            "lock_timeout": lock_timeout,
+            "idle_in_transaction_session_timeout": idle_timeout,
+        }
+        in_milliseconds = {name: f"{int(limit * 1000)}ms" for name, limit in limits.items()}
+        self._session = {**_SESSION, **in_milliseconds, **settings}
         self._patience = statement_timeout + _MARGIN
         self._pool = AsyncConnectionPool(
             postgres_url,
@@ -65,7 +80,7 @@ class Connections:
             configure=self._configure,
             name="store",
         )
-        self._writer: psycopg.AsyncConnection | None = None
+        self._writer: psycopg.AsyncCursor[Any] | None = None
         self._writing = asyncio.Lock()
 
     async def open(self) -> None:
@@ -75,18 +90,18 @@ class Connections:
     async def close(self) -> None:
         """Close all connections."""
         if self._writer is not None:
-            await self._writer.close()
+            await self._writer.connection.close()
         await self._pool.close()
 
     async def write(self, statement: bytes, values: Sequence[Packed]) -> tuple[Any, ...]:
         """Run a statement that is a transaction of its own, and return its one row."""
         async with self._writing:
-            connection = await self._connected()
+            writer = await self._connected()
+            connection = writer.connection
             try:
                 with _Patience(connection, self._patience):
-                    async with connection.cursor(binary=True) as cursor:
-                        await cursor.execute(statement, values, prepare=True)
-                        row = await cursor.fetchone()
+                    await writer.execute(statement, values, prepare=True)
+                    row = await writer.fetchone()
             except psycopg.Error as error:
                 raise explained(error, connected=not connection.closed) from error
             except asyncio.CancelledError:
@@ -141,19 +156,19 @@ class Connections:
         finally:
             await self._pool.putconn(connection)
 
-    async def _connected(self) -> psycopg.AsyncConnection:
-        if self._writer is not None and not _lost(self._writer):
+    async def _connected(self) -> psycopg.AsyncCursor[Any]:
+        if self._writer is not None and not _lost(self._writer.connection):
             return self._writer
         try:
             connection = await psycopg.AsyncConnection.connect(self._url, **_CONNECTING)
             await self._configure(connection)
         except psycopg.OperationalError as error:
             raise StoreUnavailable(f"no connection to the database: {error}") from error
-        self._writer = connection
-        return connection
+        self._writer = connection.cursor(binary=True)
+        return self._writer
 
     async def _configure(self, connection: psycopg.AsyncConnection) -> None:
-        await connection.execute(_SESSION, self._limits)
+        await connection.execute(SET, set_values(self._session))
 
 
 class _Patience:
