@@ -6,7 +6,7 @@ Parts of a batch that have no rows stand in the statement as empty arrays: a par
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
 from functools import cache
 from itertools import accumulate
@@ -43,16 +43,6 @@ _AGENDA = (uuids, uuids, names, times, uuids, integers)
 _DEAD_LETTERS = (uuids, texts, names, bigints, names, texts, texts, byteas, texts, integers)
 _PARTS = (_EVENTS, _READS, _LEDGER, _PROGRESS, _AGENDA, _DEAD_LETTERS)
 _EVENTS_ALONE = (True, *[False] * (len(_PARTS) - 1))
-
-PLANNING: Mapping[str, str] = {
-    "plan_cache_mode": "force_generic_plan",
-    "enable_seqscan": "off",
-    "enable_hashjoin": "off",
-    "enable_mergejoin": "off",
-    "jit": "off",
-}
-"""Settings of a session that calls `service.append`: its plans are kept for long, and may be made while the tables are
-empty, so only look-ups by key will do. (As settings of the function they would cost a third of a small append.)"""
 
 
 @cache

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -30,24 +30,16 @@ minutes: the end of a long outage would be noticed late."""
 _MARGIN = 5.0
 """Seconds that an answer may be late after the server's own time limit before its connection is given up."""
 
-_SESSION: dict[str, str] = {
-    "TimeZone": "UTC",
-    "default_transaction_isolation": "read committed",
-    "enable_seqscan": "off",
-}
+_SESSION = """
+SELECT set_config('statement_timeout', %s, false), set_config('lock_timeout', %s, false),
+    set_config('idle_in_transaction_session_timeout', %s, false), set_config('TimeZone', 'UTC', false),
+    set_config('default_transaction_isolation', 'read committed', false),
+    set_config('enable_seqscan', 'off', false)"""
 """Without enable_seqscan: a plan is kept for long, and may be made while a table is still empty."""
-
-SET = b"SELECT set_config(name, value, false) FROM unnest(%s::text[], %s::text[]) s(name, value)"
-"""Changes settings of a session; `set_values` gives its parameters."""
-
-
-def set_values(settings: Mapping[str, str]) -> tuple[list[str], list[str]]:
-    """Return the parameters of SET."""
-    return list(settings), list(settings.values())
 
 
 class Connections:
-    """The store's connections (see EventStore for the parameters); each session has `settings` besides ours."""
+    """The store's connections (see EventStore for the parameters)."""
 
     def __init__(
         self,
@@ -58,16 +50,9 @@ class Connections:
         lock_timeout: float,
         idle_timeout: float,
         pool_timeout: float,
-        settings: Mapping[str, str] = {},  # noqa: B006 never changed
     ) -> None:
         self._url = postgres_url
-        limits = {
-            "statement_timeout": statement_timeout,
-            "lock_timeout": lock_timeout,
-            "idle_in_transaction_session_timeout": idle_timeout,
-        }
-        in_milliseconds = {name: f"{int(limit * 1000)}ms" for name, limit in limits.items()}
-        self._session = {**_SESSION, **in_milliseconds, **settings}
+        self._limits = [f"{int(limit * 1000)}ms" for limit in (statement_timeout, lock_timeout, idle_timeout)]
         self._patience = statement_timeout + _MARGIN
         self._pool = AsyncConnectionPool(
             postgres_url,
@@ -168,7 +153,7 @@ class Connections:
         return self._writer
 
     async def _configure(self, connection: psycopg.AsyncConnection) -> None:
-        await connection.execute(SET, set_values(self._session))
+        await connection.execute(_SESSION, self._limits)
 
 
 class _Patience:

@@ -16,7 +16,7 @@ import psycopg
 import structlog
 
 from handlers.store import queries
-from handlers.store.appending import PLANNING, append_call, appended
+from handlers.store.appending import append_call, appended
 from handlers.store.batch import Appended, Batch, Recorded
 from handlers.store.connections import Connections
 from handlers.store.packing import Packed, bigints, byteas, names, texts, uuids
@@ -95,7 +95,6 @@ class EventStore:
             lock_timeout=lock_timeout,
             idle_timeout=idle_timeout,
             pool_timeout=pool_timeout,
-            settings=PLANNING,
         )
         self._snapshot_every = snapshot_every
         self._saving: asyncio.Task[None] | None = None

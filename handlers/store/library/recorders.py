@@ -12,8 +12,7 @@ from psycopg import Connection, Cursor
 from psycopg.rows import DictRow, tuple_row
 from psycopg.sql import SQL, Composed, Identifier
 
-from handlers.store.appending import PLANNING, append_events_statement, event_parameters
-from handlers.store.connections import SET, set_values
+from handlers.store.appending import append_events_statement, event_parameters
 from handlers.store.library.names import append_sql, log_names, tables_sql
 from handlers.store.packing import Packed, bigints, byteas, names, texts, uuids
 
@@ -96,7 +95,6 @@ class TenantApplicationRecorder(TenantAggregateRecorder, postgres.PostgresApplic
             for event in stored_events
         ]
         with connection.cursor(binary=True, row_factory=tuple_row) as cursor:
-            cursor.execute(SET, set_values(PLANNING), prepare=True)
             found = cursor.execute(
                 self._append, event_parameters(rows, self._pack_id), prepare=True
             ).fetchone()
