@@ -36,8 +36,8 @@ RUNS = 4
 """Runs in flight: one is made while the server stores the others."""
 
 PACE = 0.004
-"""Seconds between the beginnings of two looks at the log, when a hint comes: the first event after a pause goes
-at once, those of a steady trickle a few together, at a fraction of the cost for everybody on the machine."""
+"""Seconds between the beginnings of two looks at the log that hints cause: the first event after a pause goes
+at once, those of a steady trickle a few together, at a fraction of the cost."""
 
 GRACE = 1.0
 """Seconds that a missing stream is given before it is made again: a rebuild makes it at once, its own way."""

@@ -1,8 +1,8 @@
 """Commands written without the bus: the service's batches beside the library's ways.
 
-Each command finds its tenant's state, is decided on it by the domain, and is written with its event and its row in the
-ledger. Ours has states where a worker has them, in the write-through cache (the round that does not count
-fills it); the library reads its aggregate's events for each, as it does by itself, or, in its best
+Each command finds its tenant's state, is decided on it by the domain, and is written with its event and its
+row in the ledger. Ours has states where a worker has them, in the write-through cache (the round that does
+not count fills it); the library reads its aggregate's events for each, as it does by itself, or, in its best
 batching, keeps the aggregates and saves as many in one transaction as we do.
 """
 
