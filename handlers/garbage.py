@@ -11,9 +11,9 @@ _YOUNG, _MIDDLE, _OLD = 20_000, 20, 10
 def collect_rarely() -> None:
     """Spare what lives already from every later look, and look at the rest seldom.
 
-    Python's own thresholds (700, 10, 10) cost a command worker half of its time: what is read ahead, decided and
-    cached goes by its reference counts, and each look only finds it alive. What is in cycles (a traceback
-    and its frame) still goes, some megabytes later. Call it once a process has been composed.
+    Python's own thresholds (700, 10, 10) cost a command worker half of its time: what is read ahead, decided
+    and cached goes by its reference counts, and each look only finds it alive. What is in cycles (a
+    traceback and its frame) still goes, some megabytes later. Call it once a process has been composed.
     """
     gc.collect()
     gc.freeze()

@@ -149,7 +149,7 @@ class Slice:
                 job.slice = None
 
     def reach(self, attempt: object) -> int:
-        """Return up to where all is settled, or will be when what the attempt with this mark decided is written."""
+        """Return up to where all is settled, or will be when what `attempt` (its mark) decided is written."""
         reach = self.sequence
         for job in self.jobs:
             if not (job.settled or (attempt is not None and job.attempt is attempt)):
