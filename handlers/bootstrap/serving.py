@@ -13,6 +13,7 @@ import structlog
 from handlers import logs, tracing
 from handlers.bootstrap.composing import composed
 from handlers.bootstrap.process import connected
+from handlers.garbage import collect_rarely
 from handlers.settings import Settings
 
 log = structlog.get_logger()
@@ -58,6 +59,7 @@ async def _running(
         for role in parts.roles:
             started.push_async_callback(role.stop)
             await role.start()
+        collect_rarely()
         log.info("ready", roles=roles)
         ready({"ready": roles, "http": parts.http.url if parts.http else None})
         await stop.wait()

@@ -168,12 +168,16 @@ class Executor:
                 self._work.clear()
                 await self._work.wait()
                 continue
-            self._batch, slices = self._take()
-            await self._settled(self._batch)
-            self._batch = []
-            for piece in slices:
-                if not piece.finished.done():
-                    piece.finished.set_result(None)
+            await self._turn()
+
+    async def _turn(self) -> None:
+        self._batch, slices = self._take()
+        await self._settled(self._batch)
+        self._batch = []
+        for piece in slices:
+            if not piece.finished.done():
+                piece.finished.set_result(None)
+            piece.let_go()
 
     def _take(self) -> tuple[list[Job], list[Slice]]:
         """Take a batch: answered commands first, but durable ones have half of it when both wait."""

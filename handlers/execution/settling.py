@@ -221,7 +221,7 @@ def _outcome(request: Request, recorded: Recorded) -> Reply:
 
 
 def _moving(slices: Iterable[Slice], attempt: Attempt | None) -> list[tuple[Slice, int]]:
-    reaches = ((each, each.reach(attempt)) for each in slices)
+    reaches = ((each, each.reach(attempt and attempt.mark)) for each in slices)
     return [(each, reach) for each, reach in reaches if reach > each.sequence]
 
 

@@ -18,6 +18,7 @@ from tests.benchmarks.table import Row, show
 ROWS: dict[str, Callable[[int], Awaitable[Row]]] = {
     "drain": drain.drain,
     "event_store": event_store.append,
+    "event_batches": event_store.batches,
     "lone_command": latency.lone_command,
     "query": latency.query,
     "sagas": sagas.provisioning,
