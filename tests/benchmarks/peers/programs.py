@@ -29,9 +29,7 @@ class Program:
         self._process = process
 
     @classmethod
-    async def started(
-        cls, folder: Path, command: Sequence[str], environment: Mapping[str, str]
-    ) -> Program:
+    async def started(cls, folder: Path, command: Sequence[str], environment: Mapping[str, str]) -> Program:
         """Start `command`, in the checkout, so that it finds our modules."""
         with (folder / "programs.log").open("ab") as said:
             process = await asyncio.create_subprocess_exec(

@@ -68,8 +68,6 @@ async def _asked(other: Theirs, peer: Peer, variant: str) -> Sample:
     lone = variant == "lone"
     sagas, at_once = (LONE, 1) if lone else (peer.sagas, AT_ONCE)
     with measured(other.pids) as usage:
-        answer = await other.client.ask(
-            {"sagas": sagas, "at_once": at_once, "schema": variant == "schema"}
-        )
+        answer = await other.client.ask({"sagas": sagas, "at_once": at_once, "schema": variant == "schema"})
     figure = statistics.median(answer["latencies"]) * 1e3 if lone else sagas / answer["wall"]
     return Sample(figure, usage.cpu / sagas, usage.foreign)

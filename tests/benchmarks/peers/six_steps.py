@@ -1,7 +1,7 @@
 """Ours: a saga of the same six steps, on the machinery that drives the service's own.
 
-Run as a program, with any of `schema` and `pause` behind it, it is the process of the role `sagas` with this saga in
-the place of the service's, until it is killed.
+Run as a program, with any of `schema` and `pause` behind it, it is the process of the role `sagas` with this
+saga in the place of the service's, until it is killed.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _CREATES, _ACTIVATES = PROVISIONING.steps[1], PROVISIONING.steps[-1]
 
 
 def six_steps(*, schema: bool, pause: bool) -> Saga:
-    """Return the saga: its steps insert, make a schema or do not, pause outside the database before or do not."""
+    """Return the saga; with `schema` its second step makes one, with `pause` each waits before its insert."""
 
     def step(original: Step) -> Step:
         return Step(

@@ -14,6 +14,7 @@ import os
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from functools import cache
 from typing import Any
 from uuid import uuid4
 
@@ -35,16 +36,17 @@ PAUSE = float(os.environ.get("PEER_PAUSE", "0"))
 One = Callable[[str, bool], Awaitable[object]]
 """Starts a saga by its id, with a schema or without."""
 
-_pool: asyncio.Task[Any] | None = None
+
+@cache
+def _making() -> asyncio.Future[Any]:
+    return asyncio.ensure_future(
+        asyncpg.create_pool(os.environ["PEER_POSTGRES_URL"], min_size=4, max_size=20)
+    )
 
 
 async def pool() -> Any:
-    """Return the connections of this process."""
-    global _pool  # noqa: PLW0603 - engines call steps as plain functions
-    if _pool is None:
-        making = asyncpg.create_pool(os.environ["PEER_POSTGRES_URL"], min_size=4, max_size=20)
-        _pool = asyncio.ensure_future(making)
-    return await asyncio.shield(_pool)
+    """Return the connections of this process, made at the first call; engines call steps as plain functions."""
+    return await asyncio.shield(_making())
 
 
 async def do(saga: str, step: int, schema: bool) -> None:
