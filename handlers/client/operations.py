@@ -52,7 +52,7 @@ _read = msgspec.json.Decoder(Operation).decode
 
 
 class _News:
-    """Up to where events that end an operation have passed; asking at each of its steps would cost a query."""
+    """Up to where events that end an operation have passed; asking at each step would cost a query."""
 
     def __init__(self, position: int) -> None:
         self.position = position

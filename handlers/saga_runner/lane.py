@@ -1,9 +1,9 @@
 """A lane commits moves of runs, many in one transaction: what waits meanwhile goes into the next one.
 
 A step's effect inside the database stands in the same transaction as its events. Steps of a run that follow
-each other there share one: all of them are done or none, and there is one commit to wait for. When a transaction
-of several runs fails, each is tried alone, so that no run suffers from another's failure; when a later step of a
-run fails, those before it are committed without it.
+each other there share one: all of them are done or none, and there is one commit to wait for. When a
+transaction of several runs fails, each is tried alone, so that no run suffers from another's failure; when a
+later step of a run fails, those before it are committed without it.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ def _nothing(_: Moved) -> Entry | None:
 class Entry(NamedTuple):
     """A move of a run: its effect inside the database, if any, and what follows from the effect's output.
 
-    `limit` bounds the effect (seconds). One that failed before is committed `alone`. `then` gives the move that
-    may share the transaction after this one, at most `more` times.
+    `limit` bounds the effect (seconds). One that failed before is committed `alone`. `then` gives the move
+    that may share the transaction after this one, at most `more` times.
     """
 
     run: RunState
@@ -68,7 +68,7 @@ class _Written(NamedTuple):
 
 
 class Lane:
-    """Transactions of at most `size` runs, `at_once` of them; `tell` hears of each, with the log's new end."""
+    """Transactions of at most `size` runs, `at_once` of them; `tell` hears of each, with the log's end."""
 
     def __init__(self, store: EventStore, *, size: int, at_once: int, tell: Tell) -> None:
         self._store, self._size, self._at_once, self._tell = store, size, at_once, tell
@@ -78,8 +78,8 @@ class Lane:
     async def commit(self, entry: Entry) -> Moved:
         """Commit a move and those that may share its transaction, and bring its run up to them.
 
-        Raises EffectRaised (nothing was written of the step; those before it were, and the run is up to them),
-        Overtaken (nothing was written: load the run again), and the store's errors.
+        Raises EffectRaised (nothing was written of that step; those before it were, and the run is up to
+        them), Overtaken (nothing was written: load the run again), and the store's errors.
         """
         future: asyncio.Future[Moved] = asyncio.get_running_loop().create_future()
         self._waiting.append((entry, future))

@@ -24,8 +24,8 @@ Restart: TypeAlias = Callable[[], Awaitable[object]]
 class Peer(NamedTuple):
     """An engine.
 
-    `start` brings its programs up, among them one called `client`, and returns what starts the program called
-    `worker` anew. `goals` are what our figures are to be beside its own, by variant; `sagas` are those of a round.
+    `start` brings its programs up, among them one called `client`, and returns what starts the one named in
+    `worker` anew. `goals` are what our figures are to be beside its own, by variant; a round takes `sagas`.
     """
 
     name: str
@@ -128,7 +128,7 @@ def _has(modules: tuple[str, ...]) -> bool:
 
 
 def _binary(name: str) -> str | None:
-    """Return where a program is: named by a variable (RESTATE_SERVER), beside the interpreter, on the path."""
+    """Return where a program is: a variable (RESTATE_SERVER) names it, or beside the interpreter, or on PATH."""
     named = os.environ.get(name.upper().replace("-", "_"))
     return named or shutil.which(name, path=str(Path(PYTHON).parent)) or shutil.which(name)
 

@@ -1,4 +1,4 @@
-"""What plays on one side: the service with our six steps in the place of its own saga, or the programs of a peer."""
+"""What plays on a side: the service with our six steps in the place of its own saga, or a peer's programs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Programs of a peer: servers, workers and clients, run in a folder, killed or ended with whatever they started."""
+"""Programs of an engine (servers, workers, clients): started, asked, and killed with all they started."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The work of one step, the same on every engine, and the client that asks an engine for sagas.
 
 A client reads one wish a line from its standard input and answers each with one line:
-{"sagas": 320, "at_once": 16, "schema": false} waits for all of them: {"wall": seconds, "latencies": [seconds]};
-{"submit": 200} starts them and goes on: {"submitted": 200}.
+{"sagas": 320, "at_once": 16, "schema": false} waits for them: {"wall": seconds, "latencies": [seconds]},
+{"submit": 200} only starts them: {"submitted": 200}.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def _making() -> asyncio.Future[Any]:
 
 
 async def pool() -> Any:
-    """Return the connections of this process, made at the first call; engines call steps as plain functions."""
+    """Return the connections of this process, made at the first call."""
     return await asyncio.shield(_making())
 
 
