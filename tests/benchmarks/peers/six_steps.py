@@ -25,7 +25,7 @@ from sagas.provisioning import PROVISIONING
 from tenant_domain.catalogue import Policy
 
 TABLE = """
-CREATE TABLE peer_effects (
+CREATE TABLE IF NOT EXISTS peer_effects (
     id bigserial PRIMARY KEY, saga text NOT NULL, step int NOT NULL, name text NOT NULL)"""
 """What a step inserts into, on every engine: without a key, so that steps done twice show."""
 
