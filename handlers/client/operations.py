@@ -75,6 +75,8 @@ class _News:
 
 async def _watched(link: Link, tenant_id: UUID, operation_id: UUID, news: _News) -> Operation:
     patience, poll = PATIENCE, FIRST_POLL
+    if news.position:  # it was begun a moment ago: its end will be heard
+        await news.wait(poll)
     while True:
         try:
             fields = {"operation_id": operation_id, "min_position": news.position}

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
+from math import ceil
 from typing import Any, NamedTuple, TypeAlias
 
 from psycopg import AsyncConnection
@@ -74,6 +75,7 @@ class Lane:
         self._store, self._size, self._at_once, self._tell = store, size, at_once, tell
         self._waiting: deque[Pair] = deque()
         self._filled = asyncio.Event()
+        self._idle = at_once
 
     async def commit(self, entry: Entry) -> Moved:
         """Commit a move and those that may share its transaction, and bring its run up to them.
@@ -95,9 +97,16 @@ class Lane:
             await self._filled.wait()
             self._filled.clear()
             while self._waiting:
-                count = min(self._size, len(self._waiting))
-                taken = [self._waiting.popleft() for _ in range(count)]
-                await self._commit([pair for pair in taken if not pair[1].cancelled()])
+                taken = [self._waiting.popleft() for _ in range(self._share())]
+                self._idle -= 1
+                try:
+                    await self._commit([pair for pair in taken if not pair[1].cancelled()])
+                finally:
+                    self._idle += 1
+
+    def _share(self) -> int:
+        """Return how many of those that wait go into the next transaction, so that none stands idle."""
+        return min(self._size, ceil(len(self._waiting) / self._idle))
 
     async def _commit(self, pairs: list[Pair]) -> None:
         together = [pair for pair in pairs if not pair[0].alone]
