@@ -71,7 +71,7 @@ class _Written(NamedTuple):
 class Lane:
     """Transactions of at most `size` runs, `at_once` of them; `tell` hears of each, with the log's end."""
 
-    def __init__(self, store: EventStore, *, size: int, at_once: int, tell: Tell) -> None:
+    def __init__(self, store: EventStore, *, size: int, tell: Tell, at_once: int = 1) -> None:
         self._store, self._size, self._at_once, self._tell = store, size, at_once, tell
         self._waiting: deque[Pair] = deque()
         self._filled = asyncio.Event()
