@@ -1,5 +1,9 @@
 """A tenant that is asked for comes to life."""
 
+from datetime import datetime
+from uuid import UUID
+
+from handlers.saga_runner.worker import Limits
 from tenant_domain.operation.events import StepCompleted, StepFailed
 from tenant_domain.operation.state import OperationStatus
 from tenant_domain.values import Status
@@ -42,13 +46,25 @@ async def test_steps_that_need_only_the_database_are_committed_together(house: H
     async with house.working():
         tenant_id, operation_id = await house.provision()
         await house.finished(operation_id)
+    times = await _completed_at(house, tenant_id)
+    assert times["create_schema"] == times["configure_defaults"] == times["setup_admin"] < times["notify"]
+
+
+async def test_a_step_that_may_have_to_wait_for_its_turn_is_committed_by_itself(house: House):
+    async with house.working(limits=Limits(steps={"setup_admin": 1})):
+        tenant_id, operation_id = await house.provision()
+        await house.finished(operation_id)
+    times = await _completed_at(house, tenant_id)
+    assert times["create_schema"] == times["configure_defaults"] < times["setup_admin"] < times["notify"]
+
+
+async def _completed_at(house: House, tenant_id: UUID) -> dict[str, datetime]:
     history, facts = await house.history(tenant_id), await house.facts(tenant_id)
-    times = {
+    return {
         fact.step: event.recorded_at
         for event, fact in zip(history, facts, strict=True)
         if isinstance(fact, StepCompleted)
     }
-    assert times["create_schema"] == times["configure_defaults"] == times["setup_admin"] < times["notify"]
 
 
 async def test_a_step_that_fails_does_not_take_those_before_it_along(house: House):
