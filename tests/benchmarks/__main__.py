@@ -11,7 +11,7 @@ from functools import partial
 from rich.console import Console
 
 from handlers import logs
-from tests.benchmarks import bulk, drain, event_store, latency, rebuild, sagas
+from tests.benchmarks import bulk, drain, event_store, latency, rebuild, sagas, timers
 from tests.benchmarks.peers.engines import PEERS
 from tests.benchmarks.peers.rows import WHAT, against
 from tests.benchmarks.table import Row, show
@@ -25,6 +25,8 @@ ROWS: dict[str, Callable[[int], Awaitable[Row]]] = {
     "bulk": bulk.publish,
     "rebuild": rebuild.events,
     "workers": drain.scaling,
+    "sleeping": timers.sleeping,
+    "due_at_once": timers.due_at_once,
 }
 
 PEER_ROWS = {
