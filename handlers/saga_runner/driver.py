@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
@@ -139,18 +140,38 @@ class Driver:
             lane = parts.heavy if step.heavy and inside else parts.quick
             follow = partial(self._done, run, action, started, output)
             alone = run.scene.operation.step(step.name).tries > 0
-            return await lane.commit(Entry(run, follow, inside, step.limit, alone))
+            then = partial(self._later, run)
+            return await lane.commit(Entry(run, follow, inside, step.limit, alone, then))
         except Overtaken:
             await self._take_back(run, action)
             raise
         except EffectRaised as raised:
             cause = raised.cause
+            if isinstance(raised.action, Run):
+                action, started = raised.action, parts.now()
         failure = described(cause)
         names = {"tenant_id": str(run.tenant_id), "operation_id": str(run.operation_id)}
-        log.warning("step failed", **names, step=step.name, error=failure.error, where=place(cause))
+        log.warning("step failed", **names, step=action.step.name, error=failure.error, where=place(cause))
         events = failed(run.scene, action, failure, started, parts.now(), parts.chance())
         moved = go_on(run.saga, run.scene, events, parts.now())
         return await parts.quick.commit(Entry(run, partial(_as_it_is, moved)))
+
+    def _later(self, run: RunState, moved: Moved) -> Entry | None:
+        """Return the next step where all that it needs is a quick effect inside the database, and no turn."""
+        action = moved.action
+        if self.stopping or moved.waits_until is not None or not isinstance(action, Run):
+            return None
+        step = action.step
+        if (
+            step.inside is None
+            or step.outside is not None
+            or step.heavy
+            or self._parts.turns.bounds(step.name)
+        ):
+            return None
+        run = replace(run, scene=moved.scene)
+        follow = partial(self._done, run, action, self._parts.now(), {})
+        return Entry(run, follow, self._inside(run, action), step.limit)
 
     def _done(
         self, run: RunState, action: Run | Undo, started: datetime, outside: Output, inside: Output
