@@ -17,11 +17,10 @@ import structlog
 
 from handlers.projector.folding import Folding
 from handlers.projector.metrics import ProjectorMetrics
-from handlers.projector.tables import LIVE, Outrun, Place, Writer, Written, standings
+from handlers.projector.tables import LIVE, Outrun, Place, Writer, Written, folded
 from handlers.store.connections import Connections
 from handlers.store.errors import StoreError
 from handlers.store.event_store import EventStore, StoredEvent
-from handlers.store.packing import uuids
 from handlers.wire.events import event_of
 from handlers.wire.hints import MOST_STREAMS, Moved
 from projections.read_model import ReadModel
@@ -165,12 +164,8 @@ class Projector:
             for event in events
             if event.position > place.position and concerns(event.topic, event.stream_id, event.tenant_id)
         ]
-        missing = folding.missing(own)
-        if missing:
-            statement = standings(place.model, place.generation)
-            folding.remember(await self._connections.fetch(statement, (uuids(missing),)))
-        folding.fold(own)
-        return Written(place, max(place.position, events[-1].position), folding.collect())
+        rows = await folded(self._connections, place, folding, own)
+        return Written(place, max(place.position, events[-1].position), rows)
 
     def _report(self, written: Sequence[Written]) -> None:
         if self._metrics is not None:
