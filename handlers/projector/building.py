@@ -53,7 +53,7 @@ _SWAP = (
 _BY_KEY = b"""
 SELECT set_config('enable_sort', 'off', true), set_config('enable_incremental_sort', 'off', true),
     set_config('enable_bitmapscan', 'off', true)"""
-"""Read in the order of the key, however few rows the planner expects: or it sorts all of the log each time."""
+"""Read in the order of the key, however few rows the planner expects: or it sorts the whole log each time."""
 
 _NOT_DURABLE = b"SET LOCAL synchronous_commit = off"
 """After a power cut in the middle of a rebuild it is begun anew anyway."""

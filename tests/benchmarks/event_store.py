@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from urllib.parse import unquote, urlsplit
 from uuid import UUID, uuid4
 
 from eventsourcing.application import Application
@@ -20,6 +19,7 @@ from tenant_domain.tenant.decide import ref
 from tenant_domain.tenant.events import ProfileUpdated
 from tests.benchmarks.machine import measured
 from tests.benchmarks.stage import everything, provisioned, servers
+from tests.benchmarks.stock import environment
 from tests.benchmarks.table import Row, Sample, Side, compare
 
 BATCH = 500
@@ -73,18 +73,7 @@ class _Account(Aggregate):
 
 
 def _stock(postgres_url: str, postgres_pid: int) -> Side:
-    parts = urlsplit(postgres_url)
-    application = Application[UUID](
-        env={
-            "PERSISTENCE_MODULE": "eventsourcing.postgres",
-            "POSTGRES_DBNAME": parts.path.removeprefix("/"),
-            "POSTGRES_HOST": parts.hostname or "",
-            "POSTGRES_PORT": str(parts.port),
-            "POSTGRES_USER": unquote(parts.username or ""),
-            "POSTGRES_PASSWORD": unquote(parts.password or ""),
-            "POSTGRES_POOL_SIZE": str(THREADS),
-        }
-    )
+    application = Application[UUID](env=environment(postgres_url, THREADS))
     accounts = [_Account() for _ in range(STOCK_AGGREGATES)]
     for account in accounts:
         application.save(account)
