@@ -12,12 +12,14 @@ import structlog
 from faststream.nats import NatsBroker, NatsMessage
 from nats.aio.msg import Msg
 
+from handlers import tracing
 from handlers.bus.connection import flush
 from handlers.bus.endpoints import Endpoint
 from handlers.bus.replies import Replies
 from handlers.execution.decode import Request, command_id_of, decoded
 from handlers.execution.executor import Executor
 from handlers.execution.reply import Reply, refused
+from handlers.execution.spans import followed
 from handlers.wire.subjects import Subjects, is_inbox
 from projections.history import OutcomeView
 from tenant_domain.decision import Command
@@ -91,6 +93,8 @@ class AnsweredDoor:
         except Refusal as refusal:
             done(refused(command_id_of(headers), tenant, refusal))
         else:
+            if tracing.on:
+                request, done = followed(request, done, "answered")
             self._executor.submit(request, done)
 
     def _done(self, inbox: str, endpoint: Endpoint | None, began: int, reply: Reply) -> None:

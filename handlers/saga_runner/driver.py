@@ -16,6 +16,7 @@ import psycopg
 import structlog
 from psycopg import AsyncConnection
 
+from handlers import tracing
 from handlers.adapters.effects import Effects, Output, Work
 from handlers.saga_runner.agenda import Due
 from handlers.saga_runner.failures import EffectRaised, Overtaken, described, place
@@ -23,6 +24,7 @@ from handlers.saga_runner.lane import Entry, Inside, Lane
 from handlers.saga_runner.news import Tell
 from handlers.saga_runner.run import RunState, Sagas, load
 from handlers.saga_runner.shelf import shelve
+from handlers.saga_runner.spans import stepping
 from handlers.store.errors import StoreError
 from handlers.store.event_store import EventStore
 from sagas.definition import Deed, Rest, RetryPolicy, Run, Undo
@@ -121,7 +123,8 @@ class Driver:
         if moved.events or moved.waits_until is not None or isinstance(moved.action, Rest):
             moved = await parts.quick.commit(Entry(run, partial(_as_it_is, moved)))
         while isinstance(moved.action, Run | Undo) and moved.waits_until is None and not self.stopping:
-            moved = await self._attempt(run, moved.action)
+            with stepping(run, moved.action):
+                moved = await self._attempt(run, moved.action)
         return moved.waits_until
 
     async def _attempt(self, run: RunState, action: Run | Undo) -> Moved:
@@ -141,6 +144,7 @@ class Driver:
         except EffectRaised as raised:
             cause = raised.cause
         failure = described(cause)
+        tracing.failed(tracing.present(), type(cause).__name__)
         names = {"tenant_id": str(run.tenant_id), "operation_id": str(run.operation_id)}
         log.warning("step failed", **names, step=step.name, error=failure.error, where=place(cause))
         events = failed(run.scene, action, failure, started, parts.now(), parts.chance())

@@ -41,6 +41,10 @@ class _Writing(msgspec.Struct, frozen=True):
     meta: Meta
 
 
+class _Carrying(msgspec.Struct, frozen=True):
+    meta: Meta
+
+
 _E = TypeVar("_E", bound=Event)
 
 
@@ -51,6 +55,7 @@ class _Reading(msgspec.Struct, Generic[_E], frozen=True):
 
 _encode = msgspec.json.Encoder().encode
 _envelope = msgspec.json.Decoder(Stored).decode
+_carrying = msgspec.json.Decoder(_Carrying).decode
 _readers = {name: msgspec.json.Decoder(cls).decode for name, cls in EVENTS.items()}
 _at_once = {name: (cls.schema, msgspec.json.Decoder(_Reading[cls]).decode) for name, cls in EVENTS.items()}
 """By stored name: today's schema version, and what reads a body of that version in one go."""
@@ -64,6 +69,14 @@ def encoded(event: Event, meta: Meta) -> bytes:
 def opened(state: bytes) -> Stored:
     """Return the parts of a stored body; `data` is the fact's fields as they were written."""
     return _envelope(state)
+
+
+def traceparent_of(state: bytes) -> str | None:
+    """Return the `traceparent` in a stored body; None for one without it, or one that is broken."""
+    try:
+        return _carrying(state).meta.traceparent
+    except msgspec.DecodeError:
+        return None
 
 
 def decoded(name: str, version: int, data: bytes | msgspec.Raw) -> Event:
