@@ -106,6 +106,8 @@ class Projector:
             if model is not None and model.revision == revision:
                 place = Place(model, generation, epoch, position)
                 self._lines.append(_Line(place, Folding(model, self._remembered, event_of)))
+                if self._metrics is not None:
+                    self._metrics.at(name, position)
         self._writer = (
             Writer(self._connections, [line.place for line in self._lines]) if self._lines else None
         )

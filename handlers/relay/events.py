@@ -95,7 +95,9 @@ class EventRelay:
                 await hints.unsubscribe()
             await self._outlet.close()
 
-    async def _hinted(self, _hint: Msg) -> None:
+    async def _hinted(self, hint: Msg) -> None:
+        if hint.data.isdigit():
+            self._metrics.heard(int(hint.data))
         self._hint.set()
 
     async def _keep_on(self) -> NoReturn:
@@ -129,7 +131,7 @@ class EventRelay:
         """Publish what the log has beyond the stream's end, until nothing came for the time of a poll."""
         last, former = await self._end_of_stream(), ""
         self._metrics.astray.set(0)
-        self._metrics.position.set(last)
+        self._metrics.reached(last)
         flight: deque[tuple[Run, Span]] = deque()
         while True:
             self._hint.clear()
@@ -149,7 +151,7 @@ class EventRelay:
     async def _land(self, run: Run, span: Span) -> None:
         await self._outlet.stored(run)
         span.end()
-        self._metrics.position.set(run.last)
+        self._metrics.reached(run.last)
         self._metrics.events.inc(run.size)
 
     async def _wait_for_hint(self) -> bool:

@@ -1,10 +1,11 @@
-"""What operators see of a whole journey: one trace from command to read model, and no secret and no person."""
+"""What operators see of a whole journey: one trace from command to read model, no secret and no person."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import shutil
+import socket
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -15,7 +16,9 @@ from uuid import UUID, uuid4
 
 import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
+from deploy.demo.mailbox import UNREACHABLE, Mailbox
 from deploy.embedded import EmbeddedStack
 from handlers.client import TenantClient
 from handlers.http_edge.tokens import OPERATOR, Signer
@@ -27,6 +30,7 @@ from tests.support.servers import copy_folder, public_folder
 from tests.support.serving import serving
 
 EMAIL, PERSON, NICKNAME = "grace.hopper@journey.example", "Grace Hopper", "Amazing-Grace"
+UNREACHABLE_EMAIL = f"grace@{UNREACHABLE}"
 ADMIN = {"email": EMAIL, "name": PERSON, "user_id": "usr_grace"}
 COMMAND, QUERY = "4bf92f3577b34da6a3ce929d0e0e4736", "0af7651916cd43dd8448eb211c80319c"
 CALLER = "00f067aa0ba902b7"
@@ -66,15 +70,24 @@ async def journey(folder: Path, seen: Seen) -> None:
     """Two processes, two tenants, and all kinds of trouble."""
     async with AsyncExitStack() as parts:
         stack = await parts.enter_async_context(EmbeddedStack(folder / "data"))
+        mailbox, port = Mailbox(), free_port()
+        smtp_url = await mailbox.start()
+        parts.push_async_callback(mailbox.stop)
         settings = {
+            "TENANTS_SMTP_URL": smtp_url,
             "TENANTS_OTLP_ENDPOINT": seen.collector.url,
             "OTEL_BSP_SCHEDULE_DELAY": "200",
             "TENANTS_LOG_LEVEL": "debug",
             "TENANTS_LOG_FORMAT": "json",
         }
         log = folder / "log"
-        for roles in (("commands",), ("sagas", "projections", "relay", "http")):
-            said = await parts.enter_async_context(serving(stack.endpoints, folder, roles, log, settings))
+        for roles, more in (
+            (("commands",), {"TENANTS_METRICS_PORT": str(port)}),
+            (("sagas", "projections", "relay", "http"), {}),
+        ):
+            said = await parts.enter_async_context(
+                serving(stack.endpoints, folder, roles, log, {**settings, **more})
+            )
         signer = Signer.from_file(folder / "signing.pem", create=False, issuer="tenants", audience="tenants")
         token = signer.sign(user=EMAIL, role=OPERATOR)
         urls = (stack.endpoints.nats_url, stack.endpoints.postgres_url)
@@ -94,7 +107,8 @@ async def journey(folder: Path, seen: Seen) -> None:
         async with httpx.AsyncClient(base_url=said["http"], headers=headers) as http:
             assert (await http.get("/api/v1/tenants", params={"search": PERSON})).status_code == 200
             assert (await http.get(f"/api/v1/tenants/{EMAIL}")).status_code == 422
-            seen.metrics = (await http.get("/metrics")).text
+            commands = await http.get(f"http://127.0.0.1:{port}/metrics", headers={"Authorization": ""})
+            seen.metrics = (await http.get("/metrics")).text + commands.text
     seen.log = log.read_text()
 
 
@@ -119,17 +133,16 @@ async def trouble(client: TenantClient, postgres_url: str, seen: Seen) -> None:
             await (await client.send(uuid4(), name, fields, reply=True)).outcome()
         with pytest.raises(Refusal):
             await client.command(uuid4(), name, fields)
-    failing = await client.provision(name=PERSON, subdomain="www", admin=ADMIN)
-    ended = await failing.operation()
-    assert ended is not None
-    assert ended.status == "rolled_back"
     version = (await client.tenant(seen.tenant)).version
     poison = json.dumps({"v": 1, "data": {"name": {EMAIL: PERSON}}, "meta": {}}).encode()
     async with EventStore(postgres_url) as store:
         row = EventRow(seen.tenant, seen.tenant, version + 1, "tenant.profile_updated", poison, 0)
-        head = (await store.append(Batch(events=[row]))).head
-    with pytest.raises(Refusal):
-        await client.tenant(seen.tenant, min_position=head, timeout_ms=500)
+        assert not (await store.append(Batch(events=[row]))).dropped
+    unreachable = {"email": UNREACHABLE_EMAIL, "name": PERSON}
+    failing = await client.provision(name=PERSON, subdomain="unreachable", admin=unreachable)
+    ended = await failing.operation()
+    assert ended is not None
+    assert ended.status == "rolled_back"
 
 
 def test_one_trace_covers_command_append_saga_and_projection(seen: Seen) -> None:
@@ -182,3 +195,42 @@ def test_a_line_within_a_span_names_its_trace(seen: Seen) -> None:
     lines = [json.loads(line) for line in seen.log.splitlines()]
     failed = next(line for line in lines if line["event"] == "step failed")
     assert bytes.fromhex(failed["trace_id"]) in {span.trace_id for span in seen.collector.spans}
+
+
+@pytest.mark.parametrize(
+    ("name", "labels"),
+    [
+        ("tenants_commands_total", {"door": "durable", "outcome": "completed"}),
+        ("tenants_command_append_seconds_count", {}),
+        ("tenants_endpoint_seconds_count", {"endpoint": "provision"}),
+        ("tenants_endpoint_seconds_count", {"endpoint": "tenant"}),
+        ("tenants_endpoint_failures_total", {"endpoint": "provision"}),
+        ("tenants_saga_step_seconds_count", {"kind": "provisioning", "step": "activate"}),
+        ("tenants_operations_total", {"kind": "provisioning", "ending": "rolled_back"}),
+        ("tenants_projection_parked_total", {"read_model": "tenants"}),
+        ("tenants_projection_position", {"read_model": "operations"}),
+        ("tenants_relay_events_total", {}),
+    ],
+)
+def test_the_metrics_count_what_happened(seen: Seen, name: str, labels: dict[str, str]) -> None:
+    assert sum(values(seen, name, labels)) > 0
+
+
+@pytest.mark.parametrize("name", ["tenants_projection_lag_events", "tenants_relay_lag_events"])
+def test_the_metrics_tell_how_far_behind_readers_are(seen: Seen, name: str) -> None:
+    assert set(values(seen, name, {})) == {0}
+
+
+def values(seen: Seen, name: str, labels: dict[str, str]) -> list[float]:
+    return [
+        sample.value
+        for family in text_string_to_metric_families(seen.metrics)
+        for sample in family.samples
+        if sample.name == name and labels.items() <= sample.labels.items()
+    ]
+
+
+def free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return taken.getsockname()[1]

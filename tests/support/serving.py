@@ -48,7 +48,7 @@ async def serving(
     assert process.stdout is not None
     try:
         line = await process.stdout.readline()
-        assert line, log.read_text()
+        assert line, f"it ended at once: see {log}"
         yield json.loads(line)
     finally:
         process.stdin.close()  # a supervised process ends with its supervisor
