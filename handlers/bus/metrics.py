@@ -1,4 +1,4 @@
-"""The statistics of endpoints for Prometheus: made when they are asked for, so that a request costs no more."""
+"""The statistics of endpoints for Prometheus: made when they are asked for, so a request costs no more."""
 
 from __future__ import annotations
 
