@@ -166,6 +166,7 @@ class Building:
                 yield events
         finally:
             ahead.cancel()
+            await asyncio.gather(ahead, return_exceptions=True)
 
     async def _read_streams(self, stream_id: UUID, version: int, target: int) -> list[LogRow]:
         async with (
