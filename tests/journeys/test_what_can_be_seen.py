@@ -79,6 +79,7 @@ async def journey(folder: Path, seen: Seen) -> None:
             "OTEL_BSP_SCHEDULE_DELAY": "200",
             "TENANTS_LOG_LEVEL": "debug",
             "TENANTS_LOG_FORMAT": "json",
+            "TENANTS_POLL_INTERVAL": "0.1",
         }
         log = folder / "log"
         for roles, more in (
@@ -174,7 +175,10 @@ def test_one_trace_covers_command_append_saga_and_projection(seen: Seen) -> None
 
 
 def test_a_query_belongs_to_the_trace_of_who_asks(seen: Seen) -> None:
-    assert [span.name for span in seen.collector.of(QUERY)] == ["query tenants"]
+    fleet, refused = sorted(seen.collector.of(QUERY), key=lambda span: span.name, reverse=True)
+    assert (fleet.name, attributes(fleet)) == ("query tenants", {"tenants.query": "tenants"})
+    assert (refused.name, attributes(refused)) == ("query tenant", {"tenants.query": "tenant"})
+    assert fleet.parent_span_id == refused.parent_span_id == bytes.fromhex(CALLER)
 
 
 def test_spans_show_no_secret_and_no_person(seen: Seen) -> None:
