@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from rich.console import Console
 
 from handlers import logs
-from tests.benchmarks import bulk, drain, event_store, latency, rebuild, sagas
+from tests.benchmarks import bulk, drain, event_store, latency, rebuild, sagas, timers
 from tests.benchmarks.table import Row, show
 
 ROWS: dict[str, Callable[[int], Awaitable[Row]]] = {
@@ -26,6 +26,8 @@ ROWS: dict[str, Callable[[int], Awaitable[Row]]] = {
     "rebuild_stock": rebuild.beside_stock,
     "visible": latency.visible,
     "workers": drain.scaling,
+    "sleeping": timers.sleeping,
+    "due_at_once": timers.due_at_once,
 }
 
 PEERS = {
