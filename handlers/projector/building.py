@@ -8,7 +8,7 @@ meanwhile is projected as everywhere else.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from uuid import UUID
 
@@ -21,8 +21,8 @@ from handlers.store.event_store import StoredEvent
 from handlers.wire.events import event_of
 from projections.read_model import ReadModel
 
-_CHUNK = 20_000
-"""Events read and written at a time: 40 MB at the most, and enough to make round trips not count."""
+_CHUNK = 10_000
+"""Events read and written at a time: 20 MB at the most, and enough to make round trips not count."""
 
 _SLICE = 500
 """Events folded before others in this process, and both connections, get a turn: some 2 ms."""
@@ -57,6 +57,9 @@ SELECT set_config('enable_sort', 'off', true), set_config('enable_incremental_so
 
 _NOT_DURABLE = b"SET LOCAL synchronous_commit = off"
 """After a power cut in the middle of a rebuild it is begun anew anyway."""
+
+_UNHURRIED = b"""
+SELECT set_config('statement_timeout', '0', true), set_config('max_parallel_maintenance_workers', %s, true)"""
 
 _FIRST = (UUID(int=0), 0)
 
@@ -106,21 +109,24 @@ class Building:
     async def index(self, trigrams: str | None) -> None:
         """Make the indexes, and let the planner know the table.
 
-        The search's index costs more than all others: it comes first.
+        The index for searches costs more than all others: it comes first, and alone has another process of the
+        server as its helper, which costs the others more than it saves.
         """
         model, table = self.place.model, f"service.{self.place.model.table(self.place.generation)}"
         wanted = sorted(model.indexes, key=lambda index: "{trigrams}" not in index)
-        statements = iter(
-            f"CREATE INDEX ON {table} {index.replace('{trigrams}', f'{trigrams}.gin_trgm_ops')}"
-            for index in wanted
-            if trigrams is not None or "{trigrams}" not in index
-        )
-        makers = [self._run_each(statements) for _ in range(_INDEXES_AT_ONCE)]
+        definitions = iter([index for index in wanted if trigrams is not None or "{trigrams}" not in index])
+
+        async def make_each() -> None:
+            for index in definitions:
+                definition = index.replace("{trigrams}", f"{trigrams}.gin_trgm_ops")
+                await self._run(f"CREATE INDEX ON {table} {definition}", helpers=int(definition != index))
+
+        makers = [make_each() for _ in range(_INDEXES_AT_ONCE)]
         for failure in await asyncio.gather(*makers, return_exceptions=True):
             if failure is not None:
                 raise failure
         columns = ", ".join(column.name for column in model.all_columns if column.type != "bytea")
-        await self._run_each(iter([f"ANALYZE {table} ({columns})"]))
+        await self._run(f"ANALYZE {table} ({columns})")
 
     async def approach(self) -> None:
         """Bring the generation near to the log's end."""
@@ -146,11 +152,10 @@ class Building:
                 await transaction.execute(statement, {"name": name, "generation": self.place.generation})
         return True
 
-    async def _run_each(self, statements: Iterator[str]) -> None:
-        for statement in statements:
-            async with self._connections.transaction() as transaction:
-                await transaction.execute(b"SET LOCAL statement_timeout = 0")
-                await transaction.execute(statement.encode())
+    async def _run(self, statement: str, helpers: int = 0) -> None:
+        async with self._connections.transaction() as transaction:
+            await transaction.execute(_UNHURRIED, (str(helpers),))
+            await transaction.execute(statement.encode())
 
     async def _head(self) -> int:
         ((head,),) = await self._connections.fetch(_HEAD, ())
