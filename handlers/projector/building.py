@@ -61,7 +61,7 @@ _NOT_DURABLE = b"SET LOCAL synchronous_commit = off"
 _UNHURRIED = b"""
 SELECT set_config('statement_timeout', '0', true), set_config('max_parallel_maintenance_workers', %s, true),
     set_config('default_statistics_target', '25', true)"""
-"""Of the statistics a quarter is enough until the server makes its own: queries go by index whatever they say."""
+"""A quarter of the statistics is enough until the server makes its own: queries go by index anyway."""
 
 _FIRST = (UUID(int=0), 0)
 
