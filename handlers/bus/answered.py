@@ -19,6 +19,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
+from handlers import tracing
 from handlers.adapters.tasks import end
 from handlers.bus.connection import flush
 from handlers.bus.endpoints import Endpoint
@@ -27,6 +28,7 @@ from handlers.execution.bulk import BULK, Bulk, ControlOperations
 from handlers.execution.decode import Request, command_id_of, decoded
 from handlers.execution.executor import Executor
 from handlers.execution.reply import Reply, refused
+from handlers.execution.spans import followed
 from handlers.wire.headers import ERROR
 from handlers.wire.outcomes import refusal_of
 from handlers.wire.subjects import FLEET, Subjects, is_inbox
@@ -108,6 +110,8 @@ class AnsweredDoor:
         except Refusal as refusal:
             done(refused(command_id_of(headers), tenant, refusal))
         else:
+            if tracing.on:
+                request, done = followed(request, done, "answered")
             self._executor.submit(request, done)
 
     async def _control(

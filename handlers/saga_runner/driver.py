@@ -17,6 +17,7 @@ import psycopg
 import structlog
 from psycopg import AsyncConnection
 
+from handlers import tracing
 from handlers.adapters.effects import Effects, Output, Work
 from handlers.saga_runner.agenda import Due
 from handlers.saga_runner.failures import EffectRaised, Overtaken, described, place
@@ -24,6 +25,7 @@ from handlers.saga_runner.lane import Entry, Inside, Lane
 from handlers.saga_runner.news import Tell
 from handlers.saga_runner.run import RunState, Sagas, load
 from handlers.saga_runner.shelf import shelve
+from handlers.saga_runner.spans import stepping
 from handlers.saga_runner.turns import Turns
 from handlers.store.errors import StoreError
 from handlers.store.event_store import EventStore
@@ -127,7 +129,8 @@ class Driver:
             async with parts.turns.at(moved.action.step.name) as waited:
                 if waited and await self._overtaken(run):
                     raise Overtaken
-                moved = await self._attempt(run, moved.action)
+                with stepping(run, moved.action):
+                    moved = await self._attempt(run, moved.action)
         return moved.waits_until
 
     async def _attempt(self, run: RunState, action: Run | Undo) -> Moved:
@@ -150,6 +153,7 @@ class Driver:
             if isinstance(raised.action, Run):
                 action, started = raised.action, parts.now()
         failure = described(cause)
+        tracing.failed(tracing.present(), type(cause).__name__)
         names = {"tenant_id": str(run.tenant_id), "operation_id": str(run.operation_id)}
         log.warning("step failed", **names, step=action.step.name, error=failure.error, where=place(cause))
         events = failed(run.scene, action, failure, started, parts.now(), parts.chance())

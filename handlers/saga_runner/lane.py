@@ -20,6 +20,7 @@ from handlers.adapters.effects import Output
 from handlers.saga_runner.failures import EffectRaised, Overtaken
 from handlers.saga_runner.news import News, Tell
 from handlers.saga_runner.run import RunState, write
+from handlers.saga_runner.spans import committing
 from handlers.store.batch import Batch
 from handlers.store.errors import StoreError
 from handlers.store.event_store import EventStore, Transaction
@@ -120,9 +121,10 @@ class Lane:
         """Write these moves at once; returns False when each has to be tried by itself."""
         entries = [entry for entry, _ in pairs]
         try:
-            written = await (
-                self._act(entries) if any(entry.inside for entry in entries) else self._record(entries)
-            )
+            with committing([entry.run for entry in entries]):
+                written = await (
+                    self._act(entries) if any(entry.inside for entry in entries) else self._record(entries)
+                )
         except _Broken as broken:
             if len(pairs) > 1:
                 return False

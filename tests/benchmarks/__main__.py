@@ -25,6 +25,8 @@ ROWS: dict[str, Callable[[int], Awaitable[Row]]] = {
     "sagas": sagas.provisioning,
     "bulk": bulk.publish,
     "rebuild": rebuild.events,
+    "rebuild_stock": rebuild.beside_stock,
+    "visible": latency.visible,
     "workers": drain.scaling,
     "sleeping": timers.sleeping,
     "due_at_once": timers.due_at_once,

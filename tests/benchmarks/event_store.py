@@ -14,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from itertools import count
-from urllib.parse import unquote, urlsplit
 from uuid import UUID, uuid4
 
 from eventsourcing.application import Application
@@ -34,6 +33,7 @@ from tenant_domain.tenant.decide import ref, update_profile
 from tenant_domain.tenant.state import evolve
 from tests.benchmarks.machine import measured
 from tests.benchmarks.stage import everything, provisioned, servers
+from tests.benchmarks.stock import environment
 from tests.benchmarks.table import Row, Sample, Side, compare
 
 BATCH = 500
@@ -68,7 +68,7 @@ async def _both() -> AsyncGenerator[tuple[Side, Side, Side]]:
         await migrate(postgres_url, partitions=1)
         collect_rarely()  # as the service's processes do; both sides run in this one
         async with _ours(postgres_url, postgres_pid) as ours:
-            application = _application(postgres_url)
+            application = Application[UUID](env=environment(postgres_url, THREADS))
             try:
                 yield ours, _stock(application, postgres_pid), _batched(application, postgres_pid)
             finally:
@@ -139,21 +139,6 @@ class _Account(Aggregate):
     @event("Renamed")
     def rename(self, name: str) -> None:
         self.name = name
-
-
-def _application(postgres_url: str) -> Application[UUID]:
-    parts = urlsplit(postgres_url)
-    return Application[UUID](
-        env={
-            "PERSISTENCE_MODULE": "eventsourcing.postgres",
-            "POSTGRES_DBNAME": parts.path.removeprefix("/"),
-            "POSTGRES_HOST": parts.hostname or "",
-            "POSTGRES_PORT": str(parts.port),
-            "POSTGRES_USER": unquote(parts.username or ""),
-            "POSTGRES_PASSWORD": unquote(parts.password or ""),
-            "POSTGRES_POOL_SIZE": str(THREADS),
-        }
-    )
 
 
 def _stock(application: Application[UUID], postgres_pid: int) -> Side:
