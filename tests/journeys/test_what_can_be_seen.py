@@ -116,7 +116,7 @@ async def journey(folder: Path, seen: Seen) -> None:
 async def buried(http: httpx.AsyncClient) -> str:
     """Return the metrics once they tell of a dead letter: its line in the log is written then, too."""
     async with asyncio.timeout(60):
-        while "tenants_dead_letters_total{" not in (metrics := (await http.get("/metrics")).text):
+        while "tenants_dead_letters_total{" not in (metrics := (await http.get("/metrics")).text):  # noqa: ASYNC110
             await asyncio.sleep(0.05)
     return metrics
 
