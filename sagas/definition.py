@@ -78,6 +78,21 @@ def no_facts(_: Scene) -> tuple[NewEvent, ...]:
     return ()
 
 
+def at_once(_: Operation) -> datetime | None:
+    """Wait for no time."""
+    return None
+
+
+def unhindered(_: Scene) -> bool:
+    """Wait for nobody."""
+    return False
+
+
+def never_stopped(_: Scene) -> str | None:
+    """Stop for nothing."""
+    return None
+
+
 def reads_nothing(_operation: Operation, _tenant: Tenant) -> tuple[Ref, ...]:
     """Read no streams besides the run's and the tenant's."""
     return ()
@@ -87,8 +102,12 @@ class Step(NamedTuple):
     """One step of a saga.
 
     `check` refuses (Refusal or ValueError) what cannot succeed; `outside` and `inside` are what the step
-    does; `facts` are the events that its completion adds to the tenant's streams. `limit` bounds one attempt
-    (seconds). `heavy` steps change the database's catalogue; they commit apart from the quick ones.
+    does; `facts` are the events that its completion adds to the tenant's streams. `limit` bounds one attempt,
+    `deadline` all attempts together, waits between them included (seconds). `heavy` steps change the
+    database's catalogue; they commit apart from the quick ones.
+
+    A step does not begin before it is `due`, nor while it `waits` (another operation holds the tenant).
+    `entry` gives the events that its beginning adds; called again after them, it gives none.
     """
 
     name: str
@@ -98,8 +117,12 @@ class Step(NamedTuple):
     facts: Callable[[Scene], tuple[NewEvent, ...]] = no_facts
     retry: RetryPolicy = RetryPolicy()
     limit: float = 30.0
+    deadline: float | None = None
     on_failure: Literal["compensate", "park"] = "compensate"
     heavy: bool = False
+    due: Callable[[Operation], datetime | None] = at_once
+    waits: Callable[[Scene], bool] = unhindered
+    entry: Callable[[Scene], tuple[NewEvent, ...]] = no_facts
 
     @property
     def reversible(self) -> bool:
@@ -108,13 +131,20 @@ class Step(NamedTuple):
 
 
 class Saga(NamedTuple):
-    """A saga: its steps in order, the streams it reads besides the run's and the tenant's, its undone end."""
+    """A saga: its steps in order, the streams it reads besides the run's and the tenant's, its undone end.
+
+    `stop` gives a reason for which no step may begin now; the run is parked with it. `deadline` bounds the
+    seconds in which it is at work: beyond it no step begins, and the run turns back, or is parked where the
+    next step says so. The times that its steps are `due` at do not count.
+    """
 
     kind: str
     steps: tuple[Step, ...]
     undone: Callable[[Scene], tuple[NewEvent, ...]]
     reads: Callable[[Operation, Tenant], Iterable[Ref]] = reads_nothing
     retired: tuple[Step, ...] = ()
+    stop: Callable[[Scene], str | None] = never_stopped
+    deadline: float | None = None
 
 
 class Run(NamedTuple):
@@ -160,8 +190,12 @@ def next_action(saga: Saga, operation: Operation) -> Action:
     for step in saga.steps:
         known = operation.step(step.name)
         if known.status is not StepStatus.COMPLETED:
-            return Run(step, known.attempts + 1, known.retry_at)
+            return Run(step, known.attempts + 1, _later(known.retry_at, step.due(operation)))
     return Finish()
+
+
+def _later(one: datetime | None, other: datetime | None) -> datetime | None:
+    return max(one, other) if one is not None and other is not None else one or other
 
 
 def _next_undo(saga: Saga, operation: Operation) -> Action:

@@ -7,7 +7,7 @@ the run), so that the events of it stand in the same append as the effect before
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from sagas.definition import Action, Finish, Park, Rest, Run, Saga, Scene, Step, Undo, next_action
@@ -19,13 +19,20 @@ from tenant_domain.operation.events import (
     StepCompensated,
     StepCompleted,
     StepFailed,
+    StepScheduled,
     StepStarted,
 )
+from tenant_domain.operation.state import Operation
 from tenant_domain.refusals import Refusal
+from tenant_domain.tenant import decide as tenant
 from tenant_domain.values import Json
 
 MAX_ERROR = 500
 """Longest error that is kept (characters): a sentence, not a dump."""
+
+
+WAIT = timedelta(seconds=1)
+"""How long a step that has to wait for somebody is left alone before it is looked at again."""
 
 
 class Failure(NamedTuple):
@@ -51,7 +58,7 @@ def advance(saga: Saga, scene: Scene, now: datetime) -> Moved:
     """
     events: tuple[NewEvent, ...] = ()
     while True:
-        action = next_action(saga, scene.operation)
+        action = _next(saga, scene, now)
         more, ready = _by_itself(saga, scene, action, now)
         events += more
         scene = scene.after(more)
@@ -85,8 +92,11 @@ def failed(
 ) -> tuple[NewEvent, ...]:
     """Return what follows when an attempt failed: another one later, or the run turns back, or is parked."""
     step, undoing = action.step, isinstance(action, Undo)
-    tries = scene.operation.step(step.name).tries + 1
-    last = failure.permanent or tries >= step.retry.max_tries
+    known = scene.operation.step(step.name)
+    tries = known.tries + 1
+    retry_at = now + step.retry.delay(tries, chance)
+    late = step.deadline is not None and retry_at > _after(known.failing_since or started, step.deadline)
+    last = failure.permanent or tries >= step.retry.max_tries or late
     event = StepFailed(
         step=step.name,
         attempt=action.attempt,
@@ -94,20 +104,53 @@ def failed(
         undoing=undoing,
         started_at=started,
         finished_at=now,
-        retry_at=None if last else now + step.retry.delay(tries, chance),
+        retry_at=None if last else retry_at,
     )
     if not last:
         return (_of(scene, event),)
     what = f"Undoing the step {step.name!r}" if undoing else f"The step {step.name!r}"
     reason = f"{what} failed: {failure.error}"[:MAX_ERROR]
-    if undoing or step.on_failure == "park":
+    if undoing:
         return _of(scene, event), parked(scene, step.name, reason)
-    return _of(scene, event), _of(scene, CompensationStarted(ending="rolled_back", reason=reason))
+    return _of(scene, event), _given_up(scene, step, reason)
+
+
+def _given_up(scene: Scene, step: Step, reason: str) -> NewEvent:
+    if step.on_failure == "park":
+        return parked(scene, step.name, reason)
+    return _of(scene, CompensationStarted(ending="rolled_back", reason=reason))
 
 
 def parked(scene: Scene, step: str, reason: str) -> NewEvent:
     """Return the event that leaves the run to a person."""
     return _of(scene, OperationParked(step=step, reason=reason[:MAX_ERROR]))
+
+
+def _next(saga: Saga, scene: Scene, now: datetime) -> Action:
+    action = next_action(saga, scene.operation)
+    if not isinstance(action, Run):
+        return action
+    if _waits_until(action, now) is None:
+        return action._replace(not_before=now + WAIT) if action.step.waits(scene) else action
+    return action._replace(not_before=_in_time(saga, scene.operation, action))
+
+
+def _in_time(saga: Saga, operation: Operation, run: Run) -> datetime | None:
+    """Return when the next try is: at the run's deadline at the latest, since it turns back then."""
+    due = run.step.due(operation)
+    if run.not_before is None or run.not_before == due or (deadline := _deadline(saga, operation)) is None:
+        return run.not_before
+    return min(run.not_before, deadline)
+
+
+def _deadline(saga: Saga, operation: Operation) -> datetime | None:
+    if saga.deadline is None or operation.active_since is None:
+        return None
+    return _after(operation.active_since, saga.deadline)
+
+
+def _after(begun: datetime, seconds: float) -> datetime:
+    return begun + timedelta(seconds=seconds)
 
 
 def _by_itself(saga: Saga, scene: Scene, action: Action, now: datetime) -> tuple[tuple[NewEvent, ...], bool]:
@@ -119,9 +162,18 @@ def _by_itself(saga: Saga, scene: Scene, action: Action, now: datetime) -> tuple
         case Finish():
             return _ended(saga, scene, now), False
         case Run() if _waits_until(action, now) is not None:
-            return (), True
+            scheduled = _scheduled(scene, action)
+            return scheduled, not scheduled
         case Run():
-            return _entered(scene, action, now)
+            return _entered(saga, scene, action, now)
+
+
+def _scheduled(scene: Scene, run: Run) -> tuple[NewEvent, ...]:
+    """Return the event that tells which time the step waits for; none where that is told already."""
+    due = run.step.due(scene.operation)
+    if due is None or due != run.not_before or scene.operation.step(run.step.name).due_at == due:
+        return ()
+    return (_of(scene, StepScheduled(step=run.step.name, due_at=due)),)
 
 
 def _waits_until(action: Action, now: datetime) -> datetime | None:
@@ -129,8 +181,15 @@ def _waits_until(action: Action, now: datetime) -> datetime | None:
     return due if due is not None and due > now else None
 
 
-def _entered(scene: Scene, run: Run, now: datetime) -> tuple[tuple[NewEvent, ...], bool]:
+def _entered(saga: Saga, scene: Scene, run: Run, now: datetime) -> tuple[tuple[NewEvent, ...], bool]:
     step = run.step
+    if (reason := saga.stop(scene)) is not None:
+        return (parked(scene, step.name, reason),), False
+    deadline = _deadline(saga, scene.operation)
+    if deadline is not None and now >= deadline:
+        return (_given_up(scene, step, f"The run did not end within {saga.deadline:g} seconds."),), False
+    if entry := step.entry(scene):
+        return entry, False
     refused = _checked(step, scene)
     if refused is not None:
         return failed(scene, run, refused, now, now, chance=0.5), False
@@ -153,8 +212,14 @@ def _checked(step: Step, scene: Scene) -> Failure | None:
 
 
 def _ended(saga: Saga, scene: Scene, now: datetime) -> tuple[NewEvent, ...]:
-    end = _of(scene, operation.ended(scene.operation, now))
-    return (end,) if scene.operation.ending is None else (*saga.undone(scene), end)
+    run = scene.operation
+    end = _of(scene, operation.ended(run, now))
+    if run.ending is None:
+        return (end,)
+    if run.repeats:  # the tenant stays as the run that is repeated left it
+        released = tenant.operation_released(run.operation_id)
+        return NewEvent(tenant.ref(run.tenant_id), released), end
+    return (*saga.undone(scene), end)
 
 
 def _of(scene: Scene, event: Event) -> NewEvent:

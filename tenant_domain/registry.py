@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from tenant_domain import rerun
 from tenant_domain.decision import Command, Context, Decision, Event, Ref, Upcaster, World
 from tenant_domain.membership import events as membership_events
 from tenant_domain.membership import state as membership_state
@@ -84,8 +85,14 @@ COMMANDS: Mapping[str, CommandSpec] = {
         CommandSpec(tenant_commands.UpdateProfile, tenant.update_profile, tenant.update_profile_streams),
         CommandSpec(tenant_commands.Suspend, tenant.suspend, _no_streams),
         CommandSpec(tenant_commands.Resume, tenant.resume, _no_streams),
+        CommandSpec(tenant_commands.Upgrade, tenant.upgrade, _no_streams),
+        CommandSpec(tenant_commands.Terminate, tenant.terminate, tenant.held_run_streams),
+        CommandSpec(tenant_commands.CancelTermination, tenant.cancel_termination, tenant.held_run_streams),
+        CommandSpec(tenant_commands.PlaceLegalHold, tenant.place_legal_hold, tenant.held_run_streams),
+        CommandSpec(tenant_commands.ReleaseLegalHold, tenant.release_legal_hold, tenant.held_run_streams),
         CommandSpec(operation_commands.RetryOperation, operation.retry, _operation_stream),
         CommandSpec(operation_commands.CancelOperation, operation.cancel, _operation_stream),
         CommandSpec(operation_commands.CompensateOperation, operation.compensate, _operation_stream),
+        CommandSpec(operation_commands.RerunOperation, rerun.rerun, rerun.rerun_streams),
     )
 }

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 from uuid import UUID
 
+from pydantic import Field
+
 from tenant_domain.decision import Command
+
+StepName = Annotated[str, Field(pattern=r"^[a-z][a-z_]{0,62}$")]
 
 
 class RetryOperation(Command):
@@ -23,7 +27,19 @@ class CancelOperation(Command):
 
 
 class CompensateOperation(Command):
-    """Undo what the run did; it ends as `rolled_back`."""
+    """Undo what the run did, from `from_step` backwards; it ends as `rolled_back`.
+
+    What the run did after that step counts as undone by hand: the way past an undoing that cannot succeed.
+    """
 
     name_: ClassVar[str] = "compensate_operation"
     operation_id: UUID
+    from_step: StepName | None = None
+
+
+class RerunOperation(Command):
+    """Run an operation that has ended again, as a new run: whole, or its steps from `from_step` on."""
+
+    name_: ClassVar[str] = "rerun_operation"
+    operation_id: UUID
+    from_step: StepName | None = None

@@ -25,6 +25,17 @@ class OperationStarted(Event, frozen=True, kw_only=True):
     steps: tuple[str, ...]
     input: dict[str, Json] = {}
     started_at: datetime
+    rerun_of: str | None = None
+    skipped: tuple[str, ...] = ()
+    """The steps that the run it repeats has done, and that are not done again."""
+
+
+class StepScheduled(Event, frozen=True, kw_only=True):
+    """The next step waits for its time."""
+
+    name: ClassVar[str] = "operation.step_scheduled"
+    step: str
+    due_at: datetime
 
 
 class StepStarted(Event, frozen=True, kw_only=True):
@@ -75,6 +86,8 @@ class CompensationStarted(Event, frozen=True, kw_only=True):
     name: ClassVar[str] = "operation.compensation_started"
     ending: Ending
     reason: str
+    from_step: str | None = None
+    """Undo from this step backwards: what was done after it was undone by hand. None undoes everything."""
 
 
 class OperationParked(Event, frozen=True, kw_only=True):
@@ -89,6 +102,7 @@ class OperationRetried(Event, frozen=True, kw_only=True):
     """Somebody asked to go on: the retries of the present step start anew, at once."""
 
     name: ClassVar[str] = "operation.retried"
+    retried_at: datetime | None = None
 
 
 class OperationSucceeded(Event, frozen=True, kw_only=True):
@@ -116,6 +130,7 @@ class OperationCancelled(Event, frozen=True, kw_only=True):
 
 EVENTS = (
     OperationStarted,
+    StepScheduled,
     StepStarted,
     StepCompleted,
     StepFailed,

@@ -22,6 +22,7 @@ from tenant_domain.operation.events import (
     StepCompensated,
     StepCompleted,
     StepFailed,
+    StepScheduled,
     StepStarted,
 )
 from tenant_domain.values import Json
@@ -52,7 +53,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     """One step of a run. `tries` counts the failed attempts since the retries last started anew.
 
     `order` numbers the steps as the run first touched them, whatever order a definition has: undoing goes
-    backwards by it. It is 0 for a step that was never touched.
+    backwards by it. It is 0 for a step that this run never touched; a completed one was done by a former run.
     """
 
     name: str
@@ -60,6 +61,10 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     order: int = 0
     attempts: int = 0
     tries: int = 0
+    failing_since: datetime | None = None
+    """When the first of those failed attempts began."""
+    due_at: datetime | None = None
+    """The time that the step waits for, or waited for."""
     started_at: datetime | None = None
     finished_at: datetime | None = None
     error: str | None = None
@@ -69,7 +74,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def touched(self) -> bool:
         """Whether the step may have had an effect that is not undone."""
-        return self.status in (StepStatus.RUNNING, StepStatus.COMPLETED, StepStatus.FAILED)
+        active = (StepStatus.RUNNING, StepStatus.COMPLETED, StepStatus.FAILED)
+        return self.order > 0 and self.status in active
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,17 +88,26 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     input: dict[str, Json]
     steps: tuple[Step, ...]
     started_at: datetime
+    rerun_of: UUID | None = None
     finished_at: datetime | None = None
     ending: Ending | None = None
     reason: str | None = None
     """Why it is undone, or was."""
     parked_reason: str | None = None
     """Why it waits for a person; None when it does not."""
+    parked_step: str | None = None
+    active_since: datetime | None = None
+    """Since when it has been at work, and not waited for a due time: deadlines count from here."""
 
     @property
     def finished(self) -> bool:
         """Whether the run has ended for good."""
         return self.finished_at is not None
+
+    @property
+    def repeats(self) -> bool:
+        """Whether it does only the last steps of a run again that had ended well."""
+        return any(step.status is StepStatus.COMPLETED and not step.order for step in self.steps)
 
     def step(self, name: str) -> Step:
         """Return the step called `name`; one that the run has not met yet is pending."""
@@ -109,6 +124,10 @@ def _with_step(state: Operation, step: Step) -> Operation:
     return replace(state, steps=steps)
 
 
+def _first(name: str, skipped: tuple[str, ...]) -> Step:
+    return Step(name=name, status=StepStatus.COMPLETED if name in skipped else StepStatus.PENDING)
+
+
 def _started(event: OperationStarted) -> Operation:
     return Operation(
         operation_id=UUID(event.operation_id),
@@ -116,8 +135,37 @@ def _started(event: OperationStarted) -> Operation:
         kind=event.kind,
         status=OperationStatus.RUNNING,
         input=event.input,
-        steps=tuple(Step(name=name) for name in event.steps),
+        steps=tuple(_first(name, event.skipped) for name in event.steps),
         started_at=event.started_at,
+        rerun_of=UUID(event.rerun_of) if event.rerun_of else None,
+        active_since=event.started_at,
+    )
+
+
+def _scheduled(state: Operation, event: StepScheduled) -> Operation:
+    known = any(step.name == event.step for step in state.steps)
+    steps = state.steps if known else (*state.steps, Step(name=event.step))
+    steps = tuple(replace(step, due_at=event.due_at) if step.name == event.step else step for step in steps)
+    since = event.due_at if state.active_since is None else max(state.active_since, event.due_at)
+    return replace(state, steps=steps, active_since=since)
+
+
+def _turned_back(state: Operation, event: CompensationStarted) -> Operation:
+    upto = max((step.order for step in state.steps if step.name == event.from_step), default=None)
+    steps = tuple(
+        replace(step, status=StepStatus.COMPENSATED)
+        if upto is not None and step.touched and step.order > upto
+        else step
+        for step in _anew(state)
+    )
+    return replace(
+        state,
+        status=OperationStatus.COMPENSATING,
+        ending=event.ending,
+        reason=event.reason,
+        parked_reason=None,
+        parked_step=None,
+        steps=steps,
     )
 
 
@@ -140,6 +188,7 @@ def _step_event(state: Operation, event: Event) -> Operation:
                 status=StepStatus.COMPLETED,
                 attempts=event.attempt,
                 tries=0,
+                failing_since=None,
                 started_at=step.started_at or event.started_at,
                 finished_at=event.finished_at,
                 error=None,
@@ -154,6 +203,7 @@ def _step_event(state: Operation, event: Event) -> Operation:
                 status=step.status if event.undoing else StepStatus.FAILED,
                 attempts=step.attempts if event.undoing else event.attempt,
                 tries=step.tries + 1,
+                failing_since=step.failing_since or event.started_at,
                 started_at=step.started_at or event.started_at,
                 finished_at=event.finished_at,
                 error=event.error,
@@ -172,7 +222,7 @@ def _step_event(state: Operation, event: Event) -> Operation:
 
 def _anew(state: Operation) -> tuple[Step, ...]:
     """Return the steps with their retries started anew, and none waiting."""
-    return tuple(replace(step, tries=0, retry_at=None) for step in state.steps)
+    return tuple(replace(step, tries=0, failing_since=None, retry_at=None) for step in state.steps)
 
 
 def evolve(state: Operation | None, event: Event) -> Operation | None:
@@ -182,20 +232,24 @@ def evolve(state: Operation | None, event: Event) -> Operation | None:
     if state is None:
         return None
     match event:
+        case StepScheduled():
+            return _scheduled(state, event)
         case CompensationStarted():
-            return replace(
-                state,
-                status=OperationStatus.COMPENSATING,
-                ending=event.ending,
-                reason=event.reason,
-                parked_reason=None,
-                steps=_anew(state),
-            )
+            return _turned_back(state, event)
         case OperationParked():
-            return replace(state, status=OperationStatus.PARKED, parked_reason=event.reason)
+            return replace(
+                state, status=OperationStatus.PARKED, parked_reason=event.reason, parked_step=event.step
+            )
         case OperationRetried():
             resumed = OperationStatus.COMPENSATING if state.ending else OperationStatus.RUNNING
-            return replace(state, status=resumed, parked_reason=None, steps=_anew(state))
+            return replace(
+                state,
+                status=resumed,
+                parked_reason=None,
+                parked_step=None,
+                active_since=event.retried_at or state.active_since,
+                steps=_anew(state),
+            )
         case OperationSucceeded():
             return replace(state, status=OperationStatus.SUCCEEDED, finished_at=event.finished_at)
         case OperationRolledBack():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -63,3 +63,39 @@ class Resume(Command):
     """Put a suspended tenant back into service."""
 
     name_: ClassVar[str] = "resume"
+
+
+class Upgrade(Command):
+    """Move the tenant to any other plan: now, or at the end of the present period."""
+
+    name_: ClassVar[str] = "upgrade"
+    plan: Annotated[str, Field(min_length=1, max_length=63)]
+    effective: Literal["now", "period_end"] = "now"
+
+
+class Terminate(Command):
+    """End the tenant: its access at once, its data after `retain_days`; 0 is at once."""
+
+    name_: ClassVar[str] = "terminate"
+    confirm_subdomain: Annotated[str, Field(min_length=1, max_length=63)]
+    reason: Reason | None = None
+    retain_days: Annotated[int, Field(ge=0, le=3650)] = 30
+
+
+class CancelTermination(Command):
+    """Bring a tenant back whose data is not purged yet."""
+
+    name_: ClassVar[str] = "cancel_termination"
+
+
+class PlaceLegalHold(Command):
+    """Forbid that the tenant's data is destroyed, until the hold is released."""
+
+    name_: ClassVar[str] = "place_legal_hold"
+    reason: Reason
+
+
+class ReleaseLegalHold(Command):
+    """Let the tenant's data be destroyed again."""
+
+    name_: ClassVar[str] = "release_legal_hold"

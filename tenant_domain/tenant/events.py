@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -108,6 +108,112 @@ class StatusReverted(Event, frozen=True, kw_only=True):
     status: str
 
 
+class PlanChangeStarted(Event, frozen=True, kw_only=True):
+    """A move to another plan is under way; one that is effective later holds the tenant only then."""
+
+    name: ClassVar[str] = "tenant.plan_change_started"
+    operation_id: str
+    from_plan: str
+    plan: str
+    effective: Literal["now", "period_end"] = "now"
+    effective_at: datetime
+
+
+class PlanChangeBegun(Event, frozen=True, kw_only=True):
+    """The time of a plan change that waited has come: its operation holds the tenant from now on."""
+
+    name: ClassVar[str] = "tenant.plan_change_begun"
+    operation_id: str
+
+
+class PlanChanged(Event, frozen=True, kw_only=True):
+    """The tenant is on another plan, with its quotas and flags."""
+
+    name: ClassVar[str] = "tenant.plan_changed"
+    operation_id: str
+    from_plan: str
+    plan: str
+    quotas: dict[str, int]
+    flags: dict[str, bool]
+
+
+class PlanChangeRolledBack(Event, frozen=True, kw_only=True):
+    """The move to `plan` did not come about; all is as it was on `from_plan`."""
+
+    name: ClassVar[str] = "tenant.plan_change_rolled_back"
+    operation_id: str
+    from_plan: str
+    plan: str
+    reason: str
+
+
+class TerminationScheduled(Event, frozen=True, kw_only=True):
+    """The tenant is out of service for good; its data is purged at `purge_at` unless that is cancelled."""
+
+    name: ClassVar[str] = "tenant.termination_scheduled"
+    operation_id: str
+    reason: str | None = None
+    purge_at: datetime
+
+
+class TerminationCancelled(Event, frozen=True, kw_only=True):
+    """The tenant is back, as it was before its termination."""
+
+    name: ClassVar[str] = "tenant.termination_cancelled"
+    operation_id: str
+    status: str
+
+
+class PurgeStarted(Event, frozen=True, kw_only=True):
+    """From now on the tenant's data is being destroyed; nothing brings it back."""
+
+    name: ClassVar[str] = "tenant.purge_started"
+    operation_id: str
+
+
+class Purged(Event, frozen=True, kw_only=True):
+    """The tenant's data is destroyed; the certificate says what, and how that was verified."""
+
+    name: ClassVar[str] = "tenant.purged"
+    operation_id: str
+    certificate_id: str
+    certificate_sha256: str
+
+
+class ProvisioningRestarted(Event, frozen=True, kw_only=True):
+    """A tenant that could not be made is being made after all."""
+
+    name: ClassVar[str] = "tenant.provisioning_restarted"
+    operation_id: str
+
+
+class OperationRepeated(Event, frozen=True, kw_only=True):
+    """An operation that does something again holds the tenant."""
+
+    name: ClassVar[str] = "tenant.operation_repeated"
+    operation_id: str
+
+
+class OperationReleased(Event, frozen=True, kw_only=True):
+    """The operation that repeated something has ended without it, and holds the tenant no more."""
+
+    name: ClassVar[str] = "tenant.operation_released"
+    operation_id: str
+
+
+class LegalHoldPlaced(Event, frozen=True, kw_only=True):
+    """The tenant's data must not be destroyed until the hold is released."""
+
+    name: ClassVar[str] = "tenant.legal_hold_placed"
+    reason: str
+
+
+class LegalHoldReleased(Event, frozen=True, kw_only=True):
+    """The tenant's data may be destroyed again."""
+
+    name: ClassVar[str] = "tenant.legal_hold_released"
+
+
 EVENTS = (
     ProvisioningStarted,
     DefaultsConfigured,
@@ -119,5 +225,18 @@ EVENTS = (
     Resumed,
     AccessOpened,
     StatusReverted,
+    PlanChangeStarted,
+    PlanChangeBegun,
+    PlanChanged,
+    PlanChangeRolledBack,
+    TerminationScheduled,
+    TerminationCancelled,
+    PurgeStarted,
+    Purged,
+    ProvisioningRestarted,
+    OperationRepeated,
+    OperationReleased,
+    LegalHoldPlaced,
+    LegalHoldReleased,
 )
 UPCASTERS: Mapping[tuple[str, int], Upcaster] = {}

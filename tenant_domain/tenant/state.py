@@ -19,14 +19,43 @@ from tenant_domain.tenant.events import (
     Activated,
     AdminContact,
     DefaultsConfigured,
+    LegalHoldPlaced,
+    LegalHoldReleased,
+    OperationReleased,
+    OperationRepeated,
+    PlanChangeBegun,
+    PlanChanged,
+    PlanChangeRolledBack,
+    PlanChangeStarted,
     ProfileUpdated,
     ProvisioningFailed,
+    ProvisioningRestarted,
     ProvisioningStarted,
+    Purged,
+    PurgeStarted,
     Resumed,
     StatusReverted,
     Suspended,
+    TerminationCancelled,
+    TerminationScheduled,
 )
 from tenant_domain.values import Json, Status
+
+
+class PlanChange(msgspec.Struct, frozen=True, kw_only=True):
+    """A move to another plan that is under way, or waits for its time."""
+
+    operation_id: UUID
+    plan: str
+    effective_at: datetime
+
+
+class Termination(msgspec.Struct, frozen=True, kw_only=True):
+    """A termination that is under way: when the data goes, and the status that a cancellation brings back."""
+
+    operation_id: UUID
+    purge_at: datetime
+    former: Status
 
 
 class Tenant(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,6 +76,10 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True):
     operation_id: UUID | None = None
     suspension_reason: str | None = None
     """Why it is suspended; kept while a resumption can still be undone."""
+    plan_change: PlanChange | None = None
+    termination: Termination | None = None
+    legal_hold: str | None = None
+    """Why its data must not be destroyed; None when it may be."""
 
 
 def living(state: Tenant | None, tenant_id: UUID) -> Tenant:
@@ -79,6 +112,10 @@ def _born(event: ProvisioningStarted) -> Tenant:
         settings=event.settings,
         operation_id=UUID(event.operation_id),
     )
+
+
+def _restarted(state: Tenant, event: ProvisioningRestarted) -> Tenant:
+    return replace(state, status=Status.PROVISIONING, operation_id=UUID(event.operation_id))
 
 
 def _profile(state: Tenant, event: ProfileUpdated) -> Tenant:
@@ -118,6 +155,33 @@ def _opened(state: Tenant, _: AccessOpened) -> Tenant:
     return replace(state, operation_id=None, suspension_reason=None)
 
 
+def _plan_change_started(state: Tenant, event: PlanChangeStarted) -> Tenant:
+    operation_id = UUID(event.operation_id)
+    change = PlanChange(operation_id=operation_id, plan=event.plan, effective_at=event.effective_at)
+    held = operation_id if event.effective == "now" else state.operation_id
+    return replace(state, plan_change=change, operation_id=held)
+
+
+def _plan_changed(state: Tenant, event: PlanChanged) -> Tenant:
+    ended = _plan_change_ended(state, event)
+    return replace(ended, plan=event.plan, quotas=event.quotas, flags=event.flags)
+
+
+def _plan_change_ended(state: Tenant, event: PlanChanged | PlanChangeRolledBack) -> Tenant:
+    held = None if state.operation_id == UUID(event.operation_id) else state.operation_id
+    return replace(state, plan_change=None, operation_id=held)
+
+
+def _scheduled(state: Tenant, event: TerminationScheduled) -> Tenant:
+    operation_id = UUID(event.operation_id)
+    ending = Termination(operation_id=operation_id, purge_at=event.purge_at, former=state.status)
+    return replace(state, status=Status.PENDING_DELETION, operation_id=operation_id, termination=ending)
+
+
+def _termination_cancelled(state: Tenant, event: TerminationCancelled) -> Tenant:
+    return replace(state, status=Status(event.status), operation_id=None, termination=None)
+
+
 _FOLDS: Mapping[type[Event], Callable[[Tenant, Any], Tenant]] = {
     ProfileUpdated: _profile,
     DefaultsConfigured: _defaults,
@@ -128,6 +192,19 @@ _FOLDS: Mapping[type[Event], Callable[[Tenant, Any], Tenant]] = {
     Resumed: _resumed,
     AccessOpened: _opened,
     StatusReverted: _reverted,
+    PlanChangeStarted: _plan_change_started,
+    PlanChangeBegun: lambda state, event: replace(state, operation_id=UUID(event.operation_id)),
+    PlanChanged: _plan_changed,
+    PlanChangeRolledBack: _plan_change_ended,
+    TerminationScheduled: _scheduled,
+    TerminationCancelled: _termination_cancelled,
+    PurgeStarted: lambda state, _: replace(state, status=Status.PURGING),
+    Purged: lambda state, _: replace(state, status=Status.DELETED, operation_id=None),
+    ProvisioningRestarted: _restarted,
+    OperationRepeated: lambda state, event: replace(state, operation_id=UUID(event.operation_id)),
+    OperationReleased: lambda state, _: replace(state, operation_id=None),
+    LegalHoldPlaced: lambda state, event: replace(state, legal_hold=event.reason),
+    LegalHoldReleased: lambda state, _: replace(state, legal_hold=None),
 }
 
 

@@ -61,7 +61,7 @@ def completed(step: str, attempt: int = 1) -> StepCompleted:
 
 @pytest.mark.parametrize("before", [WAITING, PARKED, PARKED_UNDOING])
 def test_a_run_that_waits_or_is_parked_goes_on_when_retried(before: Any):
-    given(*before).when(RETRY).then(OperationRetried(), operation_id=OPERATION)
+    given(*before).when(RETRY).then(OperationRetried(retried_at=NOW), operation_id=OPERATION)
 
 
 @pytest.mark.parametrize("before", [BEING_MADE, UNDOING])
@@ -205,6 +205,7 @@ def test_a_failed_attempt_waits_for_the_next():
         order=1,
         attempts=1,
         tries=1,
+        failing_since=BEGUN,
         started_at=BEGUN,
         finished_at=ENDED,
         error="the mail server did not answer",
@@ -265,7 +266,7 @@ def test_a_parked_run_says_why_until_it_goes_on():
 
 def test_a_run_that_is_parked_while_it_is_undone_still_knows_why_it_is_undone():
     stuck = OperationParked(step="create_schema", reason="the schema is in use")
-    operation = run(*told("operation.compensation_started"), stuck, OperationRetried())
+    operation = run(*told("operation.compensation_started"), stuck, OperationRetried(retried_at=NOW))
     assert operation.status is OperationStatus.COMPENSATING
     assert operation.reason == "notify: the mail server did not answer"
 

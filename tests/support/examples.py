@@ -8,7 +8,12 @@ from uuid import UUID
 
 from tenant_domain.decision import Command, Event
 from tenant_domain.membership.events import InvitationRevoked, MemberInvited, MemberJoined, MemberRemoved
-from tenant_domain.operation.commands import CancelOperation, CompensateOperation, RetryOperation
+from tenant_domain.operation.commands import (
+    CancelOperation,
+    CompensateOperation,
+    RerunOperation,
+    RetryOperation,
+)
 from tenant_domain.operation.events import (
     CompensationStarted,
     OperationCancelled,
@@ -20,22 +25,47 @@ from tenant_domain.operation.events import (
     StepCompensated,
     StepCompleted,
     StepFailed,
+    StepScheduled,
     StepStarted,
 )
 from tenant_domain.subdomain.events import SubdomainClaimed, SubdomainReleased
-from tenant_domain.tenant.commands import Admin, Provision, Resume, Suspend, UpdateProfile
+from tenant_domain.tenant.commands import (
+    Admin,
+    CancelTermination,
+    PlaceLegalHold,
+    Provision,
+    ReleaseLegalHold,
+    Resume,
+    Suspend,
+    Terminate,
+    UpdateProfile,
+    Upgrade,
+)
 from tenant_domain.tenant.events import (
     AccessClosed,
     AccessOpened,
     Activated,
     AdminContact,
     DefaultsConfigured,
+    LegalHoldPlaced,
+    LegalHoldReleased,
+    OperationReleased,
+    OperationRepeated,
+    PlanChangeBegun,
+    PlanChanged,
+    PlanChangeRolledBack,
+    PlanChangeStarted,
     ProfileUpdated,
     ProvisioningFailed,
+    ProvisioningRestarted,
     ProvisioningStarted,
+    Purged,
+    PurgeStarted,
     Resumed,
     StatusReverted,
     Suspended,
+    TerminationCancelled,
+    TerminationScheduled,
 )
 
 TENANT = UUID("01938f5e-7c00-7000-8000-000000000001")
@@ -79,6 +109,44 @@ _EVENTS: tuple[Event, ...] = (
     Resumed(operation_id=_operation),
     AccessOpened(operation_id=_operation),
     StatusReverted(operation_id=_operation, status="active"),
+    PlanChangeStarted(
+        operation_id=_operation,
+        from_plan="professional",
+        plan="enterprise",
+        effective="period_end",
+        effective_at=datetime(2026, 12, 1, tzinfo=UTC),
+    ),
+    PlanChangeBegun(operation_id=_operation),
+    PlanChanged(
+        operation_id=_operation,
+        from_plan="professional",
+        plan="enterprise",
+        quotas={"users": 10000, "storage": 1099511627776, "api_calls": 50000000, "compute": 36000000},
+        flags={"sso": True, "audit_export": True, "custom_branding": True},
+    ),
+    PlanChangeRolledBack(
+        operation_id=_operation,
+        from_plan="professional",
+        plan="enterprise",
+        reason="The step 'verify' failed: a limit differs.",
+    ),
+    TerminationScheduled(
+        operation_id=_operation,
+        reason="The contract has ended.",
+        purge_at=datetime(2026, 12, 23, 12, 0, tzinfo=UTC),
+    ),
+    TerminationCancelled(operation_id=_operation, status="active"),
+    PurgeStarted(operation_id=_operation),
+    Purged(
+        operation_id=_operation,
+        certificate_id="01938f5e-7c00-7000-8000-0000000000d1",
+        certificate_sha256="9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+    ),
+    ProvisioningRestarted(operation_id=_operation),
+    OperationRepeated(operation_id=_operation),
+    OperationReleased(operation_id=_operation),
+    LegalHoldPlaced(reason="Case 2026/117 is open."),
+    LegalHoldReleased(),
     SubdomainClaimed(subdomain="acme", tenant_id=str(TENANT)),
     SubdomainReleased(subdomain="acme", tenant_id=str(TENANT)),
     MemberJoined(user_id="auth0|ada", role="owner", email="ada@acme.example", member_name="Ada Lovelace"),
@@ -95,6 +163,7 @@ _EVENTS: tuple[Event, ...] = (
         input={},
         started_at=BEGUN,
     ),
+    StepScheduled(step="backup_state", due_at=datetime(2026, 12, 1, tzinfo=UTC)),
     StepStarted(step="create_schema", attempt=1, started_at=BEGUN),
     StepCompleted(
         step="create_schema",
@@ -114,7 +183,7 @@ _EVENTS: tuple[Event, ...] = (
     StepCompensated(step="create_schema", attempt=1, finished_at=ENDED),
     CompensationStarted(ending="rolled_back", reason="notify: the mail server did not answer"),
     OperationParked(step="notify", reason="the mail server did not answer in 5 attempts"),
-    OperationRetried(),
+    OperationRetried(retried_at=AGAIN),
     OperationSucceeded(finished_at=ENDED),
     OperationRolledBack(reason="notify: the mail server did not answer", finished_at=ENDED),
     OperationCancelled(reason="Cancelled by an operator.", finished_at=ENDED),
@@ -142,9 +211,15 @@ _COMMANDS: tuple[Command, ...] = (
     ),
     Suspend(reason="Invoice 2026-10 is unpaid."),
     Resume(),
+    Upgrade(plan="enterprise", effective="period_end"),
+    Terminate(confirm_subdomain="acme", reason="The contract has ended.", retain_days=30),
+    CancelTermination(),
+    PlaceLegalHold(reason="Case 2026/117 is open."),
+    ReleaseLegalHold(),
     RetryOperation(operation_id=OPERATION),
     CancelOperation(operation_id=OPERATION),
     CompensateOperation(operation_id=OPERATION),
+    RerunOperation(operation_id=OPERATION, from_step="notify"),
 )
 
 COMMAND_EXAMPLES: Mapping[str, Command] = {command.name_: command for command in _COMMANDS}

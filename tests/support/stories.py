@@ -32,6 +32,18 @@ BEING_SUSPENDED = (
 SUSPENDED = (*BEING_SUSPENDED, *told("tenant.access_closed", "operation.succeeded"))
 BEING_RESUMED = (*SUSPENDED, *told("tenant.resumed"), operation_started("resumption", "open_access"))
 RESUMED = (*BEING_RESUMED, *told("tenant.access_opened", "operation.succeeded"))
+CHANGING_PLAN_LATER = (
+    *IN_SERVICE,
+    *told("tenant.plan_change_started"),
+    operation_started("upgrade", "validate_upgrade", "backup_state", "apply_changes", "verify"),
+)
+BEING_TERMINATED = (
+    *IN_SERVICE,
+    *told("tenant.termination_scheduled"),
+    operation_started("termination", "suspend", "data_preservation", "cleanup", "secure_deletion"),
+)
+BEING_PURGED = (*BEING_TERMINATED, *told("tenant.purge_started"))
+DELETED = (*BEING_PURGED, *told("tenant.purged", "subdomain.released", "operation.succeeded"))
 FAILED = (
     *BEING_MADE,
     *told(
