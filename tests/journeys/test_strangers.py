@@ -1,4 +1,4 @@
-"""What strangers send to the running service, as raw as the bus carries it, is refused and does nothing else."""
+"""What strangers send to the running service, as raw as the bus carries it, is refused and stops nobody."""
 
 from __future__ import annotations
 
