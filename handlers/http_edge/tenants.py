@@ -113,7 +113,8 @@ def _handler(route: Route, doors: Doors) -> HTTPRouteHandler:
 
 
 async def _body(request: HttpRequest, doors: Doors) -> bytes:
-    body = await bodies.read(request.receive, doors.limits.body, doors.limits.arrival)
+    announced = request.headers.get("content-length")
+    body = await bodies.read(request.receive, announced, doors.limits.body, doors.limits.arrival)
     if body:
         bodies.check_media_type(request)
     return body
