@@ -87,8 +87,9 @@ class AnsweredDoor:
 
     async def stop(self) -> None:
         """Take no more."""
-        if self._subscription is not None and not self._connection().is_closed:
-            await self._subscription.unsubscribe()
+        subscription, self._subscription = self._subscription, None
+        if subscription is not None and not self._connection().is_closed:
+            await subscription.unsubscribe()
         await end(*self._bulks)
 
     async def _take(self, message: Msg) -> None:

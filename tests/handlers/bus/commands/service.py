@@ -60,7 +60,7 @@ async def role_on(nats_url: str, postgres_url: str, bus: Bus, **options: Any) ->
             yield role
         finally:
             await role.stop()
-            await nc.close()
+            await nc.drain()
 
 
 class Caller:
