@@ -27,6 +27,7 @@ from handlers.adapters.jetstream import JetStreamError
 from handlers.adapters.keys import MasterKey, load_master_key
 from handlers.adapters.notices import Mailer, Notices
 from handlers.adapters.objects import buckets
+from handlers.adapters.plans import Plans
 from handlers.adapters.table import effects
 from handlers.bus.asyncapi import asyncapi_document
 from handlers.bus.commands import CommandsRole
@@ -313,7 +314,11 @@ async def _sagas(process: Process, started: AsyncExitStack) -> SagasRole:
             yield connection
 
     table = effects(
-        _master_key(settings), schemas.Access(connect), store, Notices(publish, process.subjects, mailer)
+        _master_key(settings),
+        schemas.Access(connect),
+        store,
+        Notices(publish, process.subjects, mailer),
+        Plans(connect, store),
     )
     return SagasRole(
         postgres_url=process.postgres_url,
