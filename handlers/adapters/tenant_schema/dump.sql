@@ -17,7 +17,7 @@ things (relation, thing) AS (
     UNION ALL
     SELECT relname, format('column %%s %%s %%s%%s%%s%%s', row_number() OVER (PARTITION BY relname ORDER BY attnum),
         attname, format_type(atttypid, atttypmod), CASE WHEN attnotnull THEN ' not null' END,
-        ' default ' || pg_get_expr(adbin, adrelid), ' identity ' || nullif(attidentity, ''))
+        ' default ' || pg_get_expr(adbin, adrelid), ' identity ' || nullif(attidentity::text, ''))
     FROM relations r JOIN pg_attribute a ON a.attrelid = r.oid LEFT JOIN pg_attrdef d ON (adrelid, adnum) = (attrelid, attnum)
     WHERE attnum > 0 AND NOT attisdropped
     UNION ALL
@@ -32,7 +32,7 @@ things (relation, thing) AS (
     SELECT relname, pg_get_triggerdef(t.oid) FROM relations r JOIN pg_trigger t ON t.tgrelid = r.oid
     WHERE NOT tgisinternal
     UNION ALL
-    SELECT relname, format('policy %%s %%s %%s %%s', polname, polcmd, pg_get_expr(polqual, polrelid),
+    SELECT relname, format('policy %%s %%s %%s %%s', polname, polcmd::text, pg_get_expr(polqual, polrelid),
         pg_get_expr(polwithcheck, polrelid))
     FROM relations r JOIN pg_policy p ON p.polrelid = r.oid
     UNION ALL
