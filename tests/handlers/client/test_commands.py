@@ -82,9 +82,11 @@ async def test_the_convenient_calls_send_the_same(bus: Bus):
         await client.update_profile(TENANT, **update)
         await client.suspend(TENANT, "Invoice 2026-10 is unpaid.")
         await client.resume(TENANT)
+        await client.upgrade(TENANT, "enterprise", effective="period_end")
         await client.retry_operation(TENANT, OPERATION)
         await client.cancel_operation(TENANT, str(OPERATION))
         await client.compensate_operation(TENANT, OPERATION)
+        await client.rerun_operation(TENANT, OPERATION, "notify")
     sent = {message.subject.rsplit(".", 1)[1]: message.data or b"{}" for message in came}
     assert {
         name: type(form).model_validate_json(sent[name]) for name, form in COMMAND_EXAMPLES.items()
