@@ -85,7 +85,7 @@ class Change:
             return await plan_state.read(connection, self.work.tenant_id)
 
     async def dumped(self) -> str:
-        """Return the schema and its settings as PostgreSQL's own tool tells them."""
+        """Return all of the schema as PostgreSQL's own tool tells it, its lines in order: rows have none."""
         command = [
             executable("pg_dump"),
             "--schema",
@@ -98,7 +98,7 @@ class Change:
         process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
         output = (await process.communicate())[0].decode()
         assert process.returncode == 0
-        return output
+        return "\n".join(sorted(output.splitlines()))
 
     async def backup(self) -> bytes | None:
         bucket = self.buckets.open(self.work.tenant_id)
