@@ -95,15 +95,14 @@ commands: st.SearchStrategy[Command] = st.one_of(
     st.builds(UpdateProfile, settings=own_settings),
     st.builds(Suspend, reason=st.just("unpaid")),
     st.just(Resume()),
-    st.builds(
-        Upgrade,
-        plan=st.sampled_from(["basic", "enterprise", "gold"]),
-        effective=st.sampled_from(["now", "period_end"]),
-    ),
-    st.builds(Terminate, confirm_subdomain=labels, retain_days=st.sampled_from([0, 30])),
-    st.just(CancelTermination()),
-    st.builds(PlaceLegalHold, reason=st.sampled_from(["a case", "another"])),
-    st.just(ReleaseLegalHold()),
+)
+plan_changes = st.builds(
+    Upgrade,
+    plan=st.sampled_from(["free", "basic", "enterprise"]),
+    effective=st.sampled_from(["now", "period_end"]),
+)
+holds = st.sampled_from(
+    [PlaceLegalHold(reason="a case"), PlaceLegalHold(reason="another"), ReleaseLegalHold()]
 )
 
 
@@ -140,6 +139,20 @@ class Tenants(RuleBasedStateMachine):
             assert self.decided(tenant_id, command) == Decision()
             self.has_come_true(tenant_id, command)
 
+    @rule(tenant_id=tenants, command=plan_changes)
+    def ask_for_another_plan(self, tenant_id: UUID, command: Command) -> None:
+        self.ask(tenant_id, command)
+
+    @rule(tenant_id=tenants, confirmed=st.booleans(), cancelled=st.booleans())
+    def ask_for_its_end(self, tenant_id: UUID, confirmed: bool, cancelled: bool) -> None:
+        tenant = self.tenant(tenant_id)
+        label = tenant.subdomain if tenant and confirmed else "another"
+        self.ask(tenant_id, CancelTermination() if cancelled else Terminate(confirm_subdomain=label))
+
+    @rule(tenant_id=tenants, command=holds)
+    def ask_for_a_hold(self, tenant_id: UUID, command: Command) -> None:
+        self.ask(tenant_id, command)
+
     @precondition(lambda self: self.running)
     @rule(data=st.data(), kind=st.sampled_from([RetryOperation, CancelOperation, CompensateOperation]))
     def operate(self, data: st.DataObject, kind: Any) -> None:
@@ -155,6 +168,9 @@ class Tenants(RuleBasedStateMachine):
             return
         except InvalidTransition:
             assert tenant.status is Status.PURGING
+            return
+        except TenantGone:
+            assert tenant.status is Status.DELETED
             return
         assert decision.operation_id == run.operation_id
         self.append(decision.events)
@@ -335,6 +351,8 @@ class Tenants(RuleBasedStateMachine):
                 assert (known.operation_id if known else None) == (
                     runs[kind].operation_id if kind in runs else None
                 )
+            if "termination" in runs and "upgrade" in runs:
+                assert runs["upgrade"].ending is not None
             if tenant.legal_hold and "termination" in runs:
                 assert runs["termination"].status is not OperationStatus.RUNNING
 
@@ -375,4 +393,4 @@ def _is_over(tenant: Tenant) -> bool:
 
 
 TestTenants = Tenants.TestCase
-TestTenants.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestTenants.settings = settings(max_examples=120, stateful_step_count=50, deadline=None)

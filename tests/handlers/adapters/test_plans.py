@@ -40,7 +40,7 @@ class Change:
         policy = rehearsal.scene().policy
         self.url, self.name = url, schema_of(rehearsal.tenant_id)
         self.work = Work(rehearsal.tenant_id, rehearsal.tenant, rehearsal.operation, (), policy)
-        self.buckets = LocalBuckets(folder)
+        self.folder, self.buckets = folder, LocalBuckets(folder)
         self.plans = Plans(self.connect, self.buckets)
 
     @asynccontextmanager
@@ -229,7 +229,7 @@ async def test_verification_leaves_nothing_behind(up: Change):
 async def test_a_backup_is_written_once_and_written_again_when_it_is_not_what_stands(up: Change):
     await up.keep()
     first = await up.backup()
-    path = next(path for path in up.buckets.open(up.work.tenant_id).prefix.rglob("*.json"))
+    [path] = up.folder.rglob("*.json")
     written = path.stat().st_mtime_ns
     await up.keep()
     assert path.stat().st_mtime_ns == written
@@ -282,6 +282,27 @@ async def test_a_row_that_came_after_the_backup_keeps_its_table(down: Change):
     with pytest.raises(PermanentlyFailed, match="1 rows in sso_connections"):
         await down.apply()
     assert await down.state() == before
+
+
+async def test_a_row_that_is_being_written_keeps_its_table(down: Change):
+    await down.keep()
+    async with down.connect() as writing:
+        async with writing.transaction():
+            row = (
+                f"INSERT INTO {down.name}.sso_connections (name, protocol, issuer) VALUES ('a', 'oidc', 'b')"
+            )
+            await writing.execute(row.encode())
+            applying = asyncio.create_task(down.apply())
+            await _somebody_waits(down)
+        with pytest.raises(PermanentlyFailed, match="1 rows in sso_connections"):
+            await applying
+    assert (await down.state()).tables == {"sso_connections": 1}
+
+
+async def _somebody_waits(change: Change) -> None:
+    async with asyncio.timeout(10), change.connect() as connection:
+        while (await connection.execute("SELECT 1 FROM pg_locks WHERE NOT granted")).rowcount == 0:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
 
 
 async def test_storage_is_what_the_files_take_or_what_was_metered_last(up: Change):
