@@ -74,7 +74,7 @@ async def run(
         await stack.stop()
         await mailbox.stop()
         if data_dir is None and not keep:
-            shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(folder.parent, ignore_errors=True)
 
 
 def _new_folder() -> Path:
