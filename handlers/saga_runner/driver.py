@@ -260,7 +260,7 @@ def _work(run: RunState, action: Run | Undo) -> Work:
     facts: tuple[Event, ...] = ()
     if isinstance(action, Run):
         facts = tuple(event for _, event in action.step.facts(scene))
-    return Work(run.tenant_id, scene.tenant, scene.operation, facts)
+    return Work(run.tenant_id, scene.tenant, scene.operation, facts, scene.policy)
 
 
 def _names(due: Due) -> dict[str, str]:
