@@ -8,5 +8,6 @@ from sagas.definition import Saga
 from sagas.provisioning import PROVISIONING
 from sagas.resumption import RESUMPTION
 from sagas.suspension import SUSPENSION
+from sagas.termination import TERMINATION
 
-SAGAS: Mapping[str, Saga] = {saga.kind: saga for saga in (PROVISIONING, SUSPENSION, RESUMPTION)}
+SAGAS: Mapping[str, Saga] = {saga.kind: saga for saga in (PROVISIONING, SUSPENSION, RESUMPTION, TERMINATION)}

@@ -36,7 +36,7 @@ async def list_operations(
     tenant
         Id or subdomain of a tenant; all tenants by default.
     kind
-        provisioning, suspension or resumption.
+        provisioning, upgrade, suspension, resumption or termination.
     status
         running, succeeded, compensating, rolled_back, cancelled or parked.
     limit

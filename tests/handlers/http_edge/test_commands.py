@@ -207,7 +207,7 @@ async def test_the_fields_of_a_delete_are_its_body_or_its_parameters(
         asked.append(request)
         raise AssertionError
 
-    doors = Doors(execute, execute, uuid4)  # pyright: ignore[reportArgumentType]
+    doors = Doors(execute, execute, uuid4, execute)  # pyright: ignore[reportArgumentType]
     async with client(edge(doors, signer), signer.sign(user="ops", role="operator")) as operator:
         fields: dict[str, Any] = {"confirm_subdomain": "acme", "retain_days": 0}
         how = {"json": fields} if as_body else {"params": fields}

@@ -132,7 +132,7 @@ async def test_a_stranger_is_refused_as_documented(
         raise AssertionError
 
     target = re.sub(r"{\w+}", "0197a3f0-1c5e-7b41-9d27-3f6e8a2b4c10", path)
-    async with client(edge(Doors(never, never, uuid4), signer)) as stranger:
+    async with client(edge(Doors(never, never, uuid4, never), signer)) as stranger:
         answer = await stranger.request(method.upper(), target)
     if operation.get("security") == []:
         assert answer.status_code in (200, 404)
