@@ -93,9 +93,9 @@ class Shelf:
         """Note that all parts stand, the manifest last; when that was noted already, it stays."""
         await self._do(
             "UPDATE service.exports e SET manifest_sha256 = %s, written_at = %s, parts = p.parts,"
-            "UPDATE service.exports e SET manifest_sha256 = %s, written_at = %s, parts = p.parts,"
-            " size = p.size"
-            " WHERE operation_id = %s) p WHERE e.operation_id = %s AND e.manifest_sha256 IS NULL",
+            " size = p.size FROM (SELECT count(*) AS parts, sum(size)::bigint AS size"
+            " FROM service.export_parts WHERE operation_id = %s) p"
+            " WHERE e.operation_id = %s AND e.manifest_sha256 IS NULL",
             manifest.sha256,
             now,
             operation_id,

@@ -50,7 +50,8 @@ async def living(house: House, **changes: Any) -> UUID:
     schema = schema_of(tenant_id)
     await house.sql(
         f"INSERT INTO {schema}.audit (at, actor, action, detail) SELECT now() - n * interval '1 s', 'ada',"
-        f" 'it''s \\ \"done\" ' || n, jsonb_build_object('n', n, 'text', E'a\\nb') FROM generate_series(1, {ROWS}) n"
+        f" 'it''s \\ \"done\" ' || n, jsonb_build_object('n', n, 'text', E'a\\nb')"
+        f" FROM generate_series(1, {ROWS}) n"
     )
     await house.sql(
         f"INSERT INTO {schema}.files VALUES ('a b/ü.txt', 3, 'text/plain', '\\x00ff27', NULL, 'infinity')"
@@ -65,6 +66,14 @@ async def terminate(house: House, tenant_id: UUID, retain_days: int = 0) -> UUID
     operation_id = await house.ask(tenant_id, command)
     assert operation_id is not None
     return operation_id
+
+
+async def preserved(house: House, operation_id: UUID) -> None:
+    """Wait until the run waits for the day of the purge."""
+    operation = await house.until(
+        operation_id, lambda state: bool(state.step("cleanup").due_at or state.parked_reason)
+    )
+    assert operation.parked_reason is None
 
 
 async def state_of(house: House, tenant_id: UUID) -> dict[str, Any]:
@@ -108,7 +117,7 @@ async def test_a_tenant_that_ends_at_once_leaves_nothing_but_its_history_and_a_c
         tenant_id = await living(house)
         subdomain = (await house.tenant(tenant_id)).subdomain
         operation_id = await terminate(house, tenant_id)
-        operation = await house.until(operation_id, lambda state: state.finished)
+        operation = await house.finished(operation_id)
         assert operation.status is OperationStatus.SUCCEEDED
         assert (await house.tenant(tenant_id)).status is Status.DELETED
         assert await house.remains(tenant_id) == set()
@@ -160,7 +169,7 @@ async def test_the_export_is_whole_and_can_be_read_back(house: House):
             table: await house.sql(f"SELECT t::text FROM {schema}.{table} t ORDER BY 1") for table in tables
         }
         operation_id = await terminate(house, tenant_id, retain_days=30)
-        await house.until(operation_id, lambda state: state.step("cleanup").due_at is not None)
+        await preserved(house, operation_id)
 
         manifest = await fetched(house, tenant_id, "manifest.json")
         output = (await house.operation(operation_id)).step("data_preservation").output
@@ -211,7 +220,7 @@ async def test_a_cancellation_brings_all_of_it_back(house: House):
                 await house.finished(held)
             before = await state_of(house, tenant_id)
             operation_id = await terminate(house, tenant_id, retain_days=30)
-            await house.until(operation_id, lambda state: state.step("cleanup").due_at is not None)
+            await preserved(house, operation_id)
             assert await house.remains(tenant_id) == {*EVERYTHING, "export"}
             login = await house.sql(
                 "SELECT rolcanlogin FROM pg_roles WHERE rolname = %s", schema_of(tenant_id)
@@ -283,7 +292,7 @@ async def test_a_worker_that_dies_while_bringing_it_back_is_followed_by_another(
             tenant_id = await living(house)
             before = await state_of(house, tenant_id)
             operation_id = await terminate(house, tenant_id, retain_days=30)
-            await house.until(operation_id, lambda state: state.step("cleanup").due_at is not None)
+            await preserved(house, operation_id)
         faults, pause = Faults(house.effects), Pause()
         faults.plan(point, pause)
         doomed = house.role(effects=faults.effects(), limits=SHORT)
@@ -320,7 +329,7 @@ async def test_an_export_goes_on_from_the_parts_that_stand(house: House, monkeyp
         spoiled = house.objects / f"x-{tenant_id.hex}" / str(operation_id) / "database" / "2-users.sql"
         await house.until(operation_id, lambda state: "died" in written)
         spoiled.write_bytes(b"rubbish")
-        await house.until(operation_id, lambda state: state.step("cleanup").due_at is not None)
+        await preserved(house, operation_id)
         content = await fetched(house, tenant_id, "database/2-users.sql")
     again = written[written.index("died") :]
     assert "database/1-schema.sql" in written
