@@ -21,5 +21,10 @@ def sagas_role(process: Process, started: AsyncExitStack) -> SagasRole:
         effects=effects_of(process, started),
         policy=settings.policy(),
         registry=REGISTRY,
-        limits=Limits(concurrency=settings.saga_concurrency, lease=settings.saga_lease),
+        limits=Limits(
+            concurrency=settings.saga_concurrency,
+            lease=settings.saga_lease,
+            per_tenant=settings.saga_runs_per_tenant,
+            steps=settings.saga_step_limits,
+        ),
     )

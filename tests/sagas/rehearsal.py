@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum, auto
@@ -13,8 +14,9 @@ from sagas.registry import SAGAS
 from tenant_domain.catalogue import Policy
 from tenant_domain.decision import Command, Event
 from tenant_domain.operation.state import Operation
-from tenant_domain.tenant.commands import Admin, Provision, Resume, Suspend
+from tenant_domain.tenant.commands import Admin, Provision, Resume, Suspend, Terminate
 from tenant_domain.tenant.state import Tenant
+from tenant_domain.values import Json
 from tests.support.gwt import NOW, Facts
 
 WISH = Provision(
@@ -23,6 +25,18 @@ WISH = Provision(
     plan="professional",
     admin=Admin(email="ada@acme.example", name="Ada Lovelace", user_id="ada"),
 )
+SUSPENSION, RESUMPTION = ("suspension", Suspend(reason="unpaid")), ("resumption", Resume())
+BEFORE: Mapping[str, tuple[tuple[str, Command], ...]] = {
+    "provisioning": (),
+    "suspension": (SUSPENSION,),
+    "resumption": (SUSPENSION, RESUMPTION),
+    "termination": (("termination", Terminate(confirm_subdomain="acme")),),
+}
+"""What follows on a provisioning, up to a run of the kind."""
+
+CERTIFIED: Mapping[str, Json] = {"certificate_id": str(uuid4()), "certificate_sha256": "0" * 64}
+OUTPUTS: Mapping[str, Mapping[str, Json]] = {"delete_securely": CERTIFIED}
+"""What effects return, where it is not nothing."""
 
 
 class Ending(Enum):
@@ -54,12 +68,15 @@ class Rehearsal:
         """Begin a run of the kind, after whatever has to be before it."""
         rehearsal = cls(SAGAS["provisioning"])
         rehearsal.ask(WISH)
-        for other, command in (("suspension", Suspend(reason="unpaid")), ("resumption", Resume())):
-            if rehearsal.saga.kind != kind:
-                rehearsal.to_the_end()
-                rehearsal.saga, rehearsal.operation_id = SAGAS[other], uuid4()
-                rehearsal.ask(command)
+        for other, command in BEFORE[kind]:
+            rehearsal.to_the_end()
+            rehearsal.go_on_with(other, command)
         return rehearsal
+
+    def go_on_with(self, kind: str, command: Command) -> None:
+        """Ask for the next run."""
+        self.saga, self.operation_id = SAGAS[kind], uuid4()
+        self.ask(command)
 
     def ask(self, command: Command) -> None:
         """Decide on a command, and append what follows."""
@@ -133,7 +150,9 @@ class Rehearsal:
     def _recorded(self, action: Run | Undo, started: datetime) -> Moved:
         scene = self.scene()
         if isinstance(action, Run):
-            events = completed(scene, action, started, self.now, {})
+            outside = action.step.outside
+            output = OUTPUTS.get(outside.do, {}) if outside else {}
+            events = completed(scene, action, started, self.now, output)
         else:
             events = compensated(scene, action, self.now)
         return go_on(self.saga, scene, events, self.now)
