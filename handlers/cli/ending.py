@@ -61,7 +61,7 @@ async def cancel_termination(tenant: str, *, asking: Asking = ASKING) -> int:
     tenant
         Its id or subdomain.
     """
-    return await _ask(tenant, "cancel_termination", {}, asking)
+    return await _ask(tenant, "cancel_termination", {}, asking, wanted="cancelled")
 
 
 @legal_hold.command
@@ -162,6 +162,8 @@ def _shown(fetched: Fetched, common: Common) -> int:
     return 1 if fetched.wrong else 0
 
 
-async def _ask(tenant: str, command: str, fields: dict[str, object], asking: Asking) -> int:
+async def _ask(
+    tenant: str, command: str, fields: dict[str, object], asking: Asking, wanted: str = "succeeded"
+) -> int:
     async with connected(asking) as client:
-        return await commanded(client, await tenant_of(client, tenant), command, fields, asking)
+        return await commanded(client, await tenant_of(client, tenant), command, fields, asking, wanted)

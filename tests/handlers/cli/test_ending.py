@@ -1,4 +1,4 @@
-"""The end of a tenant by the command line, over the whole service: hold, export, certificate, and what HTTP says."""
+"""The end of a tenant by the command line and over HTTP: hold, export, certificate, and who is refused."""
 
 from __future__ import annotations
 
@@ -79,7 +79,10 @@ def preserved(tenantctl: CommandLine, tenant: str, operation_id: str) -> None:
 
 def checked(tenantctl: CommandLine, file: Path, tmp_path: Path) -> None:
     keys = tmp_path / "keys.json"
-    keys.write_bytes(edge(tenantctl, role="operator").get("/../../../.well-known/jwks.json").content)
+    with edge(tenantctl, role="operator") as operator:
+        keys.write_bytes(
+            operator.get(f"{operator.base_url.copy_with(path='/.well-known/jwks.json')}").content
+        )
     nowhere = tmp_path / "nowhere"
     for key in ((), ("--key", keys)):
         valid = tenantctl.json("certificate", "verify", file, *key)
@@ -95,7 +98,8 @@ def test_tokens_of_a_suspended_tenant_are_refused_but_its_heads_see_where_it_sta
     tenant = provisioned(tenantctl)["tenant_id"]
     callers = {role: edge(tenantctl, role=role, tenant=tenant) for role in ("owner", "member")}
     assert callers["member"].get(f"/{tenant}").status_code == 200
-    suspended = edge(tenantctl, role="operator").post(f"/{tenant}/suspend", json={"reason": "unpaid"})
+    operator = callers["operator"] = edge(tenantctl, role="operator")
+    suspended = operator.post(f"/{tenant}/suspend", json={"reason": "unpaid"})
     assert suspended.status_code == 202
     assert tenantctl.json("operations", "show", tenant, suspended.json()["operation_id"], "--wait").code == 0
     answers = {
@@ -111,7 +115,7 @@ def test_tokens_of_a_suspended_tenant_are_refused_but_its_heads_see_where_it_sta
     for (role, method, path), status in answers.items():
         answer = callers[role].request(method, f"/{tenant}{path}")
         assert answer.status_code == status, (role, method, path, answer.text)
-    assert edge(tenantctl, role="operator").post(f"/{tenant}/resume").status_code == 202
+    assert operator.post(f"/{tenant}/resume").status_code == 202
     for caller in callers.values():
         caller.close()
 
