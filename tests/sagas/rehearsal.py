@@ -151,7 +151,7 @@ class Rehearsal:
         scene = self.scene()
         if isinstance(action, Run):
             outside = action.step.outside
-            output = OUTPUTS.get(outside.do, {}) if outside else {}
+            output = OUTPUTS.get(outside.do if outside else "", {})
             events = completed(scene, action, started, self.now, output)
         else:
             events = compensated(scene, action, self.now)

@@ -70,6 +70,7 @@ def test_a_tenant_is_held_exported_and_ended_with_a_certificate(tenantctl: Comma
 
 def preserved(tenantctl: CommandLine, tenant: str, operation_id: str) -> None:
     """Wait until the export is there."""
+    shown: dict[str, Any] = {}
     for _ in range(200):
         shown = tenantctl.json("operations", "show", tenant, operation_id).record
         if shown["steps"][1]["status"] == "completed":

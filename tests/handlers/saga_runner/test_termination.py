@@ -190,10 +190,11 @@ async def test_the_export_is_whole_and_can_be_read_back(house: House):
     events = [json.loads(line) for line in parts["events.jsonl"].splitlines()]
     assert events[0]["type"] == "tenant.provisioning_started"
     assert [event["position"] for event in events] == sorted(event["position"] for event in events)
-    audit: Any = parquet.read_table(io.BytesIO(parts["database/audit.parquet"]))  # pyright: ignore[reportUnknownVariableType]
+    read: Any = parquet.read_table  # pyright: ignore[reportUnknownVariableType]
+    audit = read(io.BytesIO(parts["database/audit.parquet"]))
     assert audit.num_rows == ROWS
     assert json.loads(audit["detail"][0].as_py())["text"] == "a\nb"
-    files: Any = parquet.read_table(io.BytesIO(parts["database/files.parquet"]))  # pyright: ignore[reportUnknownVariableType]
+    files = read(io.BytesIO(parts["database/files.parquet"]))
     assert files.to_pylist()[0] == {
         "path": "a b/ü.txt",
         "size": 3,
