@@ -146,6 +146,8 @@ class Worker:
                         self._lease.owner, self._parts.now(), room, self._limits.per_tenant
                     )
                     await self._begin(due)
+                    if len(due) == room:  # more may wait
+                        self.wake()
                 tries = 0
             except psycopg.OperationalError as error:
                 tries += 1
