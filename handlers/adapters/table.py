@@ -4,15 +4,32 @@ from __future__ import annotations
 
 from functools import partial
 
+from handlers.adapters.deletion import Deletion
 from handlers.adapters.effects import Effects, Output, Work
+from handlers.adapters.exports.preservation import Preservation
 from handlers.adapters.keys import MasterKey
 from handlers.adapters.notices import Notices
 from handlers.adapters.objects import Buckets
 from handlers.adapters.plans import Plans
-from handlers.adapters.schemas import Access, create_schema, drop_schema, write_admin, write_defaults
+from handlers.adapters.schemas import (
+    Access,
+    create_schema,
+    drop_schema,
+    purge_schema,
+    write_admin,
+    write_defaults,
+)
 
 
-def effects(key: MasterKey, access: Access, buckets: Buckets, notices: Notices, plans: Plans) -> Effects:
+def effects(
+    key: MasterKey,
+    access: Access,
+    buckets: Buckets,
+    notices: Notices,
+    preservation: Preservation,
+    deletion: Deletion,
+    plans: Plans,
+) -> Effects:
     """Return all effects that the sagas name."""
 
     async def create_bucket(work: Work) -> Output:
@@ -39,4 +56,11 @@ def effects(key: MasterKey, access: Access, buckets: Buckets, notices: Notices, 
         "apply_plan": plans.apply,
         "restore_backup": plans.restore,
         "verify_plan": plans.verify,
+        "withdraw_access": access.withdraw,
+        "restore_access": access.restore,
+        "preserve_data": preservation.preserve,
+        "drop_export": preservation.drop,
+        "remove_belongings": deletion.remove_belongings,
+        "purge_schema": purge_schema,
+        "delete_securely": deletion.delete_securely,
     }

@@ -90,9 +90,10 @@ def settings(common: Common) -> Settings:
         for name in ("nats", "postgres")
         if name in found and f"{name}_url" not in present.model_fields_set
     }
-    key = common.data_dir / "keys" / "signing.pem"
-    if present.signing_key_file is None and key.exists():
-        told["signing_key_file"] = key
+    for name, file in (("signing_key_file", "signing.pem"), ("certificate_key_file", "certificates.pem")):
+        key = common.data_dir / "keys" / file
+        if getattr(present, name) is None and key.exists():
+            told[name] = key
     return present.model_copy(update=told)
 
 

@@ -217,7 +217,8 @@ def release_legal_hold(_command: ReleaseLegalHold, world: World, ctx: Context) -
     if tenant.termination is None:
         return Decision((released,))
     run = _termination(tenant, world)
-    return Decision((released, *operation.release(run, HELD, ctx.now)))
+    resumed = operation.release(run, HELD, ctx.now)
+    return Decision((released, *resumed), operation_id=run.operation_id if resumed else None)
 
 
 def held_run_streams(_tenant_id: UUID, _command: object, tenant: Tenant | None) -> Iterator[Ref]:
