@@ -148,7 +148,7 @@ async def test_a_tenant_that_ends_at_once_leaves_nothing_but_its_history_and_a_c
     assert [each["channel"] for each in said["export"]["handed_over"]] == ["bus"]
     counts = {store["what"]: store["count"] for store in said["stores"]}
     assert counts["objects of the tenant's bucket"] == 1
-    assert counts[f"tables of the schema {schema_of(tenant_id)}, and its role"] == 6
+    assert counts[f"tables of the schema {schema_of(tenant_id)}, and its role"] == 7
     assert all(store["verified"] for store in said["stores"])
     assert b"lumen" not in document.lower()
     assert b"ada" not in document.lower()
