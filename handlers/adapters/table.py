@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from functools import partial
 
-from handlers.adapters.effects import Effects, Output, Work
+from handlers.adapters.effects import Effect, Effects, Output, Work
+from handlers.adapters.keyring import Keyring
 from handlers.adapters.keys import MasterKey
 from handlers.adapters.notices import Notices
 from handlers.adapters.objects import Buckets
 from handlers.adapters.schemas import Access, create_schema, drop_schema, write_admin, write_defaults
 
 
-def effects(key: MasterKey, access: Access, buckets: Buckets, notices: Notices) -> Effects:
+def effects(key: MasterKey, keyring: Keyring, access: Access, buckets: Buckets, notices: Notices) -> Effects:
     """Return all effects that the sagas name."""
+
+    def opened(effect: Effect) -> Effect:
+        """Let an effect see the tenant's personal fields, which its state holds sealed."""
+
+        async def act(work: Work) -> Output | None:
+            return await effect(work._replace(tenant=await keyring.opened(work.tenant_id, work.tenant)))
+
+        return act
 
     async def create_bucket(work: Work) -> Output:
         await buckets.create(work.tenant_id)
@@ -26,9 +35,9 @@ def effects(key: MasterKey, access: Access, buckets: Buckets, notices: Notices) 
         "remove_bucket": remove_bucket,
         "create_schema": partial(create_schema, key=key),
         "drop_schema": drop_schema,
-        "write_defaults": write_defaults,
-        "write_admin": write_admin,
-        "send_ready_notice": notices.ready,
+        "write_defaults": opened(write_defaults),
+        "write_admin": opened(write_admin),
+        "send_ready_notice": opened(notices.ready),
         "close_access": access.close,
         "open_access": access.open,
     }

@@ -2,21 +2,18 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import psycopg
 from prometheus_client import REGISTRY
 
 from handlers.adapters import schemas
-from handlers.adapters.keys import MasterKey, load_master_key
 from handlers.adapters.notices import Mailer, Notices
 from handlers.adapters.objects import buckets
 from handlers.adapters.table import effects
 from handlers.bootstrap.process import Process
 from handlers.saga_runner.role import SagasRole
 from handlers.saga_runner.worker import Limits
-from handlers.settings import Settings
 
 
 async def sagas_role(process: Process, started: AsyncExitStack) -> SagasRole:
@@ -41,7 +38,11 @@ async def sagas_role(process: Process, started: AsyncExitStack) -> SagasRole:
             yield connection
 
     table = effects(
-        _master_key(settings), schemas.Access(connect), store, Notices(publish, process.subjects, mailer)
+        process.master_key,
+        process.keyring,
+        schemas.Access(connect),
+        store,
+        Notices(publish, process.subjects, mailer),
     )
     return SagasRole(
         postgres_url=process.postgres_url,
@@ -53,8 +54,3 @@ async def sagas_role(process: Process, started: AsyncExitStack) -> SagasRole:
         registry=REGISTRY,
         limits=Limits(concurrency=settings.saga_concurrency, lease=settings.saga_lease),
     )
-
-
-def _master_key(settings: Settings) -> MasterKey:
-    path = settings.master_key_file or Path("master.key")
-    return load_master_key(path, create=settings.create_keys)

@@ -8,6 +8,7 @@ from typing import Any
 
 from nats.aio.client import Client
 
+from handlers.adapters.keyring import Keyring
 from handlers.adapters.tasks import end
 from handlers.relay.advisories import AdvisoryWatcher
 from handlers.relay.dead_letters import DeadLetterRelay
@@ -20,14 +21,15 @@ from handlers.wire.subjects import Streams, Subjects
 class RelayRole:
     """Relays from `start` to `stop`; any number of them may run. Connection and store are their owner's.
 
-    `declare` makes the streams that are missing. `window` is in events, `poll` in
-    seconds (see EventRelay).
+    `keyring` seals the bodies of dead letters. `declare` makes the streams that are missing. `window` is in
+    events, `poll` in seconds (see EventRelay).
     """
 
     def __init__(
         self,
         nc: Client,
         store: EventStore,
+        keyring: Keyring,
         subjects: Subjects,
         streams: Streams,
         declare: Callable[[], Awaitable[object]],
@@ -41,7 +43,7 @@ class RelayRole:
             nc, store, subjects, streams.events, declare, window=window, poll=poll, metrics=counted
         )
         self._letters = DeadLetterRelay(nc, store, subjects, streams, declare, poll=poll, metrics=counted)
-        self._advisories = AdvisoryWatcher(nc, store, subjects, streams)
+        self._advisories = AdvisoryWatcher(nc, store, keyring, subjects, streams)
         self._tasks: list[asyncio.Task[Any]] = []
 
     async def start(self) -> None:

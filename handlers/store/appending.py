@@ -39,7 +39,8 @@ _LEDGER = (uuids, uuids, byteas, byteas, booleans, _running, integers)
 _PROGRESS = (integers, uuids, bigints, bigints)
 _AGENDA = (uuids, uuids, names, times, uuids, integers)
 _DEAD_LETTERS = (uuids, texts, names, bigints, names, texts, texts, byteas, texts, integers)
-_PARTS = (_EVENTS, _READS, _LEDGER, _PROGRESS, _AGENDA, _DEAD_LETTERS)
+_KEYS = (uuids, uuids, byteas, integers)
+_PARTS = (_EVENTS, _READS, _LEDGER, _PROGRESS, _AGENDA, _DEAD_LETTERS, _KEYS)
 _EMPTY = {packers: [pack(()) for pack in packers] for packers in _PARTS}
 
 
@@ -77,6 +78,7 @@ def parameters(batch: Batch) -> Sequence[Packed]:
         batch.progress,
         _last_words(batch.agenda),
         batch.dead_letters,
+        batch.keys,
     )
     return list(chain.from_iterable(map(_columns, parts, _PARTS)))
 

@@ -24,6 +24,7 @@ from handlers.store.event_store import EventStore
 from handlers.wire.headers import COMMAND_ID
 from tests.handlers.relay.relays import assert_mirrors, reached, until
 from tests.support.bus import Bus, messages_of
+from tests.support.keys import keyring_of
 from tests.support.log import facts
 
 TENANT = UUID("0192f0a0-0000-7000-8000-000000000001")
@@ -51,6 +52,7 @@ async def role(bus: Bus, store: EventStore) -> AsyncGenerator[None]:
     running = RelayRole(
         bus.nc,
         store,
+        keyring_of(store),
         bus.subjects,
         bus.streams,
         partial(declare, *bus, Limits()),

@@ -17,7 +17,6 @@ from nats.aio.client import Client
 from prometheus_client import CollectorRegistry
 
 from handlers.adapters.effects import Effects
-from handlers.adapters.keys import MasterKey
 from handlers.adapters.notices import Mailer, Notices
 from handlers.adapters.objects import Buckets, buckets
 from handlers.adapters.schemas import Access, prepare, schema_of
@@ -40,6 +39,7 @@ from tenant_domain.tenant import decide as tenant_decide
 from tenant_domain.tenant.commands import Provision
 from tenant_domain.tenant.state import Tenant
 from tenant_domain.values import operation_id_of
+from tests.support.keys import KEY, keyring_of
 
 POLICY = Policy()
 PATIENCE = 60.0
@@ -249,7 +249,7 @@ async def house_at(
 
     store_of = buckets(f"file:{objects}")
     async with EventStore(postgres_url) as store:
-        table = effects(MasterKey(b"k" * 32), Access(connect), store_of, Notices(publish, prefix, mailer))
+        table = effects(KEY, keyring_of(store), Access(connect), store_of, Notices(publish, prefix, mailer))
         try:
             yield House(postgres_url, store, client, store_of, table, objects, prefix)
         finally:

@@ -27,6 +27,7 @@ from tenant_domain.tenant.decide import activated
 from tenant_domain.tenant.decide import ref as tenant_ref
 from tenant_domain.tenant.events import ProfileUpdated
 from tests.support.bus import Bus
+from tests.support.keys import KEY, keyring_of
 
 ADMIN = {"email": "ada@example.com", "name": "Ada"}
 
@@ -52,6 +53,8 @@ async def role_on(nats_url: str, postgres_url: str, bus: Bus, **options: Any) ->
             store,
             postgres_url,
             Policy(),
+            keyring_of(store),
+            fingerprint=KEY.fingerprint,
             subjects=bus.subjects,
             streams=bus.streams,
             metrics=CommandMetrics(CollectorRegistry()),
