@@ -52,5 +52,10 @@ async def sagas_role(process: Process, started: AsyncExitStack) -> SagasRole:
         effects=table,
         policy=settings.policy(),
         registry=REGISTRY,
-        limits=Limits(concurrency=settings.saga_concurrency, lease=settings.saga_lease),
+        limits=Limits(
+            concurrency=settings.saga_concurrency,
+            lease=settings.saga_lease,
+            per_tenant=settings.saga_runs_per_tenant,
+            steps=settings.saga_step_limits,
+        ),
     )
