@@ -38,7 +38,9 @@ LOOK = 5.0
 
 async def sleeping(rounds: int) -> Row:
     """Compare the CPU of a worker with 100,000 sleeping runs with that of one with none."""
-    row = Row(f"idle worker, {SLEEPING:,} runs asleep", "ms CPU/s", "(next to nothing)", "idle worker, none asleep")
+    row = Row(
+        f"idle worker, {SLEEPING:,} runs asleep", "ms CPU/s", "(next to nothing)", "idle worker, none asleep"
+    )
     async with servers() as stack, _house(stack.endpoints.postgres_url, stack.endpoints.nats_url) as house:
         pids = everything([stack.endpoints.nats_pid, stack.endpoints.postgres_pid])
         async with house.role():
