@@ -168,7 +168,7 @@ _Walk: TypeAlias = Callable[[Any, _Change], Any]
 
 
 def _changed(value: Any, change: _Change) -> Any:
-    fields = _fields(type(value))
+    fields = _fields(cast("type[msgspec.Struct]", type(value)))
     if not fields:
         return value
     return replace(value, **{name: walk(getattr(value, name), change) for name, walk in fields})
@@ -192,7 +192,7 @@ def _walk(kind: inspect.Type) -> _Walk | None:
             inner = _walk(kind.value_type)
             return None if inner is None else partial(_values, inner)
         case inspect.StructType():
-            return _struct if _fields(cast("type[msgspec.Struct]", kind.cls)) else None
+            return _struct if _fields(kind.cls) else None
         case _:
             return None
 

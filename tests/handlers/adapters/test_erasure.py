@@ -70,12 +70,13 @@ async def lived(nc: Client, tenant_id: UUID) -> None:
     await send(nc, tenant_id, "provision", json.dumps(refused).encode())
     await settled(nc, tenant_id, await send(nc, tenant_id, "provision", json.dumps(wish).encode()))
     await send(nc, tenant_id, "update_profile", b'{"metadata": "' + BROKEN.encode())
+    await send(nc, uuid4(), "resume", b"")  # somebody else's, so that the stream's file stays
     await send(nc, tenant_id, "place_legal_hold", json.dumps({"reason": REASON}).encode())
     await send(nc, tenant_id, "release_legal_hold", b"")
     suspended = await send(nc, tenant_id, "suspend", json.dumps({"reason": REASON}).encode())
     await settled(nc, tenant_id, suspended)
     async with asyncio.timeout(30):
-        while len(await messages_of(nc, "TENANT_DEAD_LETTERS")) < 2:  # noqa: ASYNC110 - others publish them
+        while len(await messages_of(nc, "TENANT_DEAD_LETTERS")) < 3:  # noqa: ASYNC110 - others publish them
             await asyncio.sleep(0.05)
 
 
@@ -194,6 +195,9 @@ async def test_nothing_that_people_said_outlives_the_key_of_their_tenant(
         assert counts["TENANT_COMMANDS"] == 6
         assert (counts["TENANT_DEAD_LETTERS"], counts["service.dead_letters"]) == (2, 2)
         assert (counts["service.tenant_keys"], len(erased.key_ids)) == (1, 1)
+
+        at_once = await asyncio.to_thread(found_in, warm_dir, wanted)
+        assert at_once == {each: [] for each in wanted}
 
         facts = await history_of(url, master_file, tenant_id)
         assert [fact["data"]["admin"]["name"] for fact in facts if "admin" in fact["data"]] == ["erased"]
