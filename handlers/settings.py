@@ -62,7 +62,8 @@ class Settings(BaseSettings):
 
     # keys
     master_key_file: Path | None = Field(
-        None, description="32 random bytes in hex; tenants' passwords and keys derive from it"
+        None,
+        description="32 random bytes in hex; it wraps tenants' data keys, and their passwords derive from it",
     )
     signing_key_file: Path | None = Field(None, description="Ed25519 private key (PEM) that signs tokens")
     certificate_key_file: Path | None = Field(

@@ -21,6 +21,8 @@ NAME_IN_USE = 10058
 CONSUMER_NOT_FOUND = 10014
 STREAM_NOT_FOUND = 10059
 NO_MESSAGE = 10037
+DELETE_FAILED = 10057
+"""Of a message: somebody else has deleted it meanwhile."""
 
 Json = dict[str, Any]
 

@@ -16,7 +16,6 @@ from handlers.adapters.erasure import Erasure
 from handlers.adapters.exports.preservation import Preservation
 from handlers.adapters.exports.shelf import Shelf
 from handlers.adapters.key_files import private_key
-from handlers.adapters.keys import load_master_key
 from handlers.adapters.notices import Mailer, Notices
 from handlers.adapters.objects import Buckets, Kind, buckets
 from handlers.adapters.plans import Plans
@@ -37,6 +36,7 @@ def effects_of(process: Process, started: AsyncExitStack) -> Effects:
         buckets=own,
         places=places,
         read_events=process.store.read_tenant,
+        open_sealed=process.keyring.open_json,
         hand_over=notices.export_ready,
         now=_now,
     )
@@ -45,14 +45,22 @@ def effects_of(process: Process, started: AsyncExitStack) -> Effects:
         buckets=own,
         shelf=Shelf(places, connect),
         consumers=TenantConsumers(process.nc, process.subjects, process.streams),
-        eraser=Erasure(connect),
+        eraser=Erasure(connect, process.nc, process.subjects, process.streams),
         key=certificate_key(settings),
         issuer=settings.token_issuer,
         now=_now,
     )
-    master = load_master_key(settings.master_key_file or Path("master.key"), create=settings.create_keys)
     plans = Plans(connect, own)
-    return effects(master, Access(connect), own, notices, preservation, deletion, plans)
+    return effects(
+        process.master_key,
+        process.keyring,
+        Access(connect),
+        own,
+        notices,
+        preservation,
+        deletion,
+        plans,
+    )
 
 
 def export_shelf(process: Process, started: AsyncExitStack) -> Shelf:

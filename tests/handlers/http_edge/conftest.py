@@ -30,6 +30,7 @@ from handlers.store.migrate import migrate
 from projections.registry import READ_MODELS
 from tenant_domain.catalogue import Policy
 from tests.support.edge import Made, Service, client, edge, wish
+from tests.support.keys import KEY, keyring_of, reading_keyring
 
 
 @pytest.fixture
@@ -54,7 +55,7 @@ async def service(postgres_url: str, tmp_path: Path) -> AsyncIterator[Service]:
     await connections.open()
     for model in READ_MODELS.values():
         await rebuild(postgres_url, connections, model)
-    queries = Queries(connections)
+    queries = Queries(connections, reading_keyring(connections))
 
     async def announce(position: int, _moved: object) -> None:
         queries.positions.heard(position)
@@ -62,7 +63,12 @@ async def service(postgres_url: str, tmp_path: Path) -> AsyncIterator[Service]:
     async with EventStore(postgres_url, readers=4) as store:
         projector = Projector(store, connections, list(READ_MODELS.values()), announce, poll=0.05)
         executor = Executor(
-            store, Policy(), metrics=CommandMetrics(CollectorRegistry()), committed=lambda _: projector.wake()
+            store,
+            Policy(),
+            keyring_of(store),
+            fingerprint=KEY.fingerprint,
+            metrics=CommandMetrics(CollectorRegistry()),
+            committed=lambda _: projector.wake(),
         )
         projecting = asyncio.create_task(projector.run())
         await executor.start()
@@ -100,7 +106,7 @@ async def refused(signer: Signer) -> AsyncIterator[httpx.AsyncClient]:
         idle_timeout=1,
         pool_timeout=1,
     )
-    doors = Doors(never, Queries(nowhere).answer, uuid7, never)
+    doors = Doors(never, Queries(nowhere, reading_keyring(nowhere)).answer, uuid7, never)
     async with client(edge(doors, signer), signer.sign(user="ops", role="operator")) as caller:
         yield caller
 

@@ -24,7 +24,6 @@ from handlers.adapters.effects import Effects
 from handlers.adapters.erasure import Erasure
 from handlers.adapters.exports.preservation import Preservation
 from handlers.adapters.exports.shelf import Shelf
-from handlers.adapters.keys import MasterKey
 from handlers.adapters.notices import Mailer, Notices
 from handlers.adapters.objects import Buckets, buckets
 from handlers.adapters.plans import Plans
@@ -48,9 +47,9 @@ from tenant_domain.tenant import decide as tenant_decide
 from tenant_domain.tenant.commands import Provision
 from tenant_domain.tenant.state import Tenant
 from tenant_domain.values import operation_id_of
+from tests.support.keys import KEY, keyring_of
 
 POLICY = Policy()
-KEY = MasterKey(b"k" * 32)
 CERTIFICATE_KEY = CertificateKey(OKPKey.generate_key("Ed25519"))
 PATIENCE = 60.0
 QUICK = RetryPolicy(max_tries=3, first=0.01, factor=1.0, cap=0.01)
@@ -267,11 +266,19 @@ async def house_at(
     store_of, places = (buckets(f"file:{objects}", kind=kind) for kind in ("t", "x"))
     notices, shelf = Notices(publish, prefix, mailer), Shelf(places, connect)
     async with EventStore(postgres_url) as store:
+        keyring = keyring_of(store)
+        streams = Streams(
+            commands=f"C{prefix.prefix}",
+            events=f"E{prefix.prefix}",
+            dead_letters=f"D{prefix.prefix}",
+            context=prefix.prefix,
+        )
         preservation = Preservation(
             connect=connect,
             buckets=store_of,
             places=places,
             read_events=store.read_tenant,
+            open_sealed=keyring.open_json,
             hand_over=notices.export_ready,
             now=_now,
         )
@@ -279,17 +286,14 @@ async def house_at(
             connect=connect,
             buckets=store_of,
             shelf=shelf,
-            consumers=TenantConsumers(
-                client, prefix, Streams(events=f"E{prefix.prefix}", context=prefix.prefix)
-            ),
-            eraser=Erasure(connect),
+            consumers=TenantConsumers(client, prefix, streams),
+            eraser=Erasure(connect, client, prefix, streams),
             key=CERTIFICATE_KEY,
             issuer="tests",
             now=_now,
         )
-        table = effects(
-            KEY, Access(connect), store_of, notices, preservation, deletion, Plans(connect, store_of)
-        )
+        plans = Plans(connect, store_of)
+        table = effects(KEY, keyring, Access(connect), store_of, notices, preservation, deletion, plans)
         try:
             yield House(postgres_url, store, client, store_of, table, objects, shelf, prefix)
         finally:
