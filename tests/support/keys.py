@@ -19,3 +19,16 @@ def keyring_of(store: EventStore, **more: Any) -> Keyring:
 def reading_keyring(connections: Connections) -> Keyring:
     """Return a keyring for queries over these connections."""
     return Keyring(TenantKeyRows(connections), KEY)
+
+
+def same_but_sealed(sealed: Any, plain: Any) -> bool:
+    """Return whether two JSON values are the same, save that texts of the first may be sealed."""
+    match sealed, plain:
+        case str(), _ if sealed.startswith("sealed:"):
+            return not str(plain).startswith("sealed:")
+        case dict(), dict():
+            return sealed.keys() == plain.keys() and all(same_but_sealed(sealed[k], plain[k]) for k in sealed)
+        case list(), list():
+            return len(sealed) == len(plain) and all(map(same_but_sealed, sealed, plain))
+        case _:
+            return sealed == plain
