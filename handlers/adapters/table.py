@@ -4,15 +4,34 @@ from __future__ import annotations
 
 from functools import partial
 
+from handlers.adapters.deletion import Deletion
 from handlers.adapters.effects import Effect, Effects, Output, Work
+from handlers.adapters.exports.preservation import Preservation
 from handlers.adapters.keyring import Keyring
 from handlers.adapters.keys import MasterKey
 from handlers.adapters.notices import Notices
 from handlers.adapters.objects import Buckets
-from handlers.adapters.schemas import Access, create_schema, drop_schema, write_admin, write_defaults
+from handlers.adapters.plans import Plans
+from handlers.adapters.schemas import (
+    Access,
+    create_schema,
+    drop_schema,
+    purge_schema,
+    write_admin,
+    write_defaults,
+)
 
 
-def effects(key: MasterKey, keyring: Keyring, access: Access, buckets: Buckets, notices: Notices) -> Effects:
+def effects(
+    key: MasterKey,
+    keyring: Keyring,
+    access: Access,
+    buckets: Buckets,
+    notices: Notices,
+    preservation: Preservation,
+    deletion: Deletion,
+    plans: Plans,
+) -> Effects:
     """Return all effects that the sagas name."""
 
     def opened(effect: Effect) -> Effect:
@@ -40,4 +59,18 @@ def effects(key: MasterKey, keyring: Keyring, access: Access, buckets: Buckets, 
         "send_ready_notice": opened(notices.ready),
         "close_access": access.close,
         "open_access": access.open,
+        "check_plan_fits": plans.check,
+        "keep_backup": plans.keep,
+        "drop_backup": plans.drop,
+        "release_backup": plans.release,
+        "apply_plan": plans.apply,
+        "restore_backup": plans.restore,
+        "verify_plan": plans.verify,
+        "withdraw_access": access.withdraw,
+        "restore_access": access.restore,
+        "preserve_data": opened(preservation.preserve),
+        "drop_export": preservation.drop,
+        "remove_belongings": deletion.remove_belongings,
+        "purge_schema": purge_schema,
+        "delete_securely": deletion.delete_securely,
     }

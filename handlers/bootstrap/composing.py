@@ -7,6 +7,8 @@ from importlib.metadata import version
 from typing import Protocol
 from uuid import uuid4
 
+from prometheus_client import REGISTRY
+
 from handlers.bootstrap.commands import commands_role, lone_executor
 from handlers.bootstrap.http import http_role
 from handlers.bootstrap.process import Process
@@ -15,6 +17,7 @@ from handlers.bootstrap.relay import relay_role
 from handlers.bootstrap.sagas import sagas_role
 from handlers.bus.discovery import Discovery
 from handlers.bus.endpoints import Endpoint
+from handlers.bus.metrics import EndpointMetrics
 from handlers.bus.queries import QueryDoor
 from handlers.http_edge.server import HttpServer
 
@@ -53,16 +56,17 @@ async def composed(process: Process, names: Collection[str], started: AsyncExitS
         endpoints += door.endpoints
         made.roles += [projections_role(process), door]
     if "sagas" in names:
-        made.roles.append(await sagas_role(process, started))
+        made.roles.append(sagas_role(process, started))
     commands = commands_role(process) if "commands" in names else None
     if commands is not None:
         endpoints += commands.endpoints
         made.roles.append(commands)
     if "http" in names and queries is not None:
         executor = commands.executor if commands else await lone_executor(process, started)
-        made.http = http_role(process, executor, queries)
+        made.http = http_role(process, executor, queries, started)
         made.roles.append(made.http)
     if endpoints:
+        REGISTRY.register(EndpointMetrics(endpoints))
         made.roles.append(
             Discovery(process.nc, endpoints, service_id=uuid4().hex, version=version("tenant-service"))
         )

@@ -15,6 +15,7 @@ from handlers.adapters import schemas
 from handlers.adapters.jetstream import JetStreamError
 from handlers.adapters.keyring import Keyring
 from handlers.adapters.keys import MasterKey, load_master_key
+from handlers.bus.connection import harden
 from handlers.bus.streams import Limits, declare
 from handlers.settings import Settings
 from handlers.store.event_store import EventStore
@@ -81,6 +82,7 @@ async def connected(settings: Settings) -> AsyncGenerator[Process]:
     )
     async with EventStore(url, readers=settings.pool_size, snapshot_every=settings.snapshot_every) as store:
         await _patiently("nats", broker.connect)
+        harden(broker.connection)
         process = Process(settings, master_key, broker, store)
         try:
             await _patiently("nats", process.declare)

@@ -91,7 +91,11 @@ def settings(common: Common) -> Settings:
         for name in ("nats", "postgres")
         if name in found and f"{name}_url" not in present.model_fields_set
     }
-    for name, file in (("signing_key_file", "signing.pem"), ("master_key_file", "master.key")):
+    for name, file in (
+        ("signing_key_file", "signing.pem"),
+        ("master_key_file", "master.key"),
+        ("certificate_key_file", "certificates.pem"),
+    ):
         key = common.data_dir / "keys" / file
         if getattr(present, name) is None and key.exists():
             told[name] = key

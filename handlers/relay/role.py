@@ -11,7 +11,7 @@ from nats.aio.client import Client
 from handlers.adapters.keyring import Keyring
 from handlers.adapters.tasks import end
 from handlers.relay.advisories import AdvisoryWatcher
-from handlers.relay.dead_letters import DeadLetterRelay
+from handlers.relay.dead_letters import MONTH, DeadLetterRelay
 from handlers.relay.events import EventRelay
 from handlers.relay.metrics import RelayMetrics
 from handlers.store.event_store import EventStore
@@ -22,7 +22,7 @@ class RelayRole:
     """Relays from `start` to `stop`; any number of them may run. Connection and store are their owner's.
 
     `keyring` seals the bodies of dead letters. `declare` makes the streams that are missing. `window` is in
-    events, `poll` in seconds (see EventRelay).
+    events, `poll` in seconds (see EventRelay), and so is `letter_retention` (see DeadLetterRelay).
     """
 
     def __init__(
@@ -36,13 +36,16 @@ class RelayRole:
         *,
         window: int = 1000,
         poll: float = 1.0,
+        letter_retention: float = MONTH,
         metrics: RelayMetrics | None = None,
     ) -> None:
         counted = metrics or RelayMetrics()
         self._events = EventRelay(
             nc, store, subjects, streams.events, declare, window=window, poll=poll, metrics=counted
         )
-        self._letters = DeadLetterRelay(nc, store, subjects, streams, declare, poll=poll, metrics=counted)
+        self._letters = DeadLetterRelay(
+            nc, store, subjects, streams, declare, poll=poll, retention=letter_retention, metrics=counted
+        )
         self._advisories = AdvisoryWatcher(nc, store, keyring, subjects, streams)
         self._tasks: list[asyncio.Task[Any]] = []
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum, auto
 from uuid import UUID, uuid4
 
-from sagas.definition import Action, Deed, Rest, Run, Saga, Scene, Undo, next_action
+from sagas.definition import Action, Deed, Rest, Run, Saga, Scene, Step, Undo, next_action
 from sagas.journal import Failure, Moved, advance, compensated, completed, failed, go_on
 from sagas.registry import SAGAS
 from tenant_domain.catalogue import Policy
 from tenant_domain.decision import Command, Event
 from tenant_domain.operation.state import Operation
-from tenant_domain.tenant.commands import Admin, Provision, Resume, Suspend
+from tenant_domain.tenant.commands import Admin, Provision, Resume, Suspend, Terminate, Upgrade
 from tenant_domain.tenant.state import Tenant
+from tenant_domain.values import Json
 from tests.support.gwt import NOW, Facts
 
 WISH = Provision(
@@ -23,6 +25,19 @@ WISH = Provision(
     plan="professional",
     admin=Admin(email="ada@acme.example", name="Ada Lovelace", user_id="ada"),
 )
+SUSPENSION, RESUMPTION = ("suspension", Suspend(reason="unpaid")), ("resumption", Resume())
+BEFORE: Mapping[str, tuple[tuple[str, Command], ...]] = {
+    "provisioning": (),
+    "suspension": (SUSPENSION,),
+    "resumption": (SUSPENSION, RESUMPTION),
+    "upgrade": (("upgrade", Upgrade(plan="enterprise")),),
+    "termination": (("termination", Terminate(confirm_subdomain="acme")),),
+}
+"""What follows on a provisioning, up to a run of the kind."""
+
+CERTIFIED: Mapping[str, Json] = {"certificate_id": str(uuid4()), "certificate_sha256": "0" * 64}
+OUTPUTS: Mapping[str, Mapping[str, Json]] = {"delete_securely": CERTIFIED}
+"""What effects return in every rehearsal."""
 
 
 class Ending(Enum):
@@ -39,7 +54,7 @@ class Ending(Enum):
 
 @dataclass
 class Rehearsal:
-    """One tenant, one run at a time."""
+    """One tenant, one run at a time. `outputs` are what effects return, where it is not nothing."""
 
     saga: Saga
     facts: Facts = field(default_factory=Facts)
@@ -48,18 +63,22 @@ class Rehearsal:
     now: datetime = NOW
     present: set[str] = field(default_factory=set[str])
     deeds: list[str] = field(default_factory=list[str])
+    outputs: dict[str, dict[str, Json]] = field(default_factory=dict[str, dict[str, Json]])
 
     @classmethod
     def of(cls, kind: str) -> Rehearsal:
         """Begin a run of the kind, after whatever has to be before it."""
         rehearsal = cls(SAGAS["provisioning"])
         rehearsal.ask(WISH)
-        for other, command in (("suspension", Suspend(reason="unpaid")), ("resumption", Resume())):
-            if rehearsal.saga.kind != kind:
-                rehearsal.to_the_end()
-                rehearsal.saga, rehearsal.operation_id = SAGAS[other], uuid4()
-                rehearsal.ask(command)
+        for other, command in BEFORE[kind]:
+            rehearsal.to_the_end()
+            rehearsal.go_on_with(other, command)
         return rehearsal
+
+    def go_on_with(self, kind: str, command: Command) -> None:
+        """Ask for the next run."""
+        self.saga, self.operation_id = SAGAS[kind], uuid4()
+        self.ask(command)
 
     def ask(self, command: Command) -> None:
         """Decide on a command, and append what follows."""
@@ -133,10 +152,19 @@ class Rehearsal:
     def _recorded(self, action: Run | Undo, started: datetime) -> Moved:
         scene = self.scene()
         if isinstance(action, Run):
-            events = completed(scene, action, started, self.now, {})
+            output = self._output(action.step)
+            events = completed(scene, action, started, self.now, output)
         else:
             events = compensated(scene, action, self.now)
         return go_on(self.saga, scene, events, self.now)
+
+    def _output(self, step: Step) -> Mapping[str, Json]:
+        """Return what the effects of a step return, where it is not nothing."""
+        output: dict[str, Json] = {}
+        for deed in (step.outside, step.inside):
+            if deed is not None:
+                output |= {**OUTPUTS.get(deed.do, {}), **self.outputs.get(deed.do, {})}
+        return output
 
     def _fail(self, action: Run | Undo, started: datetime, *, permanent: bool) -> None:
         failure = Failure("The world was against it.", permanent)

@@ -37,7 +37,11 @@ NAMES = {
     "provisioning": decide.PROVISIONING,
     "suspension": decide.SUSPENSION,
     "resumption": decide.RESUMPTION,
+    "upgrade": decide.UPGRADE,
+    "termination": decide.TERMINATION,
 }
+ENDS = {"suspension": Status.SUSPENDED, "termination": Status.DELETED}
+"""What a tenant is after a run, where it is not active."""
 
 
 @pytest.mark.parametrize("kind", SAGAS)
@@ -55,7 +59,7 @@ def test_every_saga_comes_to_a_good_end(kind: str):
     rehearsal.to_the_end()
     assert rehearsal.operation.status is OperationStatus.SUCCEEDED
     assert rehearsal.tenant.operation_id is None
-    assert rehearsal.tenant.status is (Status.SUSPENDED if kind == "suspension" else Status.ACTIVE)
+    assert rehearsal.tenant.status is ENDS.get(kind, Status.ACTIVE)
 
 
 def test_a_provisioning_adds_its_facts_in_the_order_of_its_steps():

@@ -13,12 +13,20 @@ from uuid import UUID, uuid4
 
 import nats
 import psycopg
+from joserfc.jwk import OKPKey
 from nats.aio.client import Client
 from prometheus_client import CollectorRegistry
 
+from handlers.adapters.certificates import CertificateKey
+from handlers.adapters.consumers import TenantConsumers
+from handlers.adapters.deletion import Deletion
 from handlers.adapters.effects import Effects
+from handlers.adapters.erasure import Erasure
+from handlers.adapters.exports.preservation import Preservation
+from handlers.adapters.exports.shelf import Shelf
 from handlers.adapters.notices import Mailer, Notices
 from handlers.adapters.objects import Buckets, buckets
+from handlers.adapters.plans import Plans
 from handlers.adapters.schemas import Access, prepare, schema_of
 from handlers.adapters.table import effects
 from handlers.saga_runner.role import SagasRole
@@ -27,7 +35,7 @@ from handlers.store.batch import AgendaRow, Batch, EventRow, ReadRow
 from handlers.store.event_store import EventStore, StoredEvent
 from handlers.store.migrate import migrate
 from handlers.wire.events import Meta, encoded, event_of
-from handlers.wire.subjects import Subjects
+from handlers.wire.subjects import Streams, Subjects
 from sagas.definition import RetryPolicy, Saga
 from sagas.registry import SAGAS
 from tenant_domain.catalogue import Policy
@@ -42,6 +50,7 @@ from tenant_domain.values import operation_id_of
 from tests.support.keys import KEY, keyring_of
 
 POLICY = Policy()
+CERTIFICATE_KEY = CertificateKey(OKPKey.generate_key("Ed25519"))
 PATIENCE = 60.0
 QUICK = RetryPolicy(max_tries=3, first=0.01, factor=1.0, cap=0.01)
 
@@ -79,6 +88,7 @@ class House:
     buckets: Buckets
     effects: Effects
     objects: Path
+    shelf: Shelf
     subjects: Subjects = field(default_factory=lambda: Subjects(f"t{uuid4().hex}"))
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
 
@@ -200,11 +210,17 @@ class House:
             found.add("role")
         if (self.objects / f"t-{tenant_id.hex}").exists():
             found.add("bucket")
+        if (self.objects / f"x-{tenant_id.hex}").exists():
+            found.add("export")
         return found
 
     async def agenda(self) -> list[tuple[Any, ...]]:
         """Return the agenda."""
         return await self.sql("SELECT operation_id, due_at, owner FROM service.saga_agenda")
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 async def kill(role: SagasRole) -> None:
@@ -247,11 +263,41 @@ async def house_at(
         await client.publish(subject, body, headers=headers)
         await client.flush()
 
-    store_of = buckets(f"file:{objects}")
+    store_of, places = (buckets(f"file:{objects}", kind=kind) for kind in ("t", "x"))
+    notices, shelf = Notices(publish, prefix, mailer), Shelf(places, connect)
     async with EventStore(postgres_url) as store:
-        table = effects(KEY, keyring_of(store), Access(connect), store_of, Notices(publish, prefix, mailer))
+        preservation = Preservation(
+            connect=connect,
+            buckets=store_of,
+            places=places,
+            read_events=store.read_tenant,
+            hand_over=notices.export_ready,
+            now=_now,
+        )
+        deletion = Deletion(
+            connect=connect,
+            buckets=store_of,
+            shelf=shelf,
+            consumers=TenantConsumers(
+                client, prefix, Streams(events=f"E{prefix.prefix}", context=prefix.prefix)
+            ),
+            eraser=Erasure(connect, client, prefix, Streams()),
+            key=CERTIFICATE_KEY,
+            issuer="tests",
+            now=_now,
+        )
+        table = effects(
+            KEY,
+            keyring_of(store),
+            Access(connect),
+            store_of,
+            notices,
+            preservation,
+            deletion,
+            Plans(connect, store_of),
+        )
         try:
-            yield House(postgres_url, store, client, store_of, table, objects, prefix)
+            yield House(postgres_url, store, client, store_of, table, objects, shelf, prefix)
         finally:
             await client.close()
 
