@@ -38,6 +38,7 @@ class Running:
             "TENANTS_NATS_URL": self.at.nats,
             "TENANTS_POSTGRES_URL": self.at.postgres,
             "TENANTS_SIGNING_KEY_FILE": str(self.data_dir / "keys" / "signing.pem"),
+            "TENANTS_MASTER_KEY_FILE": str(self.data_dir / "keys" / "master.key"),
             "NATS_URL": self.at.nats,
             "HTTP_URL": self.at.http,
             "TOKEN": self.at.admin_token,

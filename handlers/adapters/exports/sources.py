@@ -138,7 +138,7 @@ async def of_objects(buckets: Buckets, tenant_id: UUID) -> AsyncGenerator[Source
 
 
 def of_events(read: ReadEvents, open_sealed: OpenSealed, tenant_id: UUID) -> Source:
-    """Return the tenant's events up to now, one JSON object a line, oldest first, personal fields in clear."""
+    """Return the tenant's events up to now, one JSON object a line, oldest first, all in clear."""
 
     async def chunks() -> AsyncGenerator[bytes]:
         after = 0
