@@ -1,0 +1,130 @@
+"""The sagas of a simulation: the service's own, made impatient, and one that has everything a saga may have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from typing import NamedTuple
+from uuid import UUID
+
+from handlers.adapters.effects import Output
+from sagas.definition import Deed, RetryPolicy, Saga, Scene, Step
+from sagas.registry import SAGAS
+from tenant_domain.decision import Command, NewEvent
+from tenant_domain.operation.state import Operation
+from tenant_domain.tenant import decide as tenant_decide
+from tenant_domain.tenant.commands import Admin, Provision, Resume, Suspend
+from tenant_domain.tenant.events import PlanChangeBegun, PurgeStarted
+from tenant_domain.tenant.state import Tenant
+from tenant_domain.values import Status
+
+_IMPATIENT = RetryPolicy(max_tries=3, first=0.2, factor=2.0, cap=0.4)
+
+
+def _in_a_while(run: Operation) -> datetime:
+    return run.started_at + timedelta(seconds=3)
+
+
+def _held_by_another(scene: Scene) -> bool:
+    return scene.tenant.operation_id not in (None, scene.operation.operation_id)
+
+
+def _take_hold(scene: Scene) -> tuple[NewEvent, ...]:
+    run = scene.operation
+    if scene.tenant.operation_id == run.operation_id:
+        return ()
+    return (_fact(run, PlanChangeBegun(operation_id=str(run.operation_id))),)
+
+
+def _leave_no_way_back(scene: Scene) -> tuple[NewEvent, ...]:
+    run = scene.operation
+    if scene.tenant.status is Status.PURGING:
+        return ()
+    return (_fact(run, PurgeStarted(operation_id=str(run.operation_id))),)
+
+
+def _arrived(scene: Scene) -> tuple[NewEvent, ...]:
+    run = scene.operation
+    return (_fact(run, tenant_decide.status_reverted(run.operation_id, Status.ACTIVE)),)
+
+
+def _undone(scene: Scene) -> tuple[NewEvent, ...]:
+    run = scene.operation
+    if scene.tenant.operation_id != run.operation_id:
+        return ()
+    return (_fact(run, tenant_decide.operation_released(run.operation_id)),)
+
+
+def _fact(run: Operation, event: object) -> NewEvent:
+    return NewEvent(tenant_decide.ref(run.tenant_id), event)  # pyright: ignore[reportArgumentType]
+
+
+def _on_hold(scene: Scene) -> str | None:
+    return scene.tenant.legal_hold and f"A hold forbids it: {scene.tenant.legal_hold}"
+
+
+def _both(name: str) -> dict[str, Deed]:
+    return {
+        "outside": Deed(f"build_{name}", undo=f"tear_down_{name}"),
+        "inside": Deed(f"enter_{name}", undo=f"strike_{name}"),
+    }
+
+
+JOURNEY = Saga(
+    kind="journey",
+    steps=(
+        Step("pack", inside=Deed("write_list", undo="strike_list")),
+        Step(
+            "depart",
+            outside=Deed("leave_home", undo="come_home"),
+            due=_in_a_while,
+            waits=_held_by_another,
+            entry=_take_hold,
+        ),
+        Step("cross", **_both("bridge"), heavy=True, deadline=2.0),
+        Step("burn", entry=_leave_no_way_back, outside=Deed("burn_bridge"), on_failure="park"),
+        Step("settle", inside=Deed("write_letter"), facts=_arrived, on_failure="park"),
+    ),
+    undone=_undone,
+    stop=_on_hold,
+    deadline=40.0,
+)
+"""Waits for its time and for others, holds the tenant from its second step on, and has no way back at the end."""
+
+
+class Beginning(NamedTuple):
+    """How a run of a kind begins: after a run of the kind `after`, with a command or, without one, by itself."""
+
+    after: str | None
+    command: Callable[[int], Command] | None
+
+
+def _provision(tenant: int) -> Provision:
+    return Provision(
+        name=f"Tenant {tenant}",
+        subdomain=f"tenant-{tenant}",
+        plan="professional",
+        admin=Admin(email="ada@acme.example", name="Ada Lovelace", user_id="ada"),
+    )
+
+
+BEGINNINGS: Mapping[str, Beginning] = {
+    "provisioning": Beginning(None, _provision),
+    "suspension": Beginning("provisioning", lambda _: Suspend(reason="unpaid")),
+    "resumption": Beginning("suspension", lambda _: Resume()),
+    "journey": Beginning("provisioning", None),
+}
+
+OUTPUTS: Mapping[str, Output] = {}
+"""What effects give back that later steps need, by their names."""
+
+
+def _impatient(saga: Saga) -> Saga:
+    steps = (step._replace(retry=_IMPATIENT, limit=1.0) for step in saga.steps)
+    return saga._replace(steps=tuple(steps))
+
+
+KINDS: Mapping[str, Saga] = {kind: _impatient(saga) for kind, saga in (SAGAS | {"journey": JOURNEY}).items()}
+"""The sagas by kind; their steps give up soon, so that nobody has to wait."""
+
+TENANTS = tuple(UUID(int=0x7000 + number) for number in range(3))
