@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, NamedTuple, TypeAlias
 
+import psycopg
 from psycopg import AsyncConnection
 
 from handlers.adapters.effects import Output
@@ -142,8 +143,8 @@ async def _effect(entry: Entry, transaction: Transaction) -> Output:
         async with asyncio.timeout(entry.limit):
             return await entry.inside(transaction.connection) or {}
     except Exception as error:
-        if transaction.connection.closed:
-            raise
+        if isinstance(error, psycopg.Error) and transaction.connection.closed:
+            raise  # the store failed, not the effect; one that was too slow failed, whatever became of the connection
         raise EffectRaised(error) from error
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from itertools import count
 from typing import NamedTuple
 from uuid import UUID
@@ -12,9 +12,9 @@ from handlers.saga_runner.lane import Lane
 from handlers.saga_runner.news import News
 from handlers.saga_runner.role import HEAVY, QUICK
 from handlers.saga_runner.worker import Limits, Worker
-from sagas.definition import Saga
 from tenant_domain.catalogue import Policy
 from tests.simulation.database import Database
+from tests.simulation.kinds import KINDS
 from tests.simulation.loop import Process, VirtualLoop
 from tests.simulation.store import Link, SimulatedAgenda, SimulatedStore, requests_of
 from tests.simulation.world import World
@@ -39,11 +39,10 @@ class Crew:
         loop: VirtualLoop,
         database: Database,
         world: World,
-        sagas: Mapping[str, Saga],
         loses_answer: Callable[[], bool],
     ) -> None:
         self._loop, self._database, self._world = loop, database, world
-        self._sagas, self._loses_answer = sagas, loses_answer
+        self._loses_answer = loses_answer
         self._members: list[_Member] = []
         self._numbers, self._ids = count(1), count(0xA000)
         self.asleep = 0
@@ -57,7 +56,7 @@ class Crew:
         """Start a worker."""
         loop = self._loop
         process = loop.process(f"worker {next(self._numbers)}")
-        loop.note(f"{process.name} begins")
+        loop.note("starts", process.name)
         link = Link(loop, process, self._database, self._loses_answer)
         owners: list[UUID] = []
 
@@ -66,7 +65,7 @@ class Crew:
             return owners[-1]
 
         def holds() -> bool:
-            return self._database.workers.get(owners[-1], 0.0) > loop.now
+            return self._database.promised.get(owners[-1], 0.0) > loop.now
 
         async def tell(_head: int, _news: list[News]) -> None:
             self.wake(process)
@@ -79,7 +78,7 @@ class Crew:
                 quick=Lane(store, size=QUICK, tell=tell),
                 heavy=Lane(store, size=HEAVY, tell=tell),
                 effects=self._world.effects(link, holds),
-                sagas=self._sagas,
+                sagas=KINDS,
                 policy=_POLICY,
                 tell=tell,
                 held=held,
@@ -102,7 +101,7 @@ class Crew:
     def die(self) -> None:
         """Kill the worker that is about to take a step; a new one begins."""
         member = self._present()
-        self._loop.note(f"{member.process.name} is killed")
+        self._loop.note("is killed")
         self._members.remove(member)
         self._loop.kill(member.process)
         for _, request in requests_of(self._loop, member.process):
@@ -113,25 +112,29 @@ class Crew:
     def stop(self) -> None:
         """Ask the worker that is about to take a step to end; a new one begins."""
         member = self._present()
-        self._loop.note(f"{member.process.name} is stopped")
+        self._loop.note("is told to stop")
         self._loop.create_task(member.worker.stop())
         self.begin()
 
     def sleep(self, seconds: float) -> None:
         """Stop the process of the worker that is about to take a step, and let it go on later."""
         process = self._present().process
-        self._loop.note(f"{process.name} falls asleep")
+        self._loop.note("falls asleep for", seconds, "s")
         process.paused = True
         self.asleep += 1
         self._loop.at(self._loop.now + IDLE, self._cut, process)
         self._loop.at(self._loop.now + seconds, self._wake_up, process)
+
+    def leave(self) -> None:
+        """Let go of all workers, at the end of a schedule."""
+        self._members.clear()
 
     def _cut(self, process: Process) -> None:
         if process.paused:
             self._database.disconnect(process)
 
     def _wake_up(self, process: Process) -> None:
-        self._loop.note(f"{process.name} wakes up")
+        self._loop.note("wakes up", process.name)
         process.paused, process.awake_for = False, 0
         self.asleep -= 1
 

@@ -64,6 +64,8 @@ class Database:
         self.agenda: dict[UUID, Row] = {}
         self.workers: dict[UUID, float] = {}
         """Until when each lease holds."""
+        self.promised: dict[UUID, float] = {}
+        """The same, as the workers were told: a crash may forget a lease, and then nobody knows but they."""
         self.holder: Connection | None = None
         """The transaction that has the log's head: all other writers wait for its end."""
         self.waiting: list[Callable[[], None]] = []
@@ -88,9 +90,13 @@ class Database:
         return Appended(len(self.log), self.now(), [], dropped, {})
 
     def _dropped(self, batch: Batch) -> frozenset[int]:
-        expected = {read.stream_id: (read.version, read.group) for read in batch.reads}
-        for event in batch.events:
-            expected.setdefault(event.stream_id, (event.version - 1, event.group))
+        expected: dict[UUID, tuple[int, int]] = {}
+        reads = [(read.stream_id, read.version, read.group) for read in batch.reads]
+        writes = [(event.stream_id, event.version - 1, event.group) for event in batch.events]
+        for stream, version, group in (*reads, *writes):
+            known = expected.setdefault(stream, (version, group))
+            if known[1] != group:
+                raise ValueError("a stream stands in different groups")
         return frozenset(
             group
             for stream, (version, group) in expected.items()
@@ -112,7 +118,7 @@ class Database:
             raise Violation(f"{topic} has version {version} after {last}")
         event = event_of(topic, body)
         recorded = Recorded(len(self.log) + 1, tenant_id, stream, event, state, self.now())
-        self._loop.note(f"{self._loop.current.name:8} commits {event!r}")
+        self._loop.note("commits", event)
         self._watch(recorded)
         self.log.append(recorded)
         self.first.setdefault(stream, body)
@@ -179,12 +185,12 @@ class Database:
     # the agenda's statements
 
     def register(self, owner: UUID, seconds: float) -> None:
-        self.workers[owner] = self._loop.now + seconds
+        self.workers[owner] = self.promised[owner] = self._loop.now + seconds
 
     def renew(self, owner: UUID, seconds: float) -> bool:
         if owner not in self.workers:
             return False
-        self.workers[owner] = self._loop.now + seconds
+        self.workers[owner] = self.promised[owner] = self._loop.now + seconds
         return True
 
     def take(self, owner: UUID, limit: int) -> list[Due]:

@@ -22,7 +22,7 @@ _IMPATIENT = RetryPolicy(max_tries=3, first=0.2, factor=2.0, cap=0.4)
 
 
 def _in_a_while(run: Operation) -> datetime:
-    return run.started_at + timedelta(seconds=3)
+    return run.started_at + timedelta(seconds=1.5)
 
 
 def _held_by_another(scene: Scene) -> bool:
@@ -126,5 +126,28 @@ def _impatient(saga: Saga) -> Saga:
 
 KINDS: Mapping[str, Saga] = {kind: _impatient(saga) for kind, saga in (SAGAS | {"journey": JOURNEY}).items()}
 """The sagas by kind; their steps give up soon, so that nobody has to wait."""
+
+
+
+class Part(NamedTuple):
+    """A deed as a part of a step: what it does to `thing`, which is as the deed or its undoing left it last."""
+
+    step: str
+    thing: str
+    deed: Deed
+    inside: bool
+
+
+def _parts(saga: Saga) -> list[Part]:
+    return [
+        Part(step.name, min(deed.do, deed.undo or deed.do), deed, inside)
+        for step in (*saga.steps, *saga.retired)
+        for deed, inside in ((step.outside, False), (step.inside, True))
+        if deed is not None
+    ]
+
+
+PARTS: Mapping[str, list[Part]] = {kind: _parts(saga) for kind, saga in KINDS.items()}
+"""All that a saga does, by its kind."""
 
 TENANTS = tuple(UUID(int=0x7000 + number) for number in range(3))

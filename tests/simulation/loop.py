@@ -38,7 +38,6 @@ class Process:
     def __init__(self, name: str) -> None:
         self.name = name
         self.ready: deque[Call] = deque()
-        self.tasks: list[asyncio.Task[Any]] = []
         self.dead = self.paused = False
         self.awake_for = 0
 
@@ -70,7 +69,7 @@ class VirtualLoop:
         self.processes: list[Process] = []
         self.requests: list[Call] = []
         self.moments: list[tuple[int, Callable[[], None]]] = []
-        self.idle: Callable[[], bool] = lambda: True
+        self.idle: Callable[[], bool] = _over
         self.trace: list[str] | None = None
         self.slow = 0.0
         """The share of requests that take time on their way."""
@@ -156,10 +155,13 @@ class VirtualLoop:
         for call in self.requests:
             call.off |= call.process is process and self.random.random() < 0.5
 
-    def note(self, text: str) -> None:
-        """Add a line to the trace."""
+    def note(self, what: str, *about: object) -> None:
+        """Add a line to the trace: who did what."""
         if self.trace is not None:
-            self.trace.append(f"{self.now:8.3f} s  step {self.steps:4}  {text}")
+            said = " ".join(map(str, about))
+            self.trace.append(
+                f"{self.now:8.3f} s  step {self.steps:4}  {self.current.name:8}  {what} {said}".rstrip()
+            )
 
     def violated(self, what: str) -> None:
         """End the run at its next step; for those whose exceptions others would catch."""
@@ -187,6 +189,12 @@ class VirtualLoop:
                 with suppress(RuntimeError):
                     coroutine.close()
                     break
+        self._tasks.clear()
+        self._timers.clear()
+        self.requests.clear()
+        self.processes.clear()
+        self.moments.clear()
+        self.idle = _over
 
     def _go_on(self) -> bool:
         ready = [process for process in self.processes if process.ready and not process.paused]
@@ -236,3 +244,7 @@ class VirtualLoop:
                     call.process.ready.append(call)
             return True
         raise Violation("nobody has anything to do any more")
+
+
+def _over() -> bool:
+    return True

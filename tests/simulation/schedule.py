@@ -15,7 +15,7 @@ from tenant_domain.tenant.commands import ReleaseLegalHold
 from tests.simulation.crew import Crew
 from tests.simulation.database import Database, Recorded
 from tests.simulation.door import Door
-from tests.simulation.kinds import BEGINNINGS, KINDS, OUTPUTS, TENANTS
+from tests.simulation.kinds import BEGINNINGS, KINDS, TENANTS
 from tests.simulation.loop import Violation, VirtualLoop
 from tests.simulation.plan import Plan
 from tests.simulation.store import cut_all
@@ -48,16 +48,15 @@ class Schedule:
     """Runs a plan, once; its tenants are those from the number `first` on, its runs have ids from `ids` on."""
 
     def __init__(self, plan: Plan, *, first: int = 0, ids: int = 0, traced: bool = False) -> None:
-        sagas = KINDS
         self.plan, self._first = plan, first
         self._loop = loop = VirtualLoop(Random(plan.seed))
         loop.trace = [] if traced else None
         loop.slow = plan.slow
         loop.idle = self._quiet
-        self._watcher = Watcher(sagas)
+        self._watcher = Watcher()
         self.database = Database(loop, self._see)
-        self.world = World(loop, self.database, sagas, dict(plan.failing), OUTPUTS)
-        self._crew = Crew(loop, self.database, self.world, sagas, self._loses_answer)
+        self.world = World(loop, self.database, dict(plan.failing))
+        self._crew = Crew(loop, self.database, self.world, self._loses_answer)
         self._door = Door(self.database, self._crew.wake, ids)
         self._ambiguous = set(plan.ambiguous)
         self._writes = 0
@@ -75,6 +74,7 @@ class Schedule:
             violation, whole = str(found), True
         finally:
             self._loop.close()
+            self._crew.leave()
         return Outcome(self.plan, violation, self._loop.steps, whole, self._loop.trace or [])
 
     def _begin(self) -> Mapping[tuple[UUID, str], str]:
@@ -138,12 +138,13 @@ class Schedule:
 
     def _go_away(self, seconds: float) -> None:
         if self.database.up:
+            self._loop.note("sees the database go away for", seconds, "s")
             cut_all(self._loop)
             self.database.crash()
             self._loop.at(self._loop.now + seconds, self._come_back)
 
     def _come_back(self) -> None:
-        self._loop.note("the database is back")
+        self._loop.note("sees the database come back")
         self.database.up = True
 
     def _loses_answer(self) -> bool:
@@ -153,7 +154,15 @@ class Schedule:
     def _quiet(self) -> bool:
         if self._loop.now > MOST_SECONDS:
             raise Violation("it never comes to rest")
-        return self.database.up and not self.database.agenda and not self._crew.busy
+        if self._crew.busy or not self.database.up:
+            return False
+        return all(self._waits_for_a_person(row.tenant_id) for row in self.database.agenda.values())
+
+    def _waits_for_a_person(self, tenant_id: UUID) -> bool:
+        """Return whether a run that waits for its tenant will have to wait: who holds it is parked."""
+        tenant = self.database.states[tenant_id].state
+        holder = self.database.states.get(tenant.operation_id)
+        return holder is not None and holder.state.status is OperationStatus.PARKED
 
 
 @cache

@@ -55,9 +55,7 @@ class Request:
         elif self._way.writes and link.loses_answer():
             self.cut()
         else:
-            result = self._act(*self._args)
-            if not self.answer.done():
-                self.answer.set_result(result)
+            self._do()
 
     def hurry(self) -> None:
         """Arrive before the end of the process that asks: its transaction does not outlive it."""
@@ -75,12 +73,24 @@ class Request:
             connection.closed = True
         self._fail(self._way.lost)
 
+    def _do(self) -> None:
+        try:
+            result = self._act(*self._args)
+        except ValueError as error:
+            self._settle(error)
+        else:
+            if not self.answer.done():
+                self.answer.set_result(result)
+
     def _again(self) -> None:
         self._link.loop.within(self._link.process, self._link.loop.send, self.arrive)
 
     def _fail(self, error: type[Exception]) -> None:
+        self._settle(error("the connection was lost"))
+
+    def _settle(self, error: Exception) -> None:
         if not self.answer.done():
-            self.answer.set_exception(error("the connection was lost"))
+            self.answer.set_exception(error)
 
 
 def requests_of(loop: VirtualLoop, process: Process | None = None) -> list[tuple[Call, Request]]:

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from uuid import UUID
 
-from sagas.definition import Saga, Step
+from sagas.definition import Step
 from tenant_domain.operation.events import CompensationStarted, StepCompensated, StepCompleted, StepStarted
 from tenant_domain.operation.state import Operation, OperationStatus, StepStatus
 from tenant_domain.tenant.state import Tenant
 from tenant_domain.values import Status
 from tests.simulation.database import Database, Recorded
+from tests.simulation.kinds import KINDS, PARTS, Part
 from tests.simulation.loop import Violation
-from tests.simulation.world import Part, World, parts_of
+from tests.simulation.world import World
 
 
 class Watcher:
     """Sees each event before it is written, and everything at the end. Raises Violation."""
 
-    def __init__(self, sagas: Mapping[str, Saga]) -> None:
-        self._sagas = sagas
+    def __init__(self) -> None:
         self._ends: Counter[tuple[UUID, str, type]] = Counter()
         """How often each step of a run was completed, and how often undone."""
 
@@ -48,7 +48,10 @@ class Watcher:
         """Check everything when nobody has anything to do."""
         runs = [loaded.state for loaded in database.states.values() if isinstance(loaded.state, Operation)]
         for run in runs:
-            _check_end(run)
+            if run.operation_id not in database.agenda:
+                _check_end(run)
+            elif run.finished or run.status is OperationStatus.PARKED:
+                raise Violation(f"a {run.kind} that is {run.status.value} is still on the agenda")
             self._check_counts(run, world)
         for loaded in database.states.values():
             _check_holder(loaded.state, database)
@@ -62,7 +65,7 @@ class Watcher:
         known = run.step(name)
         if known.status is StepStatus.COMPLETED:
             raise Violation(f"the step {name} is done a second time")
-        steps = self._sagas[run.kind].steps
+        steps = KINDS[run.kind].steps
         place = next(place for place, step in enumerate(steps) if step.name == name)
         for former in steps[:place]:
             if run.step(former.name).status is not StepStatus.COMPLETED:
@@ -78,17 +81,14 @@ class Watcher:
             raise Violation(f"the step {name} is undone, and there is nothing to undo")
         if known.retry_at is not None and known.retry_at > now:
             raise Violation(f"the step {name} is undone before its time")
-        reversible = {step.name for step in self._steps(run) if step.reversible}
+        saga = KINDS[run.kind]
+        reversible = {step.name for step in (*saga.retired, *saga.steps) if step.reversible}
         for other in run.steps:
             if other.touched and other.order > known.order and other.name in reversible:
                 raise Violation(f"the step {name} is undone before the step {other.name}")
 
-    def _steps(self, run: Operation) -> Iterable[Step]:
-        saga = self._sagas[run.kind]
-        return (*saga.retired, *saga.steps)
-
     def _check_counts(self, run: Operation, world: World) -> None:
-        for part in parts_of(self._sagas[run.kind]):
+        for part in PARTS[run.kind]:
             if not part.inside:
                 continue
             for name, end in ((part.deed.do, StepCompleted), (part.deed.undo, StepCompensated)):
@@ -108,7 +108,7 @@ class Watcher:
         doubtful: set[str] = set()
         parts: list[Part] = []
         for run in runs:
-            own = parts_of(self._sagas[run.kind])
+            own = PARTS[run.kind]
             if run.status is OperationStatus.SUCCEEDED:
                 expected |= {(tenant_id, part.thing): part.deed.do for part in own}
                 parts += own

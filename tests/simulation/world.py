@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Literal, NamedTuple, TypeAlias, cast
+from typing import Literal, TypeAlias, cast
 from uuid import UUID
 
 from handlers.adapters.effects import Effect, EffectFailed, Effects, Output, PermanentlyFailed, Work
-from sagas.definition import Deed, Saga
 from tenant_domain.operation.events import StepStarted
+from tenant_domain.operation.state import StepStatus
 from tests.simulation.database import Connection, Database
+from tests.simulation.kinds import OUTPUTS, PARTS, Part
 from tests.simulation.loop import Process, VirtualLoop
 from tests.simulation.store import Link
 
@@ -25,25 +26,6 @@ _GRACE = 4
 """Steps in which a process that was woken, or lost its lease just now, may act on what it knew before."""
 
 
-class Part(NamedTuple):
-    """A deed as a part of a step: what it does to `thing`."""
-
-    step: str
-    thing: str
-    deed: Deed
-    inside: bool
-
-
-def parts_of(saga: Saga) -> list[Part]:
-    """Return all that a saga does."""
-    return [
-        Part(step.name, min(deed.do, deed.undo or deed.do), deed, inside)
-        for step in (*saga.steps, *saga.retired)
-        for deed, inside in ((step.outside, False), (step.inside, True))
-        if deed is not None
-    ]
-
-
 class World:
     """Things by tenant and name. `failing` says how the n-th call of an effect fails; it is used up by that."""
 
@@ -51,33 +33,26 @@ class World:
         self,
         loop: VirtualLoop,
         database: Database,
-        sagas: Mapping[str, Saga],
         failing: Mapping[int, How],
-        outputs: Mapping[str, Output],
     ) -> None:
-        self._loop, self._database, self._outputs = loop, database, outputs
+        self._loop, self._database = loop, database
         self.failing = dict(failing)
         self.things: dict[tuple[UUID, str], str] = {}
         self.inside: Counter[tuple[UUID, str, str]] = Counter()
         """How often each deed inside the database was committed for a run: (run, step, deed)."""
         self.calls = 0
-        self._parts: dict[tuple[str, str], list[Part]] = {}
-        for saga in sagas.values():
-            for part in parts_of(saga):
-                for name in filter(None, part.deed):
-                    self._parts.setdefault((saga.kind, name), []).append(part)
 
     def effects(self, link: Link, holds: Callable[[], bool]) -> Effects:
         """Return the effects as a process has them; `holds` says whether its lease does."""
-        names = sorted({name for _, name in self._parts})
-        return {name: self._effect(name, link, holds) for name in names}
+        deeds = [part.deed for parts in PARTS.values() for part in parts]
+        return {name: self._effect(name, link, holds) for deed in deeds for name in filter(None, deed)}
 
     def _effect(self, name: str, link: Link, holds: Callable[[], bool]) -> Effect:
         async def act(work: Work) -> Output:
             how = self._fails(name, work)
             part = self._part(name, work)
-            if work.connection is None and not holds() and link.process.awake_for > _GRACE:
-                self._loop.violated(f"{name} is done outside by {link.process.name}, whose lease is over")
+            if work.connection is None and not holds():
+                self._check_late(name, part, work, link.process)
             await self._trouble(how, before=True)
             if work.connection is None:
                 await self._outside(name, part, work)
@@ -86,23 +61,20 @@ class World:
                 change = partial(self._inside, name, part, work)
                 await link.within(connection, connection.changes.append, change)
             await self._trouble(how, before=False)
-            return self._outputs.get(name, {})
+            return OUTPUTS.get(name, {})
 
         return act
 
     def _fails(self, name: str, work: Work) -> How | None:
         self.calls += 1
         how = self.failing.get(self.calls)
-        self._loop.note(f"{self._loop.current.name:8} calls {self.calls}: {name} ({how or 'works'})")
+        self._loop.note(f"calls effect {self.calls}:", name, how or "")
         return how
 
     def _part(self, name: str, work: Work) -> Part:
-        parts = [
-            part
-            for part in self._parts[work.operation.kind, name]
-            if part.inside is (work.connection is not None)
-        ]
-        return parts[0]
+        inside = work.connection is not None
+        parts = PARTS[work.operation.kind]
+        return next(part for part in parts if name in part.deed and part.inside is inside)
 
     async def _trouble(self, how: How | None, *, before: bool) -> None:
         if how is None or before is (how == "after"):
@@ -121,11 +93,18 @@ class World:
                 return
             self._check_intent(name, part, work)
             self.things[work.tenant_id, part.thing] = name
-            self._loop.note(f"{self._loop.current.name:8} has done {name}")
+            self._loop.note("has done", name)
             arrived.set_result(None)
 
         self._loop.send(arrive)
         await arrived
+
+    def _check_late(self, name: str, part: Part, work: Work, process: Process) -> None:
+        """Only a worker that was asleep may act without a lease, or one that takes back what it did late."""
+        run = self._database.states[work.operation.operation_id].state
+        taken_back = name == part.deed.undo and run.step(part.step).status is StepStatus.COMPENSATED
+        if process.awake_for > _GRACE and not taken_back:
+            self._loop.violated(f"{name} is done by {process.name}, whose lease is over")
 
     def _inside(self, name: str, part: Part, work: Work) -> None:
         self.things[work.tenant_id, part.thing] = name

@@ -1,0 +1,182 @@
+"""Bugs planted into the real machinery, one at a time: the simulation finds each of them soon, and none without."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+import handlers.saga_runner.driver as driver
+import handlers.saga_runner.lane as lane
+import sagas.definition as definition
+import sagas.journal as journal
+import tenant_domain.operation.decide as operation_decide
+from handlers.saga_runner.lease import Lease
+from handlers.saga_runner.worker import Worker
+from handlers.store.errors import AmbiguousCommit
+from tests.simulation.campaign import Tally, random_schedules, story, undisturbed
+from tests.simulation.kinds import BEGINNINGS, TENANTS
+from tests.simulation.schedule import past_of
+from tests.simulation.store import SimulatedAgenda
+
+# pyright: reportPrivateUsage=false
+
+SOON = 2500
+"""Random schedules within which a bug has to be found."""
+
+Patch = Callable[[pytest.MonkeyPatch], None]
+BUGS: dict[str, Patch] = {}
+
+
+def bug(plant: Patch) -> Patch:
+    BUGS[plant.__name__] = plant
+    return plant
+
+
+@bug
+def an_effect_is_done_before_its_intent_is_recorded(patch: pytest.MonkeyPatch) -> None:
+    entered = journal._entered
+
+    def forgetful(saga: Any, scene: Any, run: Any, now: datetime) -> Any:
+        events, ready = entered(saga, scene, run, now)
+        return ((), True) if ready else (events, ready)
+
+    patch.setattr(journal, "_entered", forgetful)
+
+
+@bug
+def a_worker_acts_outside_after_its_lease_is_over(patch: pytest.MonkeyPatch) -> None:
+    async def careless(_: Lease) -> None:
+        return
+
+    patch.setattr(Lease, "held", careless)
+
+
+@bug
+def an_effect_that_came_late_is_not_taken_back(patch: pytest.MonkeyPatch) -> None:
+    async def nothing(*_: Any) -> None:
+        return
+
+    patch.setattr(driver.Driver, "_take_back", nothing)
+
+
+@bug
+def a_compensation_is_recorded_twice(patch: pytest.MonkeyPatch) -> None:
+    compensated = journal.compensated
+    patch.setattr(driver, "compensated", lambda *given: compensated(*given) * 2)
+
+
+@bug
+def a_compensation_is_not_recorded_and_done_again(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(driver, "compensated", lambda *_: ())
+
+
+@bug
+def steps_are_undone_in_the_order_they_were_done(patch: pytest.MonkeyPatch) -> None:
+    def forwards(known: Any, *, key: Any, reverse: bool) -> Any:
+        return sorted(known, key=key)
+
+    patch.setattr(definition, "sorted", forwards, raising=False)
+
+
+@bug
+def a_timer_is_forgotten(patch: pytest.MonkeyPatch) -> None:
+    write = lane.write
+
+    def forgetful(batch: Any, *given: Any) -> None:
+        write(batch, *given)
+        batch.agenda = [row._replace(due_at=None) for row in batch.agenda]
+
+    patch.setattr(lane, "write", forgetful)
+
+
+@bug
+def a_timer_goes_off_too_early(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(journal, "_waits_until", lambda *_: None)
+
+
+@bug
+def a_run_at_rest_stays_on_the_agenda(patch: pytest.MonkeyPatch) -> None:
+    write = lane.write
+
+    def clinging(batch: Any, *given: Any) -> None:
+        write(batch, *given)
+        batch.agenda = [row for row in batch.agenda if row.due_at is not None]
+
+    patch.setattr(lane, "write", clinging)
+
+
+@bug
+def the_runs_of_the_dead_are_never_taken_over(patch: pytest.MonkeyPatch) -> None:
+    async def nobody(_: SimulatedAgenda) -> int:
+        return 0
+
+    patch.setattr(SimulatedAgenda, "free", nobody)
+
+
+@bug
+def a_worker_looks_only_when_it_is_woken(patch: pytest.MonkeyPatch) -> None:
+    async def trusting(worker: Any) -> None:
+        await asyncio.sleep(worker._limits.breath)
+        await worker._awake.wait()
+        worker._awake.clear()
+
+    patch.setattr(Worker, "_wait_until_awake", trusting)
+
+
+@bug
+def an_effect_inside_is_kept_although_its_event_was_dropped(patch: pytest.MonkeyPatch) -> None:
+    async def careless(self: Any, entries: list[Any]) -> Any:
+        async with self._store.transaction() as transaction:
+            moves = [entry.follow(await lane._effect(entry, transaction)) for entry in entries]
+            appended = await transaction.append(self._batch(entries, moves))
+        kept = [None if group in appended.dropped else moved for group, moved in enumerate(moves)]
+        return lane._Written(kept, appended.head)
+
+    patch.setattr(lane.Lane, "_act", careless)
+
+
+@bug
+def an_ambiguous_commit_is_taken_for_a_commit(patch: pytest.MonkeyPatch) -> None:
+    record = lane.Lane._record
+
+    async def hopeful(self: Any, entries: list[Any]) -> Any:
+        moves = [entry.follow({}) for entry in entries]
+        with suppress(AmbiguousCommit):
+            return await record(self, entries)
+        return lane._Written(list(moves), 0)
+
+    patch.setattr(lane.Lane, "_record", hopeful)
+
+
+@bug
+def a_run_turns_back_from_where_there_is_no_way_back(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(operation_decide, "_require_way_back", lambda *_: None)
+
+
+@pytest.fixture(autouse=True)
+def pasts() -> Iterator[None]:
+    """What was before a schedule is made without any bug."""
+    with undisturbed():
+        for beginning in BEGINNINGS.values():
+            for number in range(len(TENANTS)):
+                past_of(beginning.after, number)
+        yield
+
+
+@pytest.mark.parametrize("plant", BUGS.values(), ids=BUGS)
+def test_a_planted_bug_is_found(plant: Patch, monkeypatch: pytest.MonkeyPatch):
+    plant(monkeypatch)
+    tally = Tally()
+    random_schedules(tally, range(SOON))
+    assert tally.wrong is not None, f"not found in {tally.schedules} schedules"
+
+
+def test_without_a_bug_nothing_is_found():
+    tally = Tally()
+    random_schedules(tally, range(SOON))
+    assert tally.wrong is None, story(tally.wrong)
