@@ -6,7 +6,7 @@ It keeps nothing that is not in the store: after any trouble it reads the run ag
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import datetime
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
@@ -125,6 +125,14 @@ class Driver:
         return moved.waits_until
 
     async def _attempt(self, run: RunState, action: Run | Undo) -> Moved:
+        """Do or undo a step; nothing of it stays where somebody else has undone it meanwhile."""
+        try:
+            return await self._act(run, action)
+        except (Overtaken, asyncio.CancelledError):
+            await _to_the_end(self._take_back(run, action))
+            raise
+
+    async def _act(self, run: RunState, action: Run | Undo) -> Moved:
         """Do or undo a step: its part outside, then its part inside together with what is recorded of it."""
         parts, step = self._parts, action.step
         started = parts.now()
@@ -135,9 +143,6 @@ class Driver:
             follow = partial(self._done, run, action, started, output)
             alone = run.scene.operation.step(step.name).tries > 0
             return await lane.commit(Entry(run, follow, inside, step.limit, alone))
-        except Overtaken:
-            await self._take_back(run, action)
-            raise
         except EffectRaised as raised:
             cause = raised.cause
         failure = described(cause)
@@ -208,6 +213,16 @@ class Driver:
 
 def _as_it_is(moved: Moved, _: Output) -> Moved:
     return moved
+
+
+async def _to_the_end(deed: Coroutine[Any, Any, None]) -> None:
+    """Await `deed`, also where who awaits it is cancelled in the middle."""
+    doing = asyncio.ensure_future(deed)
+    try:
+        await asyncio.shield(doing)
+    except asyncio.CancelledError:
+        await doing
+        raise
 
 
 async def _ended(acting: asyncio.Future[Any]) -> None:

@@ -1,8 +1,8 @@
 """`make simulate`: run random schedules, or replay one and tell it step by step.
 
-    make simulate SEEDS=10000            random schedules from seed 0 on
-    make simulate SEED=334               one of them, told
-    make simulate PLAN='[1,["upgrade"]…' one that a test gave, told
+make simulate SEEDS=10000            random schedules from seed 0 on
+make simulate SEED=334               one of them, told
+make simulate PLAN='[1,["upgrade"]…' one that a test gave, told
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import msgspec
 import structlog
 
 from tests.simulation.kinds import KINDS
-from tests.simulation.plan import Failing, Plan, Wish, random_plan
+from tests.simulation.plan import Failing, Pause, Plan, Wish, random_plan
 from tests.simulation.schedule import Outcome, Schedule
 from tests.simulation.world import HOWS
 
@@ -70,6 +70,13 @@ def crash_again(tally: Tally, plan: Plan, first: int) -> None:
             return
 
 
+def pause_everywhere(tally: Tally, plan: Plan, seconds: float) -> None:
+    """Run `plan` with a worker that falls asleep, at every step."""
+    for at in count():
+        if tally.wrong or not tally.run(plan._replace(pauses=(Pause(at, seconds),))).whole:
+            return
+
+
 def failures(kind: str, seed: int) -> Iterator[Plan]:
     """Yield plans in which an effect fails, in every way; and another one while the run is undone."""
     calls = 2 * sum(bool(deed) for step in KINDS[kind].steps for deed in (step.outside, step.inside))
@@ -111,5 +118,3 @@ def again(plan: Plan) -> tuple[str, ...]:
     if plan == random_plan(plan.seed, tuple(KINDS)):
         return f"{plan}", f"make simulate SEED={plan.seed}"
     return f"{plan}", f"make simulate PLAN='{words}'"
-
-

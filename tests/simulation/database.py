@@ -213,9 +213,7 @@ class Database:
         return row is not None and row.owner == owner
 
     def free(self) -> int:
-        self.workers = {
-            owner: until for owner, until in self.workers.items() if until >= self._loop.now
-        }
+        self.workers = {owner: until for owner, until in self.workers.items() if until >= self._loop.now}
         return self._free()
 
     def leave(self, owner: UUID) -> None:

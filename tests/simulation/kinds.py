@@ -15,7 +15,6 @@ from tenant_domain.operation.state import Operation
 from tenant_domain.tenant import decide as tenant_decide
 from tenant_domain.tenant.commands import Admin, Provision, Resume, Suspend
 from tenant_domain.tenant.events import PlanChangeBegun, PurgeStarted
-from tenant_domain.tenant.state import Tenant
 from tenant_domain.values import Status
 
 _IMPATIENT = RetryPolicy(max_tries=3, first=0.2, factor=2.0, cap=0.4)
@@ -126,7 +125,6 @@ def _impatient(saga: Saga) -> Saga:
 
 KINDS: Mapping[str, Saga] = {kind: _impatient(saga) for kind, saga in (SAGAS | {"journey": JOURNEY}).items()}
 """The sagas by kind; their steps give up soon, so that nobody has to wait."""
-
 
 
 class Part(NamedTuple):

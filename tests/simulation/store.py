@@ -39,7 +39,12 @@ class Request:
     """A statement on its way, in the transaction of `connection` if there is one."""
 
     def __init__(
-        self, link: Link, way: _Way, connection: Connection | None, act: Callable[..., Any], args: tuple[Any, ...]
+        self,
+        link: Link,
+        way: _Way,
+        connection: Connection | None,
+        act: Callable[..., Any],
+        args: tuple[Any, ...],
     ) -> None:
         self._link, self._way, self._connection, self._act, self._args = link, way, connection, act, args
         self.answer: asyncio.Future[Any] = link.loop.create_future()

@@ -18,14 +18,15 @@ import tenant_domain.operation.decide as operation_decide
 from handlers.saga_runner.lease import Lease
 from handlers.saga_runner.worker import Worker
 from handlers.store.errors import AmbiguousCommit
-from tests.simulation.campaign import Tally, random_schedules, story, undisturbed
+from tests.simulation.campaign import Tally, pause_everywhere, random_schedules, story, undisturbed
 from tests.simulation.kinds import BEGINNINGS, TENANTS
+from tests.simulation.plan import Failing, Plan
 from tests.simulation.schedule import past_of
 from tests.simulation.store import SimulatedAgenda
 
 # pyright: reportPrivateUsage=false
 
-SOON = 2500
+SOON = 1000
 """Random schedules within which a bug has to be found."""
 
 Patch = Callable[[pytest.MonkeyPatch], None]
@@ -158,6 +159,12 @@ def a_run_turns_back_from_where_there_is_no_way_back(patch: pytest.MonkeyPatch) 
     patch.setattr(operation_decide, "_require_way_back", lambda *_: None)
 
 
+def hunt(tally: Tally) -> None:
+    """Look for a bug: a worker that sleeps at every await while another one turns the run back, then chance."""
+    pause_everywhere(tally, Plan(1, ("provisioning",), workers=2, failing=(Failing(1, "for_good"),)), 1.3)
+    random_schedules(tally, range(SOON))
+
+
 @pytest.fixture(autouse=True)
 def pasts() -> Iterator[None]:
     """What was before a schedule is made without any bug."""
@@ -172,11 +179,11 @@ def pasts() -> Iterator[None]:
 def test_a_planted_bug_is_found(plant: Patch, monkeypatch: pytest.MonkeyPatch):
     plant(monkeypatch)
     tally = Tally()
-    random_schedules(tally, range(SOON))
+    hunt(tally)
     assert tally.wrong is not None, f"not found in {tally.schedules} schedules"
 
 
 def test_without_a_bug_nothing_is_found():
     tally = Tally()
-    random_schedules(tally, range(SOON))
+    hunt(tally)
     assert tally.wrong is None, story(tally.wrong)

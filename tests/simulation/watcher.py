@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from datetime import datetime
 from uuid import UUID
 
-from sagas.definition import Step
 from tenant_domain.operation.events import CompensationStarted, StepCompensated, StepCompleted, StepStarted
 from tenant_domain.operation.state import Operation, OperationStatus, StepStatus
 from tenant_domain.tenant.state import Tenant
