@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
@@ -128,8 +129,12 @@ class Driver:
         """Do or undo a step; nothing of it stays where somebody else has undone it meanwhile."""
         try:
             return await self._act(run, action)
-        except (Overtaken, asyncio.CancelledError):
+        except Overtaken:
             await _to_the_end(self._take_back(run, action))
+            raise
+        except asyncio.CancelledError:
+            with suppress(Exception):  # nobody may go on who was told to end, whatever becomes of this
+                await self._take_back(run, action)
             raise
 
     async def _act(self, run: RunState, action: Run | Undo) -> Moved:
@@ -221,7 +226,7 @@ async def _to_the_end(deed: Coroutine[Any, Any, None]) -> None:
     try:
         await asyncio.shield(doing)
     except asyncio.CancelledError:
-        await doing
+        await asyncio.gather(doing, return_exceptions=True)
         raise
 
 

@@ -144,7 +144,7 @@ async def _effect(entry: Entry, transaction: Transaction) -> Output:
             return await entry.inside(transaction.connection) or {}
     except Exception as error:
         if isinstance(error, psycopg.Error) and transaction.connection.closed:
-            raise  # the store failed, not the effect; one that was too slow failed, whatever became of the connection
+            raise  # the store failed; an effect that was too slow failed itself
         raise EffectRaised(error) from error
 
 

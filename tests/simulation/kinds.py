@@ -1,4 +1,4 @@
-"""The sagas of a simulation: the service's own, made impatient, and one that has everything a saga may have."""
+"""The sagas of a simulation: the service's own, made impatient, and one that has all that a saga may have."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from uuid import UUID
 from handlers.adapters.effects import Output
 from sagas.definition import Deed, RetryPolicy, Saga, Scene, Step
 from sagas.registry import SAGAS
-from tenant_domain.decision import Command, NewEvent
+from tenant_domain.decision import Command, Event, NewEvent
 from tenant_domain.operation.state import Operation
 from tenant_domain.tenant import decide as tenant_decide
 from tenant_domain.tenant.commands import Admin, Provision, Resume, Suspend
@@ -54,19 +54,12 @@ def _undone(scene: Scene) -> tuple[NewEvent, ...]:
     return (_fact(run, tenant_decide.operation_released(run.operation_id)),)
 
 
-def _fact(run: Operation, event: object) -> NewEvent:
-    return NewEvent(tenant_decide.ref(run.tenant_id), event)  # pyright: ignore[reportArgumentType]
+def _fact(run: Operation, event: Event) -> NewEvent:
+    return NewEvent(tenant_decide.ref(run.tenant_id), event)
 
 
 def _on_hold(scene: Scene) -> str | None:
     return scene.tenant.legal_hold and f"A hold forbids it: {scene.tenant.legal_hold}"
-
-
-def _both(name: str) -> dict[str, Deed]:
-    return {
-        "outside": Deed(f"build_{name}", undo=f"tear_down_{name}"),
-        "inside": Deed(f"enter_{name}", undo=f"strike_{name}"),
-    }
 
 
 JOURNEY = Saga(
@@ -80,7 +73,13 @@ JOURNEY = Saga(
             waits=_held_by_another,
             entry=_take_hold,
         ),
-        Step("cross", **_both("bridge"), heavy=True, deadline=2.0),
+        Step(
+            "cross",
+            outside=Deed("build_bridge", undo="tear_down_bridge"),
+            inside=Deed("enter_bridge", undo="strike_bridge"),
+            heavy=True,
+            deadline=2.0,
+        ),
         Step("burn", entry=_leave_no_way_back, outside=Deed("burn_bridge"), on_failure="park"),
         Step("settle", inside=Deed("write_letter"), facts=_arrived, on_failure="park"),
     ),
@@ -88,11 +87,11 @@ JOURNEY = Saga(
     stop=_on_hold,
     deadline=40.0,
 )
-"""Waits for its time and for others, holds the tenant from its second step on, and has no way back at the end."""
+"""Waits for its time and for others, holds the tenant from its second step on, and has no way back later."""
 
 
 class Beginning(NamedTuple):
-    """How a run of a kind begins: after a run of the kind `after`, with a command or, without one, by itself."""
+    """How a run of a kind begins: after one of the kind `after`, with a command or, without one, by itself."""
 
     after: str | None
     command: Callable[[int], Command] | None
@@ -107,10 +106,18 @@ def _provision(tenant: int) -> Provision:
     )
 
 
+def _suspend(_: int) -> Suspend:
+    return Suspend(reason="unpaid")
+
+
+def _resume(_: int) -> Resume:
+    return Resume()
+
+
 BEGINNINGS: Mapping[str, Beginning] = {
     "provisioning": Beginning(None, _provision),
-    "suspension": Beginning("provisioning", lambda _: Suspend(reason="unpaid")),
-    "resumption": Beginning("suspension", lambda _: Resume()),
+    "suspension": Beginning("provisioning", _suspend),
+    "resumption": Beginning("suspension", _resume),
     "journey": Beginning("provisioning", None),
 }
 
@@ -123,12 +130,12 @@ def _impatient(saga: Saga) -> Saga:
     return saga._replace(steps=tuple(steps))
 
 
-KINDS: Mapping[str, Saga] = {kind: _impatient(saga) for kind, saga in (SAGAS | {"journey": JOURNEY}).items()}
+KINDS: Mapping[str, Saga] = {kind: _impatient(saga) for kind, saga in {**SAGAS, "journey": JOURNEY}.items()}
 """The sagas by kind; their steps give up soon, so that nobody has to wait."""
 
 
 class Part(NamedTuple):
-    """A deed as a part of a step: what it does to `thing`, which is as the deed or its undoing left it last."""
+    """A deed as a part of a step, and the `thing` that is as the deed or its undoing left it last."""
 
     step: str
     thing: str

@@ -1,7 +1,7 @@
 """An event loop with a virtual clock and a seeded scheduler, for processes that can be killed and paused.
 
-Within a process callbacks run in their order, as asyncio promises. Which process goes on next, and which request
-on its way arrives next, is chance. Time passes only when nobody has anything to do.
+Within a process callbacks run in their order, as asyncio promises. Which process goes on next, and which of the
+requests on their way arrives next, is chance. Time passes only when nobody has anything to do.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ class VirtualLoop:
     """Has what the saga runner uses of an event loop; anything else is an AttributeError.
 
     `moments` are (step, what happens before it), the next one last: steps are the callbacks that workers have
-    run so far, so between two of them somebody stands at an await. `idle` is asked when nobody has anything to
-    do, and ends the run by True.
+    run so far, so between two of them somebody stands at an await. `idle` is asked when nobody has anything
+    to do, and ends the run by True.
     """
 
     def __init__(self, random: Random) -> None:

@@ -1,4 +1,4 @@
-"""Plans: what happens in a schedule, all of it. Moments are steps, so each of them is at an await of a worker."""
+"""Plans: all that happens in a schedule. Moments are steps, so each of them is at an await of a worker."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ class Wish(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What happens in a schedule. `kinds` are the runs, one for each tenant; `seed` decides on the order of things.
+    """What happens in a schedule. `kinds` are the runs, one for each tenant; `seed` decides on all order.
 
-    A worker that dies (`crashes`) or stops (`restarts`) is followed by a new one. `ambiguous` numbers the writes
-    whose answer is lost. `slow` is the share of requests that take time on their way.
+    A worker that dies (`crashes`) or stops (`restarts`) is followed by a new one. `ambiguous` numbers the
+    writes whose answer is lost. `slow` is the share of requests that take time on their way.
     """
 
     seed: int

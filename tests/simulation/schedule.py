@@ -35,7 +35,7 @@ class Past(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """How a schedule went: what was violated, if anything; `steps` it had; whether all of its plan happened."""
+    """How a schedule went: what was violated, if anything; its steps; whether its whole plan happened."""
 
     plan: Plan
     violation: str | None
@@ -45,7 +45,7 @@ class Outcome(NamedTuple):
 
 
 class Schedule:
-    """Runs a plan, once; its tenants are those from the number `first` on, its runs have ids from `ids` on."""
+    """Runs a plan, once; its tenants are numbered from `first` on, the ids of its runs from `ids` on."""
 
     def __init__(self, plan: Plan, *, first: int = 0, ids: int = 0, traced: bool = False) -> None:
         self.plan, self._first = plan, first

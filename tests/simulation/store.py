@@ -21,7 +21,7 @@ from tests.simulation.loop import Call, Process, VirtualLoop
 
 
 class _Way(NamedTuple):
-    """What is raised where there is no database, and where the answer is lost; `writes` needs the log's head."""
+    """What is raised with no database, and where the answer is lost; what `writes` needs the log's head."""
 
     away: type[Exception]
     lost: type[Exception]

@@ -1,4 +1,4 @@
-"""Bugs planted into the real machinery, one at a time: the simulation finds each of them soon, and none without."""
+"""Bugs planted into the real machinery, one at a time: the simulation finds each soon, and none without."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.simulation.plan import Failing, Plan
 from tests.simulation.schedule import past_of
 from tests.simulation.store import SimulatedAgenda
 
-# pyright: reportPrivateUsage=false
+# pyright: reportPrivateUsage=false, reportUnknownLambdaType=false, reportUnknownArgumentType=false
 
 SOON = 1000
 """Random schedules within which a bug has to be found."""
@@ -160,7 +160,7 @@ def a_run_turns_back_from_where_there_is_no_way_back(patch: pytest.MonkeyPatch) 
 
 
 def hunt(tally: Tally) -> None:
-    """Look for a bug: a worker that sleeps at every await while another one turns the run back, then chance."""
+    """Look for a bug: let a worker sleep at every await while another turns the run back; then by chance."""
     pause_everywhere(tally, Plan(1, ("provisioning",), workers=2, failing=(Failing(1, "for_good"),)), 1.3)
     random_schedules(tally, range(SOON))
 

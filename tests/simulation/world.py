@@ -27,7 +27,7 @@ _GRACE = 4
 
 
 class World:
-    """Things by tenant and name. `failing` says how the n-th call of an effect fails; it is used up by that."""
+    """Things by tenant and name. `failing` says how the n-th call of an effect fails."""
 
     def __init__(
         self,
