@@ -205,7 +205,8 @@ class Driver:
         ref = operation_decide.ref(run.operation_id)
         operation = (await self._parts.store.load([ref]))[ref.stream].state
         if operation.step(action.step.name).status is StepStatus.COMPENSATED:
-            await self._parts.effects[deed.undo](_work(run, action))
+            async with asyncio.timeout(action.step.limit):
+                await self._parts.effects[deed.undo](_work(run, action))
 
     async def _overtaken(self, run: RunState) -> bool:
         ref = operation_decide.ref(run.operation_id)

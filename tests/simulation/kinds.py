@@ -91,7 +91,7 @@ JOURNEY = Saga(
 
 
 class Beginning(NamedTuple):
-    """How a run of a kind begins: after one of the kind `after`, with a command or, without one, by itself."""
+    """How a run of a kind begins: after one of the kind `after`, with a command or by itself."""
 
     after: str | None
     command: Callable[[int], Command] | None

@@ -1,7 +1,7 @@
 """An event loop with a virtual clock and a seeded scheduler, for processes that can be killed and paused.
 
-Within a process callbacks run in their order, as asyncio promises. Which process goes on next, and which of the
-requests on their way arrives next, is chance. Time passes only when nobody has anything to do.
+Within a process callbacks run in their order, as asyncio promises. Which process goes on next, and which
+request on its way arrives next, is chance. Time passes only when nobody has anything to do.
 """
 
 from __future__ import annotations
