@@ -23,6 +23,10 @@ Names = Annotated[tuple[str, ...], NoDecode]
 """Several names in one variable, with commas between them."""
 
 
+StepLimits = Annotated[dict[str, Annotated[int, Field(ge=1)]], NoDecode]
+"""Names with a number each in one variable, as name=number, with commas between them."""
+
+
 class Settings(BaseSettings):
     """All settings of the service. Durations are in seconds, sizes in bytes."""
 
@@ -115,6 +119,13 @@ class Settings(BaseSettings):
     saga_lease: float = Field(
         3.0, gt=0.2, description="a worker that does not renew for this long loses its runs"
     )
+    saga_runs_per_tenant: int = Field(
+        8, ge=1, description="most runs of one tenant at work at a time: the others get their turn"
+    )
+    saga_step_limits: StepLimits = Field(
+        {"data_preservation": 4, "secure_deletion": 4},
+        description="most runs of one process at a step, as name=number,…: bounds what costly steps take",
+    )
     saga_concurrency: int = Field(
         64, ge=1, description="most runs at work in one process: bounds connections and memory"
     )
@@ -151,6 +162,16 @@ class Settings(BaseSettings):
             if isinstance(value, str)
             else value
         )
+
+    @field_validator("saga_step_limits", mode="before")
+    @classmethod
+    def _pairs(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        return {
+            name.strip(): number
+            for name, _, number in (part.partition("=") for part in value.split(",") if part)
+        }
 
     def policy(self) -> Policy:
         """Return the policy that commands are decided by."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 import msgspec
@@ -16,7 +16,7 @@ from tenant_domain.refusals import NotFound
 
 
 class StepView(msgspec.Struct, frozen=True, kw_only=True):
-    """A step of a run; `error` is that of its last failed attempt."""
+    """A step of a run; `error` is that of its last failed attempt. It waits for `due_at`, or `retry_at`."""
 
     name: str
     status: StepStatus
@@ -24,10 +24,23 @@ class StepView(msgspec.Struct, frozen=True, kw_only=True):
     started_at: datetime | None
     finished_at: datetime | None
     error: str | None
+    due_at: datetime | None
+    retry_at: datetime | None
+
+
+class NextView(msgspec.Struct, frozen=True, kw_only=True):
+    """What comes next: the step is run or undone, not before a time, or waits for an operator."""
+
+    action: Literal["run", "undo", "wait_for_operator"]
+    step: str | None
+    not_before: datetime | None
 
 
 class OperationView(msgspec.Struct, frozen=True, kw_only=True):
-    """A run of a saga, as queries answer it; `reason` says why it undoes its steps, or is parked."""
+    """A run of a saga, as queries answer it; `reason` says why it undoes its steps, or is parked.
+
+    `next` is null once it has ended, and its `step` when all that is left is the end.
+    """
 
     operation_id: UUID
     tenant_id: UUID
@@ -37,6 +50,8 @@ class OperationView(msgspec.Struct, frozen=True, kw_only=True):
     started_at: datetime
     finished_at: datetime | None
     reason: str | None
+    rerun_of: UUID | None
+    next: NextView | None
 
 
 _encode = msgspec.json.Encoder().encode
@@ -53,6 +68,8 @@ def body(standing: Standing) -> bytes:
             started_at=step.started_at,
             finished_at=step.finished_at,
             error=step.error,
+            due_at=step.due_at,
+            retry_at=step.retry_at,
         )
         for step in state.steps
     ]
@@ -66,8 +83,25 @@ def body(standing: Standing) -> bytes:
             started_at=state.started_at,
             finished_at=state.finished_at,
             reason=state.parked_reason or state.reason,
+            rerun_of=state.rerun_of,
+            next=_next(state),
         )
     )
+
+
+def _next(state: Operation) -> NextView | None:
+    """Return what comes next, as far as the journal tells: the saga itself may pass over a step."""
+    if state.finished:
+        return None
+    if state.status is OperationStatus.PARKED:
+        return NextView(action="wait_for_operator", step=state.parked_step or None, not_before=None)
+    if state.status is OperationStatus.COMPENSATING:
+        touched = [step for step in state.steps if step.touched]
+        waiting = [step for step in touched if step.retry_at is not None]
+        step = max(waiting or touched, key=lambda each: each.order, default=None)
+        return NextView(action="undo", step=step and step.name, not_before=step and step.retry_at)
+    step = next((each for each in state.steps if each.status is not StepStatus.COMPLETED), None)
+    return NextView(action="run", step=step and step.name, not_before=step and (step.retry_at or step.due_at))
 
 
 def _values(state: Operation) -> tuple[Any, ...]:
@@ -76,7 +110,7 @@ def _values(state: Operation) -> tuple[Any, ...]:
 
 MODEL = ReadModel(
     name="operations",
-    revision=1,
+    revision=2,
     entity="operation",
     where="starts_with(topic, 'operation.')",
     concerns=lambda topic, _stream_id, _tenant_id: topic.startswith("operation."),

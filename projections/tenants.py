@@ -77,7 +77,7 @@ def searchable(text: str) -> str:
 
 MODEL = ReadModel(
     name="tenants",
-    revision=1,
+    revision=2,
     entity="tenant",
     where="originator_id = tenant_id",
     concerns=lambda _topic, stream_id, tenant_id: stream_id == tenant_id,

@@ -77,13 +77,13 @@ async def end(
     found = await asyncio.to_thread(holders, lock_file)
     log.debug("waiting for what is left of a server", folder=str(folder), pids=found)
     leader = [pid for pid in await asyncio.to_thread(_recorded, lock_file) if pid in found]
-    _signal(found, signal.SIGCONT)
-    _signal(leader, gentle)
+    send(found, signal.SIGCONT)
+    send(leader, gentle)
     if await _released(lock_file, PATIENCE):
         return
     found = await asyncio.to_thread(holders, lock_file)
     log.warning("killing what is left of a server", folder=str(folder), pids=found)
-    _signal(found, signal.SIGKILL)
+    send(found, signal.SIGKILL)
     if not await _released(lock_file, 10.0):
         raise EmbeddedError(
             f"an earlier server still runs on {folder} and cannot be ended "
@@ -101,7 +101,8 @@ async def _released(lock_file: Path, patience: float) -> bool:
     return True
 
 
-def _signal(pids: Iterable[int], number: signal.Signals) -> None:
+def send(pids: Iterable[int], number: signal.Signals) -> None:
+    """Send a signal to each of the processes that is still there, and ours."""
     for pid in pids:
         try:
             os.kill(pid, number)

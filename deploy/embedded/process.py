@@ -208,13 +208,15 @@ class Server:
 
     def pause(self) -> None:
         """Stop the server's processes in their tracks, the first one first."""
-        for pid in self._family():
-            os.kill(pid, signal.SIGSTOP)
+        frozen: set[int] = set()
+        # Until the first one stands still it makes children that an earlier look has missed.
+        while new := [pid for pid in self._family() if pid not in frozen]:
+            leftovers.send(new, signal.SIGSTOP)
+            frozen.update(new)
 
     def resume(self) -> None:
         """Let the server's processes go on."""
-        for pid in reversed(self._family()):
-            os.kill(pid, signal.SIGCONT)
+        leftovers.send(reversed(self._family()), signal.SIGCONT)
 
     def _family(self) -> list[int]:
         process = self._process
@@ -227,7 +229,10 @@ def children(pid: int) -> list[int]:
     """Return the process's children, oldest first; none where the system has no /proc."""
     found: list[int] = []
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        found += [int(child) for child in task.read_text().split()]
+        try:
+            found += [int(child) for child in task.read_text().split()]
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # that thread ended meanwhile
     return found
 
 

@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from functools import partial
 from time import perf_counter_ns
 from uuid import UUID, uuid4
 
 import msgspec
+import nats.errors
 import structlog
 from faststream.nats import NatsBroker, NatsMessage
 from nats.aio.msg import Msg
 
+from handlers.adapters.tasks import end
 from handlers.bus.connection import flush
 from handlers.bus.endpoints import Endpoint
 from handlers.bus.replies import Replies
+from handlers.execution.bulk import BULK, Bulk, ControlOperations
 from handlers.execution.decode import Request, command_id_of, decoded
 from handlers.execution.executor import Executor
 from handlers.execution.reply import Reply, refused
-from handlers.wire.subjects import Subjects, is_inbox
+from handlers.wire.headers import ERROR
+from handlers.wire.outcomes import refusal_of
+from handlers.wire.subjects import FLEET, Subjects, is_inbox
 from projections.history import OutcomeView
 from tenant_domain.decision import Command
-from tenant_domain.refusals import InvalidCommand, Refusal
+from tenant_domain.refusals import InvalidCommand, Refusal, Unavailable
 from tenant_domain.registry import COMMANDS
 
 log = structlog.get_logger()
+
+_LISTING = 5.0
+"""Seconds for a page of operations: some milliseconds, or the read models are not well."""
 
 QUEUE = "commands"
 """The queue group of all processes that answer commands."""
@@ -46,12 +55,16 @@ class AnsweredDoor:
         *,
         new_id: Callable[[], UUID] = uuid4,
     ) -> None:
+        self._bulk = Bulk(self._listed, executor.execute, new_id)
+        self._bulks: set[asyncio.Task[None]] = set()
+        self._subjects = subjects
         self._broker = broker
         self._executor = executor
         self._replies = replies
         self._stem = subjects.rpc("", "").rstrip(".") + "."
         self._new_id = new_id
         self._endpoints = {name: _endpoint(name, spec.form, subjects) for name, spec in COMMANDS.items()}
+        self._endpoints |= {name: _bulk_endpoint(name, subjects) for name in BULK}
         self._subscriber = broker.subscriber(
             self._stem + ">",
             queue=QUEUE,
@@ -76,6 +89,7 @@ class AnsweredDoor:
     async def stop(self) -> None:
         """Take no more."""
         await self._subscriber.stop()
+        await end(*self._bulks)
 
     async def _take(self, message: Msg) -> None:
         inbox = message.reply
@@ -86,12 +100,39 @@ class AnsweredDoor:
         headers = message.headers or {}
         tenant, _, command = message.subject[len(self._stem) :].partition(".")
         done = partial(self._done, inbox, self._endpoints.get(command), began)
+        if tenant == FLEET:
+            task = asyncio.create_task(self._control(command, headers, message.data, done))
+            self._bulks.add(task)
+            task.add_done_callback(self._bulks.discard)
+            return
         try:
             request = self._request(tenant, command, headers, message.data)
         except Refusal as refusal:
             done(refused(command_id_of(headers), tenant, refusal))
         else:
             self._executor.submit(request, done)
+
+    async def _control(
+        self, command: str, headers: Mapping[str, str], body: bytes, done: Callable[[Reply], None]
+    ) -> None:
+        try:
+            done(await self._bulk.control(command, headers, body))
+        except Refusal as refusal:
+            done(refused(command_id_of(headers), FLEET, refusal))
+
+    async def _listed(self, tenant: str, fields: bytes) -> bytes:
+        """Ask the bus for operations: the read models may be another process's."""
+        try:
+            answer = await self._broker.connection.request(
+                self._subjects.query(tenant, "operations"), fields, timeout=_LISTING
+            )
+        except (nats.errors.Error, OSError, TimeoutError):
+            raise Unavailable(
+                "The operations could not be listed; nothing was done.", retry_after=1
+            ) from None
+        if (answer.headers or {}).get(ERROR) is not None:
+            raise refusal_of(msgspec.json.decode(answer.data))
+        return answer.data
 
     def _done(self, inbox: str, endpoint: Endpoint | None, began: int, reply: Reply) -> None:
         self._replies.send(inbox, reply)
@@ -107,6 +148,12 @@ class AnsweredDoor:
 def _endpoint(name: str, form: type[Command], subjects: Subjects) -> Endpoint:
     schemas = form.model_json_schema(), msgspec.json.schema(OutcomeView)
     return Endpoint(name, subjects.rpc("*", name), QUEUE, form.__doc__ or name, *schemas)
+
+
+def _bulk_endpoint(name: str, subjects: Subjects) -> Endpoint:
+    schemas = ControlOperations.model_json_schema(), {"type": "object"}
+    description = f"{ControlOperations.__doc__}"
+    return Endpoint(f"fleet-{name}", subjects.rpc(FLEET, name), QUEUE, description, *schemas)
 
 
 async def _raw(message: NatsMessage) -> Msg:

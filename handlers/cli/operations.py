@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
 
 import msgspec
 from cyclopts import App
 
 from handlers.cli import output
-from handlers.cli.asking import commanded, pages, show_operation, succeeded, tenant_of
+from handlers.cli.asking import commanded, given, pages, show_operation, succeeded, tenant_of
 from handlers.cli.exits import DONE, REFUSED
 from handlers.cli.where import Asking, Common, connected
 
-app = App(name="operations", help="Runs of sagas: list, show, retry, cancel, compensate.")
+if TYPE_CHECKING:
+    from handlers.client import TenantClient
+
+app = App(name="operations", help="Runs of sagas: list, show, retry, cancel, compensate, rerun; one or many.")
+
+Control = Literal["retry", "cancel", "compensate", "rerun"]
+CONTROLLED = ("operation_id", "tenant_id", "status", "new_operation_id", "detail")
 
 COLUMNS = ("operation_id", "tenant_id", "kind", "status", "started_at", "finished_at")
 COMMON, ASKING = Common(), Asking()
@@ -36,7 +44,7 @@ async def list_operations(
     tenant
         Id or subdomain of a tenant; all tenants by default.
     kind
-        provisioning, suspension or resumption.
+        provisioning, upgrade, suspension, resumption or termination.
     status
         running, succeeded, compensating, rolled_back, cancelled or parked.
     limit
@@ -106,7 +114,9 @@ async def cancel(tenant: str, operation_id: UUID, *, asking: Asking = ASKING) ->
 
 
 @app.command
-async def compensate(tenant: str, operation_id: UUID, *, asking: Asking = ASKING) -> int:
+async def compensate(
+    tenant: str, operation_id: UUID, *, from_step: str | None = None, asking: Asking = ASKING
+) -> int:
     """Undo what an operation did; it ends as rolled_back.
 
     Example: tenantctl operations compensate acme 6c1f7c1e-52a7-5f0e-8a55-0d9ad1f0a3b2
@@ -117,11 +127,80 @@ async def compensate(tenant: str, operation_id: UUID, *, asking: Asking = ASKING
         Id or subdomain of its tenant.
     operation_id
         Its id.
+    from_step
+        Undo from this step backwards; what was done after it counts as undone by hand.
     """
-    return await _ask(tenant, operation_id, "compensate_operation", asking)
+    return await _ask(tenant, operation_id, "compensate_operation", asking, from_step=from_step)
 
 
-async def _ask(tenant: str, operation_id: UUID, command: str, asking: Asking) -> int:
+@app.command
+async def rerun(
+    tenant: str, operation_id: UUID, *, from_step: str | None = None, asking: Asking = ASKING
+) -> int:
+    """Run an operation that has ended again, as a new one.
+
+    Example: tenantctl operations rerun acme 6c1f7c1e-52a7-5f0e-8a55-0d9ad1f0a3b2 --from-step notify
+
+    Parameters
+    ----------
+    tenant
+        Id or subdomain of its tenant.
+    operation_id
+        Its id.
+    from_step
+        Of one that succeeded: the first step that is done again.
+    """
+    return await _ask(tenant, operation_id, "rerun_operation", asking, from_step=from_step)
+
+
+@app.command
+async def bulk(
+    control: Control,
+    *,
+    kind: str | None = None,
+    status: str | None = None,
+    tenant: str | None = None,
+    from_step: str | None = None,
+    common: Common = COMMON,
+) -> int:
+    """Do the same with every operation that fits a filter; exit code 1 when one of them was refused.
+
+    Example: tenantctl operations bulk retry --status parked --kind provisioning
+
+    Parameters
+    ----------
+    control
+        retry, cancel, compensate or rerun.
+    kind
+        Only operations of this kind.
+    status
+        Only operations with this status.
+    tenant
+        Only operations of this tenant: its id or subdomain.
+    from_step
+        For compensate and rerun: see there.
+    """
+    refused = 0
+
+    async def records(client: TenantClient) -> AsyncGenerator[dict[str, Any]]:
+        nonlocal refused
+        target = None if tenant is None else await tenant_of(client, tenant)
+        asked = client.control_operations(
+            control, kind=kind, status=status, tenant_id=target, from_step=from_step
+        )
+        async for each in asked:
+            refused += each.status != "completed"
+            yield msgspec.to_builtins(each)
+
+    async with connected(common) as client:
+        await output.listed(
+            records(client), CONTROLLED, as_json=common.as_json, limit=0, empty="No operation fits."
+        )
+    return REFUSED if refused else DONE
+
+
+async def _ask(tenant: str, operation_id: UUID, command: str, asking: Asking, **fields: Any) -> int:
     async with connected(asking) as client:
         target = await tenant_of(client, tenant)
-        return await commanded(client, target, command, {"operation_id": str(operation_id)}, asking)
+        body = given({"operation_id": str(operation_id), **fields})
+        return await commanded(client, target, command, body, asking)

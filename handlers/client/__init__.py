@@ -11,7 +11,7 @@ server.
         print(operation.status, await tenants.tenant(outcome.tenant_id))
 """
 
-from handlers.client.answers import Fact, Operation, Step, Tenant
+from handlers.client.answers import Controlled, Fact, Next, Operation, Step, Tenant
 from handlers.client.client import TenantClient
 from handlers.client.errors import NoAnswer, NotAccepted, PositionsGone
 from handlers.client.outcome import Outcome
@@ -20,7 +20,9 @@ from handlers.client.requests import Request
 from handlers.client.sending import Sent
 
 __all__ = [
+    "Controlled",
     "Fact",
+    "Next",
     "NoAnswer",
     "NotAccepted",
     "Operation",

@@ -12,7 +12,7 @@ ENDED = frozenset({"succeeded", "rolled_back", "cancelled"})
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
-    """A step of an operation; `error` is that of its last failed attempt."""
+    """A step of an operation; `error` is that of its last failed attempt. It may wait for a time."""
 
     name: str
     status: str
@@ -20,6 +20,16 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     started_at: datetime | None
     finished_at: datetime | None
     error: str | None
+    due_at: datetime | None = None
+    retry_at: datetime | None = None
+
+
+class Next(msgspec.Struct, frozen=True, kw_only=True):
+    """What comes next: `run` or `undo` of a step, not before a time, or `wait_for_operator`."""
+
+    action: str
+    step: str | None
+    not_before: datetime | None
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,11 +47,24 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     started_at: datetime
     finished_at: datetime | None
     reason: str | None = None
+    rerun_of: UUID | None = None
+    next: Next | None = None
 
     @property
     def ended(self) -> bool:
         """Whether it has ended for good; a parked one has not."""
         return self.status in ENDED
+
+
+class Controlled(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one operation of a bulk: `completed` or `rejected`, with the problem in a sentence."""
+
+    tenant_id: UUID
+    operation_id: UUID
+    status: str
+    new_operation_id: UUID | None = None
+    problem: str | None = None
+    detail: str | None = None
 
 
 class Tenant(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,20 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Unpack
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any, Literal, Unpack
 from uuid import UUID
 
+import msgspec
 from uuid_utils.compat import uuid7
 
+from handlers.client.answers import Controlled
 from handlers.client.errors import NoAnswer
 from handlers.client.link import Part, ask
 from handlers.client.outcome import Outcome, outcome_of
 from handlers.client.queries import fields_of
 from handlers.client.requests import Asking, Options, Request, check_size, packed
+from handlers.wire.headers import COMMAND_ID
+from handlers.wire.subjects import FLEET
 from tenant_domain.decision import Command
-from tenant_domain.operation.commands import CancelOperation, CompensateOperation, RetryOperation
+from tenant_domain.operation.commands import (
+    CancelOperation,
+    CompensateOperation,
+    RerunOperation,
+    RetryOperation,
+)
 from tenant_domain.tenant.commands import Admin, Resume, Suspend
+
+
+class _Page(msgspec.Struct):
+    items: list[Controlled]
+    next_cursor: str | None
+
+
+class _Bulk(msgspec.Struct):
+    result: _Page
+
+
+_controlled = msgspec.json.Decoder(_Bulk).decode
 
 
 class Commands(Part):
@@ -109,8 +130,56 @@ class Commands(Part):
         return await self.command(tenant_id, CancelOperation.name_, body, **asking)
 
     async def compensate_operation(
-        self, tenant_id: UUID | str, operation_id: UUID | str, **asking: Unpack[Asking]
+        self,
+        tenant_id: UUID | str,
+        operation_id: UUID | str,
+        from_step: str | None = None,
+        **asking: Unpack[Asking],
     ) -> Outcome:
-        """Undo an operation; it ends as `rolled_back`."""
-        body = {"operation_id": operation_id}
+        """Undo an operation, from a step backwards where one is given; it ends as `rolled_back`."""
+        body = fields_of(operation_id=operation_id, from_step=from_step)
         return await self.command(tenant_id, CompensateOperation.name_, body, **asking)
+
+    async def rerun_operation(
+        self,
+        tenant_id: UUID | str,
+        operation_id: UUID | str,
+        from_step: str | None = None,
+        **asking: Unpack[Asking],
+    ) -> Outcome:
+        """Run an operation that has ended again, as a new run: whole, or from a step on."""
+        body = fields_of(operation_id=operation_id, from_step=from_step)
+        return await self.command(tenant_id, RerunOperation.name_, body, **asking)
+
+    async def control_operations(
+        self,
+        control: Literal["retry", "cancel", "compensate", "rerun"],
+        *,
+        kind: str | None = None,
+        status: str | None = None,
+        tenant_id: UUID | str | None = None,
+        from_step: str | None = None,
+        bulk_id: UUID | None = None,
+    ) -> AsyncGenerator[Controlled]:
+        """Do the same with every operation that fits, and yield what became of each; needs some filter.
+
+        Under the same `bulk_id` nothing is done twice. Raises the Refusal of the whole, and NoAnswer.
+        """
+        chosen = {
+            "kind": kind,
+            "status": status,
+            "tenant_id": tenant_id and str(tenant_id),
+            "from_step": from_step,
+        }
+        headers = {COMMAND_ID: str(bulk_id or uuid7())}
+        subject = self._link.subjects.rpc(FLEET, f"{control}_operations")
+        cursor: str | None = None
+        while True:
+            body = msgspec.json.encode(fields_of(**chosen, cursor=cursor))
+            answer = await ask(self._link, subject, body, headers, self._link.timeout)
+            page = _controlled(answer).result
+            for each in page.items:
+                yield each
+            cursor = page.next_cursor
+            if cursor is None:
+                return

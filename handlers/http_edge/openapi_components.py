@@ -45,6 +45,7 @@ EXAMPLES: Mapping[str, Json] = {
     "retry_operation": {"operation_id": OPERATION},
     "cancel_operation": {"operation_id": OPERATION},
     "compensate_operation": {"operation_id": OPERATION},
+    "rerun_operation": {"operation_id": OPERATION, "from_step": "notify"},
 }
 """One body for each command."""
 

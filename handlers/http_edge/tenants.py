@@ -12,6 +12,7 @@ from litestar import MediaType, Request, Response
 from litestar.handlers import HTTPRouteHandler
 
 from handlers.execution.body import MAX_BODY, canonical
+from handlers.execution.bulk import Bulk
 from handlers.execution.decode import Request as Asked
 from handlers.execution.decode import decoded
 from handlers.execution.reply import Reply, problem_of
@@ -92,6 +93,8 @@ def _handler(route: Route, doors: Doors) -> HTTPRouteHandler:
         name = route.name or path["command_name"]
         check_command(request.user, path["tenant_id"], name)
         body = await _body(request, doors)
+        if path["tenant_id"] == FLEET:
+            return await _control(request, doors, name, body)
         if request.method == "DELETE":
             body = _or_parameters(request, name, body)
         return await _command(request, doors, path["tenant_id"], name, body)
@@ -139,9 +142,27 @@ def _new_tenant(request: HttpRequest, body: bytes, doors: Doors) -> tuple[str, b
     return str(made), body
 
 
+async def _control(request: HttpRequest, doors: Doors, name: str, body: bytes) -> Response[bytes]:
+    """Have the same done with many operations."""
+    bulk = Bulk(
+        lambda tenant, fields: doors.answer(tenant, "operations", fields), doors.execute, doors.new_id
+    )
+    reply = await _in_time(bulk.control(name, _said(request), body), doors)
+    return Response(reply.body, media_type=MediaType.JSON, headers={"Cache-Control": "no-store"})
+
+
 async def _command(
     request: HttpRequest, doors: Doors, tenant: str, name: str, body: bytes
 ) -> Response[bytes]:
+    said = _said(request)
+    expected = preconditions.expected_version(request.headers.get("if-match"))
+    asked = decoded(tenant, name, said, body, durable=False, new_id=doors.new_id)
+    asked = msgspec.structs.replace(asked, expected_version=expected)
+    return _outcome(asked, await _in_time(doors.execute(asked), doors))
+
+
+def _said(request: HttpRequest) -> dict[str, str]:
+    """Return the headers of a command over NATS that stand for those of the request."""
     key = preconditions.idempotency_key(request.headers)
     said = {headers.ACTOR: request.user.subject}
     if key is not None:
@@ -149,10 +170,7 @@ async def _command(
     for header in (headers.CORRELATION_ID, headers.CAUSATION_ID, headers.TRACEPARENT):
         if (value := request.headers.get(header)) is not None:
             said[header] = value.encode("latin-1").decode(errors="replace")
-    expected = preconditions.expected_version(request.headers.get("if-match"))
-    asked = decoded(tenant, name, said, body, durable=False, new_id=doors.new_id)
-    asked = msgspec.structs.replace(asked, expected_version=expected)
-    return _outcome(asked, await _in_time(doors.execute(asked), doors))
+    return said
 
 
 def _outcome(asked: Asked, reply: Reply) -> Response[bytes]:

@@ -8,18 +8,34 @@ All statements go over a connection of their own, so a renewal never waits behin
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
 import psycopg
 
+HORIZON = 20_000
+"""How many due runs are weighed against each other in one look: some ten milliseconds."""
+
+# One run of each tenant goes before anybody's second one, whoever has how many.
 _TAKE = """
-UPDATE service.saga_agenda a SET owner = %(owner)s
-FROM (
+WITH busy AS MATERIALIZED (
+    SELECT tenant_id, count(*) AS runs FROM service.saga_agenda WHERE owner IS NOT NULL GROUP BY tenant_id
+), due AS MATERIALIZED (
+    SELECT operation_id, tenant_id, due_at FROM service.saga_agenda
+    WHERE owner IS NULL AND due_at <= %(now)s ORDER BY due_at LIMIT %(horizon)s
+), queued AS (
+    SELECT operation_id, due_at, row_number() OVER (PARTITION BY tenant_id ORDER BY due_at)
+        + coalesce(busy.runs, 0) AS turn
+    FROM due LEFT JOIN busy USING (tenant_id)
+), chosen AS MATERIALIZED (
+    SELECT operation_id FROM queued WHERE turn <= %(per_tenant)s ORDER BY turn, due_at LIMIT %(limit)s
+), locked AS MATERIALIZED (
     SELECT operation_id FROM service.saga_agenda
-    WHERE owner IS NULL AND due_at <= now() ORDER BY due_at LIMIT %(limit)s FOR NO KEY UPDATE SKIP LOCKED
-) d
+    WHERE owner IS NULL AND operation_id IN (SELECT operation_id FROM chosen) FOR NO KEY UPDATE SKIP LOCKED
+)
+UPDATE service.saga_agenda a SET owner = %(owner)s
+FROM locked d
 WHERE a.operation_id = d.operation_id
     AND EXISTS (SELECT FROM service.saga_workers w WHERE w.owner = %(owner)s AND w.lease_until > now())
 RETURNING a.operation_id, a.tenant_id, a.kind, (
@@ -69,10 +85,21 @@ class Agenda:
         renewed = await connection.execute(_RENEW, {"owner": owner, "ttl": self._lease})
         return renewed.rowcount == 1
 
-    async def take(self, owner: UUID, limit: int) -> list[Due]:
-        """Take up to `limit` due runs, the longest due first; none without a lease."""
+    async def take(self, owner: UUID, now: datetime, limit: int, per_tenant: int) -> list[Due]:
+        """Take up to `limit` runs that are due at `now`; none without a lease.
+
+        The tenants' turns come round: the longest due run of each, then the next of each. A tenant that has
+        `per_tenant` runs at work has to wait.
+        """
         connection = await self._connected()
-        taken = await connection.execute(_TAKE, {"owner": owner, "limit": limit}, binary=True)
+        wanted = {
+            "owner": owner,
+            "now": now,
+            "limit": limit,
+            "per_tenant": per_tenant,
+            "horizon": HORIZON,
+        }
+        taken = await connection.execute(_TAKE, wanted, binary=True)
         return [Due(*row) for row in await taken.fetchall()]
 
     async def owns(self, owner: UUID, operation_id: UUID) -> bool:

@@ -24,6 +24,7 @@ from handlers.saga_runner.lane import Entry, Inside, Lane
 from handlers.saga_runner.news import Tell
 from handlers.saga_runner.run import RunState, Sagas, load
 from handlers.saga_runner.shelf import shelve
+from handlers.saga_runner.turns import Turns
 from handlers.store.errors import StoreError
 from handlers.store.event_store import EventStore
 from sagas.definition import Deed, Rest, RetryPolicy, Run, Undo
@@ -46,9 +47,9 @@ Owns: TypeAlias = Callable[[UUID], Awaitable[bool]]
 class Parts(NamedTuple):
     """What a driver works with.
 
-    `held` waits until the worker's lease holds, `owns` says whether a run is still held under it. `look` is
-    how often a long effect outside looks whether somebody overtook the run (seconds). `now` and `chance`
-    (0–1) come in so that tests can set them.
+    `turns` bounds the runs at a step. `held` waits until the worker's lease holds, `owns` says whether a run
+    is still held under it. `look` is how often a long effect outside looks whether somebody overtook the run
+    (seconds). `now` and `chance` (0–1) come in so that tests can set them.
     """
 
     store: EventStore
@@ -60,6 +61,7 @@ class Parts(NamedTuple):
     tell: Tell
     held: Held
     owns: Owns
+    turns: Turns
     now: Callable[[], datetime]
     chance: Callable[[], float]
     look: float
@@ -122,7 +124,10 @@ class Driver:
         if moved.events or moved.waits_until is not None or isinstance(moved.action, Rest):
             moved = await parts.quick.commit(Entry(run, partial(_as_it_is, moved)))
         while isinstance(moved.action, Run | Undo) and moved.waits_until is None and not self.stopping:
-            moved = await self._attempt(run, moved.action)
+            async with parts.turns.at(moved.action.step.name) as waited:
+                if waited and await self._overtaken(run):
+                    raise Overtaken
+                moved = await self._attempt(run, moved.action)
         return moved.waits_until
 
     async def _attempt(self, run: RunState, action: Run | Undo) -> Moved:

@@ -22,6 +22,7 @@ from handlers.saga_runner.lane import Lane
 from handlers.saga_runner.metrics import Metrics
 from handlers.saga_runner.news import News
 from handlers.saga_runner.run import Sagas
+from handlers.saga_runner.turns import Turns
 from handlers.saga_runner.worker import Limits, Worker
 from handlers.store.event_store import EventStore
 from handlers.wire.subjects import Subjects
@@ -78,6 +79,7 @@ class SagasRole:
                 quick=Lane(store, size=QUICK, tell=self._tell),
                 heavy=Lane(store, size=HEAVY, tell=self._tell),
                 effects=effects,
+                turns=Turns(limits.steps),
                 sagas=sagas,
                 policy=policy,
                 tell=self._tell,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from datetime import timedelta
 from typing import NamedTuple
@@ -24,6 +24,13 @@ _TROUBLE = RetryPolicy(first=0.1, cap=2.0, jitter=0.5)
 """How long to wait for a database that is not there."""
 
 
+_TIMED = 30.0
+"""Seconds: a run that waits no longer wakes the worker on time, the others are found when it looks."""
+
+_CROWD = 8
+"""How many times `concurrency` a worker may hold, with the runs that wait for their turn at a step."""
+
+
 class Limits(NamedTuple):
     """Limits of a worker; times in seconds.
 
@@ -31,6 +38,8 @@ class Limits(NamedTuple):
     long a dead worker's runs wait; it is renewed three times in it, at least each second. `poll` is how often
     it looks without being woken, and how soon after a lease's end its runs are taken over. `breath` is the
     least time between two looks: hints come with every commit. `grace` is what stopping leaves to steps.
+    `per_tenant` bounds the runs of one tenant at work, in all workers together. `steps` bounds the runs at a
+    step of that name, in this worker; those that wait for their turn there do not count as at work.
     """
 
     concurrency: int = 64
@@ -38,6 +47,8 @@ class Limits(NamedTuple):
     poll: float = 0.4
     breath: float = 0.005
     grace: float = 2.0
+    per_tenant: int = 8
+    steps: Mapping[str, int] = {}
 
 
 class Worker:
@@ -130,9 +141,13 @@ class Worker:
                 if loop.time() - looked >= self._limits.poll:
                     looked = loop.time()
                     await self._agenda.free()
-                room = self._limits.concurrency - len(self._runs)
-                if room > 0:
-                    await self._begin(await self._agenda.take(self._lease.owner, room))
+                if (room := self._room()) > 0:
+                    due = await self._agenda.take(
+                        self._lease.owner, self._parts.now(), room, self._limits.per_tenant
+                    )
+                    await self._begin(due)
+                    if len(due) == room:  # more may wait
+                        self.wake()
                 tries = 0
             except psycopg.OperationalError as error:
                 tries += 1
@@ -156,10 +171,16 @@ class Worker:
         waits_until = await self._driver.drive(due, run)
         if waits_until is not None:
             delay = max(0.0, (waits_until - self._parts.now()).total_seconds())
-            asyncio.get_running_loop().call_later(delay, self.wake)
+            if delay < _TIMED:
+                asyncio.get_running_loop().call_later(delay, self.wake)
+
+    def _room(self) -> int:
+        """Return how many more runs may be taken."""
+        most = self._limits.concurrency
+        return min(most - len(self._runs) + self._parts.turns.waiting, _CROWD * most - len(self._runs))
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        if len(self._runs) >= self._limits.concurrency:
+        if self._room() <= 0:
             self.wake()
         self._runs.discard(task)
 

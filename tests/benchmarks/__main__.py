@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from rich.console import Console
 
 from handlers import logs
-from tests.benchmarks import bulk, drain, event_store, latency, rebuild, sagas
+from tests.benchmarks import bulk, drain, event_store, latency, rebuild, sagas, timers
 from tests.benchmarks.table import Row, show
 
 ROWS: dict[str, Callable[[int], Awaitable[Row]]] = {
@@ -24,6 +24,8 @@ ROWS: dict[str, Callable[[int], Awaitable[Row]]] = {
     "bulk": bulk.publish,
     "rebuild": rebuild.events,
     "workers": drain.scaling,
+    "sleeping": timers.sleeping,
+    "due_at_once": timers.due_at_once,
 }
 
 PEERS = {

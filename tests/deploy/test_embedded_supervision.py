@@ -3,6 +3,8 @@
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -161,13 +163,48 @@ async def test_frozen_servers_are_stopped_like_others(warm_dir: Path, server: Se
     assert not processes_on(warm_dir)
 
 
+async def test_a_server_whose_children_come_and_go_is_frozen_and_goes_on(data_dir: Path) -> None:
+    server = shell_server(
+        data_dir, "touch up; while :; do /bin/true & /bin/true; done", check=lambda: appears(data_dir / "up")
+    )
+    await server.start()
+    pid = server.pid
+    for _ in range(200):
+        server.resume()
+        server.pause()
+    server.resume()
+    await server.stop()
+    assert not is_alive(pid)
+
+
+def test_children_are_counted_while_threads_come_and_go() -> None:
+    churn = (
+        "import _thread; print(flush=True)\nwhile True: [_thread.start_new_thread(int, ()) for _ in range(9)]"
+    )
+    command = [sys.executable, "-c", churn]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as restless:
+        assert restless.stdout is not None
+        restless.stdout.readline()
+        try:
+            for _ in range(150):
+                assert process.children(restless.pid) == []
+            assert restless.poll() is None
+        finally:
+            restless.kill()
+
+
 def deaf_server(folder: Path, check: Callable[[], Awaitable[None]]) -> process.Server:
     """Return a server that ignores every polite signal and, once it does, has a file `deaf`."""
+    return shell_server(folder, "trap '' TERM; touch deaf; while :; do sleep 60; done", check)
+
+
+def shell_server(folder: Path, script: str, check: Callable[[], Awaitable[None]]) -> process.Server:
+    """Return a server that is a shell script, run in `folder`."""
     make_folders(folder)
     return process.Server(
         process.Program(
             name="nats",
-            command=("/bin/sh", "-c", "trap '' TERM; touch deaf; while :; do sleep 60; done"),
+            command=("/bin/sh", "-c", script),
             folder=folder,
             log=folder / "log",
             port=ports.choose(),

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 import msgspec
+import pytest
 
 from projections import operations
 from projections.read_model import Standing
@@ -13,6 +14,10 @@ from tests.support.histories import later, started
 
 TENANT = UUID("0190c1f2-7a3b-7c4d-8e5f-0a1b2c3d4e5f")
 OPERATION = UUID("0190c1f2-7a3b-7c4d-8e5f-0a1b2c3d4e60")
+
+
+class Answer(msgspec.Struct):
+    next: operations.NextView | None
 
 
 def stood(*events: Event) -> Standing:
@@ -39,6 +44,7 @@ def test_the_answer_has_the_contracts_fields() -> None:
         ),
         op.CompensationStarted(ending="rolled_back", reason="create_schema failed"),
     )
+    times = {"due_at": None, "retry_at": None}
     pending = {"status": "pending", "attempts": 0, "started_at": None, "finished_at": None, "error": None}
     assert msgspec.json.decode(operations.body(standing)) == {
         "operation_id": str(OPERATION),
@@ -53,6 +59,7 @@ def test_the_answer_has_the_contracts_fields() -> None:
                 "started_at": "2026-11-23T12:00:00Z",
                 "finished_at": "2026-11-23T12:01:00Z",
                 "error": None,
+                **times,
             },
             {
                 "name": "create_schema",
@@ -61,13 +68,47 @@ def test_the_answer_has_the_contracts_fields() -> None:
                 "started_at": "2026-11-23T12:01:00Z",
                 "finished_at": "2026-11-23T12:02:00Z",
                 "error": "no room",
+                **times,
             },
-            {"name": "activate", **pending},
+            {"name": "activate", **pending, **times},
         ],
         "started_at": "2026-11-23T12:00:00Z",
         "finished_at": None,
         "reason": "create_schema failed",
+        "rerun_of": None,
+        "next": {"action": "undo", "step": "create_schema", "not_before": None},
     }
+
+
+@pytest.mark.parametrize(
+    ("events", "expected"),
+    [
+        ((), ("run", "validate", None)),
+        ((op.StepScheduled(step="validate", due_at=later(9)),), ("run", "validate", later(9))),
+        (
+            (
+                op.StepFailed(
+                    step="validate",
+                    attempt=1,
+                    error="no",
+                    started_at=later(0),
+                    finished_at=later(1),
+                    retry_at=later(5),
+                ),
+            ),
+            ("run", "validate", later(5)),
+        ),
+        ((op.OperationParked(step="validate", reason="no"),), ("wait_for_operator", "validate", None)),
+        ((op.OperationParked(step="", reason="held"),), ("wait_for_operator", None, None)),
+        ((op.CompensationStarted(ending="cancelled", reason="no"),), ("undo", None, None)),
+        ((op.OperationSucceeded(finished_at=later(1)),), None),
+    ],
+)
+def test_the_answer_says_what_comes_next(
+    events: tuple[Event, ...], expected: tuple[str, str | None, datetime | None] | None
+) -> None:
+    answer = msgspec.json.decode(operations.body(stood(*events)), type=Answer)
+    assert (answer.next and (answer.next.action, answer.next.step, answer.next.not_before)) == expected
 
 
 def test_a_row_leads_back_to_where_the_fold_stood() -> None:

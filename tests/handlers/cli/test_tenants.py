@@ -211,3 +211,38 @@ def test_misuse_is_exit_code_2(tenantctl: CommandLine, words: tuple[str, ...]) -
     assert result.code == 2
     assert result.out == ""
     assert result.err
+
+
+def test_many_operations_are_run_again_at_once_and_only_once(
+    tenantctl: CommandLine, made: dict[str, Any]
+) -> None:
+    """The notice of every tenant that is active; a second try finds the new runs, which have ended too."""
+    filters = ("--kind", "provisioning", "--status", "succeeded", "--tenant", made["tenant_id"])
+    result = tenantctl.json("operations", "bulk", "rerun", *filters, "--from-step", "notify")
+    assert result.code == 0, result.err
+    assert [(each["operation_id"], each["status"]) for each in result.lines] == [
+        (made["operation_id"], "completed")
+    ]
+    again = result.lines[0]["new_operation_id"]
+    shown = tenantctl.json("operations", "show", made["tenant_id"], again, "--wait")
+    assert (shown.code, shown.record["status"], shown.record["rerun_of"]) == (
+        0,
+        "succeeded",
+        made["operation_id"],
+    )
+    steps = {step["name"]: step["attempts"] for step in shown.record["steps"]}
+    assert (steps["create_schema"], steps["notify"]) == (0, 1)
+
+
+def test_a_bulk_tells_what_was_refused(tenantctl: CommandLine, made: dict[str, Any]) -> None:
+    result = tenantctl.json("operations", "bulk", "cancel", "--tenant", made["tenant_id"])
+    assert result.code == 1
+    assert [(each["status"], each["problem"]) for each in result.lines] == [
+        ("rejected", "invalid-transition")
+    ]
+
+
+def test_a_bulk_without_a_filter_is_refused(tenantctl: CommandLine) -> None:
+    result = tenantctl("operations", "bulk", "retry")
+    assert result.code == 1
+    assert "at least one of kind, status, tenant_id must be given" in result.err

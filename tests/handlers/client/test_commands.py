@@ -85,6 +85,7 @@ async def test_the_convenient_calls_send_the_same(bus: Bus):
         await client.retry_operation(TENANT, OPERATION)
         await client.cancel_operation(TENANT, str(OPERATION))
         await client.compensate_operation(TENANT, OPERATION)
+        await client.rerun_operation(TENANT, OPERATION, "notify")
     sent = {message.subject.rsplit(".", 1)[1]: message.data or b"{}" for message in came}
     assert {
         name: type(form).model_validate_json(sent[name]) for name, form in COMMAND_EXAMPLES.items()

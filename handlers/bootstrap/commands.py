@@ -1,0 +1,58 @@
+"""The role of commands, and the executor of a process that has no bus door of commands."""
+
+import asyncio
+from contextlib import AsyncExitStack
+
+from handlers.bootstrap.process import Process
+from handlers.bus.commands import CommandsRole
+from handlers.execution.executor import Executor
+from handlers.store.cache import StreamCache
+
+
+def commands_role(process: Process) -> CommandsRole:
+    """Return the durable intake and the answered door, with the executor that they share."""
+    settings = process.settings
+    return CommandsRole(
+        process.broker,
+        process.store,
+        process.postgres_url,
+        settings.policy(),
+        subjects=process.subjects,
+        streams=process.streams,
+        cached_states=settings.cached_states,
+        batch_size=settings.batch_size,
+        waiting_commands=settings.waiting_commands,
+        unavailable_after=settings.unavailable_after,
+        partitions=settings.partitions,
+        tries=settings.command_tries,
+        lease=settings.partition_lease,
+        retention=settings.command_retention,
+    )
+
+
+async def lone_executor(process: Process, started: AsyncExitStack) -> Executor:
+    """Return an executor for the HTTP edge of a process that has no other door of commands.
+
+    It ends with `started`.
+    """
+    settings = process.settings
+    subject = process.subjects.hint("committed")
+    hints: set[asyncio.Task[None]] = set()
+
+    def committed(head: int) -> None:
+        hint = asyncio.ensure_future(process.nc.publish(subject, b"%d" % head))
+        hints.add(hint)
+        hint.add_done_callback(hints.discard)
+
+    executor = Executor(
+        process.store,
+        settings.policy(),
+        cache=StreamCache(settings.cached_states),
+        committed=committed,
+        batch_size=settings.batch_size,
+        waiting_commands=settings.waiting_commands,
+        unavailable_after=settings.unavailable_after,
+    )
+    await executor.start()
+    started.push_async_callback(executor.stop)
+    return executor

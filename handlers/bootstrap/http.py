@@ -1,0 +1,47 @@
+"""The role of the HTTP edge."""
+
+from importlib.metadata import version
+from pathlib import Path
+from uuid import uuid4
+
+import msgspec
+from prometheus_client import REGISTRY
+
+from handlers.bootstrap.process import Process
+from handlers.bus.asyncapi import asyncapi_document
+from handlers.execution.executor import Executor
+from handlers.http_edge.app import http_app
+from handlers.http_edge.health import Health
+from handlers.http_edge.server import HttpServer
+from handlers.http_edge.tenants import Doors
+from handlers.http_edge.tokens import Signer
+from handlers.queries import Queries
+
+
+def http_role(process: Process, executor: Executor, queries: Queries) -> HttpServer:
+    """Return the HTTP edge over what executes commands and what answers queries."""
+    settings = process.settings
+    signer = Signer.from_file(
+        settings.signing_key_file or Path("signing.pem"),
+        create=settings.create_keys,
+        issuer=settings.token_issuer,
+        audience=settings.token_audience,
+    )
+
+    async def postgres() -> None:
+        await process.store.head()
+
+    async def bus() -> None:
+        await process.nc.flush(timeout=2)
+
+    app = http_app(
+        Doors(executor.execute, queries.answer, uuid4),
+        signer=signer,
+        health=Health({"postgres": postgres, "nats": bus}),
+        asyncapi=msgspec.json.encode(
+            asyncapi_document(process.subjects, process.streams, version("tenant-service"))
+        ),
+        registry=REGISTRY,
+        origins=settings.cors_origins,
+    )
+    return HttpServer(app, host=settings.http_host, port=settings.http_port)

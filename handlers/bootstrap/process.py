@@ -1,0 +1,96 @@
+"""What all roles of a process share: connections to both servers, with schema and streams up to date."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import nats.errors
+import psycopg
+import structlog
+from faststream.nats import NatsBroker
+from nats.aio.client import Client
+
+from handlers.adapters import schemas
+from handlers.adapters.jetstream import JetStreamError
+from handlers.bus.streams import Limits, declare
+from handlers.settings import Settings
+from handlers.store.event_store import EventStore
+from handlers.store.migrate import migrate
+from handlers.wire.subjects import Streams, Subjects
+
+log = structlog.get_logger()
+
+_AWAY = (psycopg.OperationalError, nats.errors.Error, OSError, TimeoutError, JetStreamError)
+
+LONGEST_PAUSE = 2.0
+"""Seconds between two tries to reach a server at the start."""
+
+
+class Process:
+    """What the roles of one process share."""
+
+    def __init__(self, settings: Settings, broker: NatsBroker, store: EventStore) -> None:
+        self.settings = settings
+        self.subjects = Subjects(settings.subject_prefix)
+        self.streams = Streams()
+        self.broker = broker
+        self.store = store
+        self.postgres_url = settings.postgres_url.get_secret_value()
+        self.limits = Limits(
+            partitions=settings.partitions,
+            replicas=settings.replicas,
+            commands_max_bytes=settings.commands_max_bytes,
+            dead_letters_max_bytes=settings.dead_letters_max_bytes,
+        )
+
+    @property
+    def nc(self) -> Client:
+        """The connection to NATS that all parts of this process share."""
+        return self.broker.connection
+
+    async def declare(self) -> frozenset[str]:
+        """Make the streams that are missing; raises when one would be weakened."""
+        return await declare(self.nc, self.subjects, self.streams, self.limits)
+
+
+@asynccontextmanager
+async def connected(settings: Settings) -> AsyncGenerator[Process]:
+    """Connect to both servers, and bring schema and streams up to date; wait for a server that is away."""
+    url = settings.postgres_url.get_secret_value()
+    await _patiently("postgres", lambda: migrate(url, partitions=settings.partitions))
+    await _patiently("postgres", lambda: _prepare(url))
+    broker = NatsBroker(
+        settings.nats_url.get_secret_value(),
+        logger=None,
+        apply_types=False,
+        max_reconnect_attempts=-1,
+        reconnect_time_wait=0.2,  # pyright: ignore[reportArgumentType] - seconds, also parts of one
+        connect_timeout=5,
+        pending_size=64 * 1024 * 1024,
+    )
+    async with EventStore(url, readers=settings.pool_size, snapshot_every=settings.snapshot_every) as store:
+        await _patiently("nats", broker.connect)
+        process = Process(settings, broker, store)
+        try:
+            await _patiently("nats", process.declare)
+            yield process
+        finally:
+            await broker.stop()
+
+
+async def _prepare(url: str) -> None:
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+        await schemas.prepare(connection)
+
+
+async def _patiently(server: str, work: Callable[[], Awaitable[object]]) -> None:
+    """Do `work`, again and again while its server is away."""
+    pause = 0.1
+    while True:
+        try:
+            await work()
+            return
+        except _AWAY as error:
+            log.warning("a server is away, trying again", server=server, why=str(error), pause=pause)
+        await asyncio.sleep(pause)
+        pause = min(pause * 2, LONGEST_PAUSE)

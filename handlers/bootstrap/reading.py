@@ -1,0 +1,53 @@
+"""Read models and the queries over them."""
+
+from contextlib import AsyncExitStack
+
+from handlers.bootstrap.process import Process
+from handlers.projector.role import ProjectionsRole
+from handlers.queries import Hearing, Queries
+from handlers.store.connections import Connections
+
+
+async def reading(process: Process, started: AsyncExitStack) -> Queries:
+    """Return what answers queries, listening to the projectors' hints; it ends with `started`."""
+    connections = Connections(
+        process.postgres_url,
+        readers=process.settings.pool_size,
+        statement_timeout=10,
+        lock_timeout=5,
+        idle_timeout=5,
+        pool_timeout=2,
+    )
+    await connections.open()
+    started.push_async_callback(connections.close)
+    queries = Queries(connections, concurrency=process.settings.query_concurrency)
+    started.push_async_callback(queries.close)
+    hearing = Hearing(process.nc, queries, process.subjects)
+    await hearing.start()
+    started.push_async_callback(hearing.stop)
+    return queries
+
+
+class ReadyProjections:
+    """The projections, started once their read models can be asked."""
+
+    def __init__(self, role: ProjectionsRole) -> None:
+        self._role = role
+        self.stop = role.stop
+
+    async def start(self) -> None:
+        """Return when every read model is there."""
+        await self._role.start()
+        await self._role.ready()
+
+
+def projections_role(process: Process) -> ReadyProjections:
+    """Return the projector of all read models."""
+    role = ProjectionsRole(
+        process.nc,
+        process.store,
+        process.postgres_url,
+        process.subjects,
+        poll=process.settings.poll_interval,
+    )
+    return ReadyProjections(role)

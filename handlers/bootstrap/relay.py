@@ -1,0 +1,18 @@
+"""The role of the relay."""
+
+from handlers.bootstrap.process import Process
+from handlers.relay.role import RelayRole
+
+
+def relay_role(process: Process) -> RelayRole:
+    """Return what brings events, dead letters and advisories from the log to the bus and back."""
+    settings = process.settings
+    return RelayRole(
+        process.nc,
+        process.store,
+        process.subjects,
+        process.streams,
+        process.declare,
+        window=settings.relay_window,
+        poll=settings.poll_interval,
+    )

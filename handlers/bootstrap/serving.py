@@ -1,0 +1,84 @@
+"""Runs the roles of a process until it is told to stop."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from typing import Any
+
+import structlog
+
+from handlers import logs, tracing
+from handlers.bootstrap.composing import composed
+from handlers.bootstrap.process import connected
+from handlers.settings import Settings
+
+log = structlog.get_logger()
+
+
+async def serve(settings: Settings, roles: tuple[str, ...], ready: Callable[[dict[str, Any]], None]) -> None:
+    """Run `roles` until SIGTERM, SIGINT, or the end of a supervising process; then stop cleanly.
+
+    `ready` is called once, with what a supervisor wants to know: the roles, and where HTTP is.
+    Raises what tells that the service can't run here: StreamWeakened, SchemaTooNew, MasterKeyError,
+    KeyFileError, PortTaken.
+    """
+    provider = tracing.configure(settings.otlp_endpoint, settings.environment, roles)
+    stop = asyncio.Event()
+    _stop_on_signals(stop)
+    starting = asyncio.create_task(_running(settings, roles, ready, stop))
+    waiting = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait((starting, waiting), return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            # A clean stop may take what a command may wait, and a little.
+            await asyncio.wait((starting,), timeout=settings.unavailable_after + 5.0)
+            starting.cancel()
+        await _outcome(starting)
+    finally:
+        waiting.cancel()
+        if provider is not None:
+            await asyncio.to_thread(provider.shutdown)
+
+
+async def _outcome(task: asyncio.Task[None]) -> None:
+    try:
+        await task
+    except asyncio.CancelledError:
+        log.warning("stopped before everything had ended by itself")
+
+
+async def _running(
+    settings: Settings, roles: tuple[str, ...], ready: Callable[[dict[str, Any]], None], stop: asyncio.Event
+) -> None:
+    async with connected(settings) as process, AsyncExitStack() as started:
+        parts = await composed(process, roles, started)
+        for role in parts.roles:
+            started.push_async_callback(role.stop)
+            await role.start()
+        log.info("ready", roles=roles)
+        ready({"ready": roles, "http": parts.http.url if parts.http else None})
+        await stop.wait()
+        log.info("stopping", roles=roles)
+
+
+def _stop_on_signals(stop: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+    for sign in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(sign, stop.set)
+    if os.environ.get("TENANTS_SUPERVISED"):
+        # Whoever started us holds the other end of our standard input: when it closes, he is gone.
+        loop.add_reader(sys.stdin.fileno(), stop.set)
+
+
+def run(settings: Settings, roles: tuple[str, ...], ready: Callable[[dict[str, Any]], None]) -> None:
+    """Run `serve` in an event loop of its own, the quickest there is."""
+    logs.configure(settings.log_level, settings.log_format)
+    if sys.platform == "win32":
+        asyncio.run(serve(settings, roles, ready))
+        return
+    import uvloop  # not there on Windows
+
+    uvloop.run(serve(settings, roles, ready))
