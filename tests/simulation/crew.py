@@ -11,6 +11,7 @@ from handlers.saga_runner.driver import Held, Owns, Parts
 from handlers.saga_runner.lane import Lane
 from handlers.saga_runner.news import News
 from handlers.saga_runner.role import HEAVY, QUICK
+from handlers.saga_runner.turns import Turns
 from handlers.saga_runner.worker import Limits, Worker
 from tenant_domain.catalogue import Policy
 from tests.simulation.database import Database
@@ -81,6 +82,7 @@ class Crew:
                 sagas=KINDS,
                 policy=_POLICY,
                 tell=tell,
+                turns=Turns(LIMITS.steps),
                 held=held,
                 owns=owns,
                 now=self._database.now,

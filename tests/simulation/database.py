@@ -5,6 +5,7 @@ All of it happens at the moment that a request arrives. It goes away and comes b
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
@@ -193,19 +194,20 @@ class Database:
         self.workers[owner] = self.promised[owner] = self._loop.now + seconds
         return True
 
-    def take(self, owner: UUID, limit: int) -> list[Due]:
-        now = self.now()
+    def take(self, owner: UUID, now: datetime, limit: int, per_tenant: int) -> list[Due]:
         if self.workers.get(owner, 0.0) <= self._loop.now:
             return []
-        due = [
-            (row.due_at, operation)
-            for operation, row in self.agenda.items()
-            if row.owner is None and row.due_at <= now
-        ]
+        turns = Counter(row.tenant_id for row in self.agenda.values() if row.owner is not None)
+        queued: list[tuple[int, datetime, UUID]] = []
+        for operation, row in sorted(self.agenda.items(), key=lambda item: item[1].due_at):
+            if row.owner is None and row.due_at <= now:
+                turns[row.tenant_id] += 1
+                queued.append((turns[row.tenant_id], row.due_at, operation))
         taken: list[Due] = []
-        for _, operation in sorted(due)[:limit]:
-            row = self.agenda[operation] = self.agenda[operation]._replace(owner=owner)
-            taken.append(Due(operation, row.tenant_id, row.kind, self.first.get(operation)))
+        for turn, _, operation in sorted(queued)[:limit]:
+            if turn <= per_tenant:
+                row = self.agenda[operation] = self.agenda[operation]._replace(owner=owner)
+                taken.append(Due(operation, row.tenant_id, row.kind, self.first.get(operation)))
         return taken
 
     def owns(self, owner: UUID, operation: UUID) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Collection
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Any, NamedTuple, cast
 from uuid import UUID
 
@@ -208,8 +209,8 @@ class SimulatedAgenda(Agenda):
     async def renew(self, owner: UUID) -> bool:
         return await self._link.ask(_AGENDA, self._database.renew, owner, self._seconds)
 
-    async def take(self, owner: UUID, limit: int) -> list[Due]:
-        return await self._link.ask(_AGENDA, self._database.take, owner, limit)
+    async def take(self, owner: UUID, now: datetime, limit: int, per_tenant: int) -> list[Due]:
+        return await self._link.ask(_AGENDA, self._database.take, owner, now, limit, per_tenant)
 
     async def owns(self, owner: UUID, operation_id: UUID) -> bool:
         return await self._link.ask(_AGENDA, self._database.owns, owner, operation_id)
