@@ -86,7 +86,7 @@ class Settings(BaseSettings):
     dead_letters_max_bytes: int = Field(
         1 * GIB,
         ge=MIB,
-        description="size of TENANT_DEAD_LETTERS; the oldest go first (they stay in PostgreSQL)",
+        description="size of TENANT_DEAD_LETTERS; the oldest go first (PostgreSQL keeps them a while)",
     )
     partitions: int = Field(
         64, ge=1, le=1024, description="partitions of TENANT_COMMANDS; fixed once the stream exists"
@@ -106,6 +106,11 @@ class Settings(BaseSettings):
         2.0, gt=0, description="how long a command waits for a database that is down before `unavailable`"
     )
     command_retention: float = Field(7 * DAY, gt=0, description="how long a command's outcome is remembered")
+    dead_letter_retention: float = Field(
+        30 * DAY,
+        ge=0,
+        description="how long PostgreSQL keeps a letter that the stream has; a lost stream gets these again",
+    )
     command_tries: int = Field(
         5,
         ge=1,
@@ -151,6 +156,12 @@ class Settings(BaseSettings):
         "info", description="least level that is logged"
     )
     log_format: Literal["json", "console"] = Field("json", description="json in production, console in dev")
+    metrics_port: int | None = Field(
+        None,
+        ge=1,
+        le=65535,
+        description="a port for this process's metrics; with the role http also /metrics",
+    )
     otlp_endpoint: str | None = Field(None, description="where traces go (OTLP over HTTP); none: nowhere")
     environment: str = Field("production", description="a name that stands in every trace")
 

@@ -124,8 +124,8 @@ class ReadModel:
         Raises ValueError for a text that PostgreSQL cannot hold.
         """
         state = standing.state
-        values = self.values(state)
-        if any("\x00" in value for value in values if isinstance(value, str)):
+        values, encoded = self.values(state), _encode(state)
+        if b"\\u0000" in encoded and any("\x00" in value for value in values if isinstance(value, str)):
             raise ValueError("a text holds a NUL character")
         return (
             standing.stream_id,
@@ -134,7 +134,7 @@ class ReadModel:
             standing.created_at,
             standing.updated_at,
             standing.version,
-            _encode(state),
+            encoded,
             standing.parked,
             self.status(state),
             self.body(standing),

@@ -8,5 +8,6 @@ from sagas.definition import Saga
 from sagas.provisioning import PROVISIONING
 from sagas.resumption import RESUMPTION
 from sagas.suspension import SUSPENSION
+from sagas.upgrade import UPGRADE
 
-SAGAS: Mapping[str, Saga] = {saga.kind: saga for saga in (PROVISIONING, SUSPENSION, RESUMPTION)}
+SAGAS: Mapping[str, Saga] = {saga.kind: saga for saga in (PROVISIONING, SUSPENSION, RESUMPTION, UPGRADE)}

@@ -18,11 +18,38 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     quotas: Mapping[str, int]
     """Limits by resource: `users`, `storage` (bytes), `api_calls` and `compute` (seconds) a month."""
     flags: Mapping[str, bool]
+    schema: Mapping[str, int] = MappingProxyType({})
+    """Tables that come with the plan into its tenants' schemas, with the versions of their templates."""
 
 
-def _plan(name: str, users: int, storage: int, api_calls: int, compute: int, **flags: bool) -> Plan:
+class Use(msgspec.Struct, frozen=True, kw_only=True):
+    """What a tenant has that another plan may not hold."""
+
+    users: int
+    storage: int
+    """Bytes."""
+    schema: Mapping[str, int]
+    """The plan's own tables, with the versions of their templates."""
+    rows: Mapping[str, int]
+    """How many rows each of them holds."""
+    own_branding: bool
+
+
+_SSO = {"sso_connections": 1}
+_AUDIT_EXPORT = {"audit_exports": 1}
+
+
+def _plan(
+    name: str,
+    users: int,
+    storage: int,
+    api_calls: int,
+    compute: int,
+    schema: Mapping[str, int] = MappingProxyType({}),
+    **flags: bool,
+) -> Plan:
     quotas = {"users": users, "storage": storage, "api_calls": api_calls, "compute": compute}
-    return Plan(name=name, quotas=quotas, flags=flags)
+    return Plan(name=name, quotas=quotas, flags=flags, schema=schema)
 
 
 PLANS: Mapping[str, Plan] = MappingProxyType(
@@ -39,6 +66,7 @@ PLANS: Mapping[str, Plan] = MappingProxyType(
                 100 * GIB,
                 1_000_000,
                 360_000,
+                schema=_SSO,
                 sso=True,
                 audit_export=False,
                 custom_branding=True,
@@ -49,6 +77,7 @@ PLANS: Mapping[str, Plan] = MappingProxyType(
                 1024 * GIB,
                 50_000_000,
                 36_000_000,
+                schema={**_SSO, **_AUDIT_EXPORT},
                 sso=True,
                 audit_export=True,
                 custom_branding=True,
@@ -78,6 +107,29 @@ class Policy(msgspec.Struct, frozen=True):
     reserved_subdomains: frozenset[str] = RESERVED_SUBDOMAINS
 
 
+def leaving(plan: Plan, schema: Mapping[str, int]) -> list[str]:
+    """Return which of a tenant's own tables `plan` does not have, or has in another version."""
+    return [table for table, version in sorted(schema.items()) if plan.schema.get(table) != version]
+
+
+def shortfalls(plan: Plan, use: Use) -> tuple[str, ...]:
+    """Return what `plan` cannot hold of what a tenant has, each as a phrase; nothing when it holds all."""
+    limits = (("users", use.users, "users"), ("storage", use.storage, "bytes of storage"))
+    over = [
+        f"{used} {what} (at most {plan.quotas[resource]})"
+        for resource, used, what in limits
+        if used > plan.quotas[resource]
+    ]
+    lost = [f"{use.rows[table]} rows in {table}" for table in leaving(plan, use.schema) if use.rows[table]]
+    branding = ["a branding of its own"] if use.own_branding and not plan.flags["custom_branding"] else []
+    return (*over, *lost, *branding)
+
+
 def default_branding(name: str) -> dict[str, str]:
     """Return the branding that a tenant called `name` starts with."""
     return {"display_name": name, "primary_color": "#1f6feb", "theme": "light"}
+
+
+def is_own_branding(branding: Mapping[str, str]) -> bool:
+    """Return whether a branding is more than what every tenant starts with; the name alone is not."""
+    return {**branding, "display_name": ""} != default_branding("")

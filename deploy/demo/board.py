@@ -61,7 +61,8 @@ class Board:
 
     def _tenant(self, line: Line, fact: str, data: dict[str, Any]) -> None:
         line.name = data.get("name", line.name)
-        line.plan = data.get("plan", line.plan)
+        if fact in ("provisioning_started", "plan_changed"):
+            line.plan = data["plan"]
         line.region = data.get("region", line.region)
         after = {
             "provisioning_started": "provisioning",
@@ -78,6 +79,11 @@ class Board:
     def seen(self, tenant_id: str, name: str) -> int:
         """Return how many events called `name` the tenant had."""
         return sum(1 for tenant, fact, _ in self.journal if (tenant, fact) == (tenant_id, name))
+
+    def plans(self, tenant_id: str) -> list[str]:
+        """Return the plans that the tenant has moved to."""
+        moved = (tenant_id, "tenant.plan_changed")
+        return [data["plan"] for tenant, fact, data in self.journal if (tenant, fact) == moved]
 
 
 def _step(line: Line, fact: str, data: dict[str, Any]) -> None:

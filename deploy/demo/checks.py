@@ -44,6 +44,10 @@ def _fits(answered: Answered, board: Board) -> bool:
             return board.seen(tenant_id, "tenant.activated") == 1
         case "failed":
             return board.seen(tenant_id, "tenant.provisioning_failed") == 1
+        case "changed":
+            return answered.sample.body["plan"] in board.plans(tenant_id)
+        case "kept":
+            return board.seen(tenant_id, "tenant.plan_change_rolled_back") == 1
         case _:
             return answered.outcome["status"] == "completed"
 

@@ -41,12 +41,14 @@ def rollback(console: Console, board: Board, sample: Sample) -> None:
     title(console, f"{sample.body['name']} fails half-way: {sample.note}")
     for tenant_id, name, data in board.journal:
         if tenant_id == sample.tenant_id and name.startswith(("operation.", "tenant.")):
-            step = data.get("step", "")
-            why = data.get("error") or data.get("reason") or ""
-            style = (
-                "red" if "failed" in name else "magenta" if "compens" in name or "rolled" in name else "green"
-            )
-            console.print(Text(f"  {name:<34} {step:<20} ", style), Text(str(why), "dim"), sep="")
+            fact(console, name, data)
+
+
+def fact(console: Console, name: str, data: dict[str, Any]) -> None:
+    """Show one event of a tenant or of an operation: its step, and why."""
+    why = data.get("error") or data.get("reason") or "; ".join(data.get("output", {}).get("differences", ()))
+    style = "red" if "failed" in name else "magenta" if "compens" in name or "rolled" in name else "green"
+    console.print(Text(f"  {name:<34} {data.get('step', ''):<20} ", style), Text(str(why), "dim"), sep="")
 
 
 def history(

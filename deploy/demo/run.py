@@ -19,7 +19,7 @@ from nats.aio.msg import Msg
 from rich.console import Console
 from rich.live import Live
 
-from deploy.demo import checks, report
+from deploy.demo import checks, living, report
 from deploy.demo.board import Board, picture
 from deploy.demo.checks import Check
 from deploy.demo.mailbox import Mailbox
@@ -74,7 +74,7 @@ async def run(
         await stack.stop()
         await mailbox.stop()
         if data_dir is None and not keep:
-            shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(folder.parent, ignore_errors=True)
 
 
 def _new_folder() -> Path:
@@ -121,16 +121,19 @@ async def _show(demo: Demo) -> list[Check]:
     report.rollback(demo.console, demo.board, ghost)
     history, then, now = await _earlier(demo, changes[0].sample.tenant_id)
     report.history(demo.console, history, then, now)
+    followed = await living.show(demo, load("5-operations.jsonl", demo.samples))
+    await _settled(demo)
     report.rate(demo.console, len(first), seconds, demo.board)
     left = await checks.nothing_left(
         demo.nc, demo.addresses.postgres, demo.data_dir / "objects", ghost.tenant_id, ghost.body["subdomain"]
     )
     return [
-        checks.as_expected([*first, *refused, *changes], demo.board),
+        checks.as_expected([*first, *refused, *changes, *(each.answered for each in followed)], demo.board),
         checks.repeated_alike(first, repeats),
         checks.dead_letters(durably, letters),
         left,
         checks.as_it_was(history, then, now),
+        living.unchanged(followed),
         await checks.read_models_agree(demo.nc, demo.board),
     ]
 

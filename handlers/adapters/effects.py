@@ -13,6 +13,7 @@ from uuid import UUID
 
 from psycopg import AsyncConnection
 
+from tenant_domain.catalogue import Policy
 from tenant_domain.decision import Event
 from tenant_domain.operation.state import Operation
 from tenant_domain.tenant.state import Tenant
@@ -28,7 +29,7 @@ class PermanentlyFailed(EffectFailed):
 
 
 class Work(NamedTuple):
-    """What an effect is to work on.
+    """What an effect is to work on, under the service's policy.
 
     `facts` are the events that the step's completion will add. An effect inside the database has a
     `connection` in the transaction that commits them; one outside has none.
@@ -38,6 +39,7 @@ class Work(NamedTuple):
     tenant: Tenant
     operation: Operation
     facts: tuple[Event, ...]
+    policy: Policy
     connection: AsyncConnection[Any] | None = None
 
     @property

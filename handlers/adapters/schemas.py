@@ -5,9 +5,8 @@ The service's role needs CREATEROLE and must own the database. The statements st
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from importlib.resources import files
 from typing import Any, TypeAlias
 from uuid import UUID
 
@@ -16,9 +15,12 @@ from psycopg.types.json import Jsonb
 
 from handlers.adapters.effects import EffectFailed, Output, PermanentlyFailed, Work
 from handlers.adapters.keys import MasterKey
+from handlers.adapters.plan_tables import making
+from handlers.adapters.statements import template, trusted
 from tenant_domain.decision import Event
 from tenant_domain.membership.decide import owner_ref
 from tenant_domain.tenant.events import DefaultsConfigured
+from tenant_domain.values import Json
 
 Connect: TypeAlias = Callable[[], AbstractAsyncContextManager[AsyncConnection[Any]]]
 
@@ -31,10 +33,12 @@ CONNECTIONS = 20
 _GRACE_MS = 2000
 """How long a session that was told to end may take before it is looked at again."""
 
-_STATEMENTS = files("handlers.adapters") / "tenant_schema"
-_CREATE = (_STATEMENTS / f"create_{VERSION}.sql").read_text()
-_DROP = (_STATEMENTS / "drop.sql").read_text()
-_PREPARE = (_STATEMENTS / "prepare.sql").read_text()
+PLAN_TABLES = "plan_tables"
+"""The setting that tells which tables of plans the schema has, and in which versions."""
+
+_CREATE = template(f"create_{VERSION}")
+_DROP = template("drop")
+_PREPARE = template("prepare")
 
 
 def schema_of(tenant_id: UUID) -> str:
@@ -50,23 +54,24 @@ async def prepare(connection: AsyncConnection[Any]) -> None:
         database=_quoted(names[0], connection), service=_quoted(names[1], connection)
     )
     async with connection.transaction():
-        await connection.execute(_trusted(statements))
+        await connection.execute(trusted(statements))
 
 
 async def create_schema(work: Work, key: MasterKey) -> Output:
-    """Create the tenant's schema, its tables and its role."""
+    """Create the tenant's schema, its tables, those of its plan, and its role."""
+    name, plan = schema_of(work.tenant_id), work.policy.plans[work.tenant.plan]
     statements = (
-        _CREATE.replace("{tenant}", schema_of(work.tenant_id))
+        _CREATE.replace("{tenant}", name)
         .replace("{connections}", str(CONNECTIONS))
         .replace("{verifier}", key.scram_verifier(work.tenant_id))
     )
-    await work.transaction.execute(_trusted(statements))
-    return {"schema": schema_of(work.tenant_id), "schema_version": VERSION}
+    await work.transaction.execute(trusted(statements + making(plan.schema, name, name)))
+    return {"schema": name, "schema_version": VERSION}
 
 
 async def drop_schema(work: Work) -> None:
     """Drop the tenant's schema with all it holds, end the sessions of its role, and drop the role."""
-    await work.transaction.execute(_trusted(_DROP.replace("{tenant}", schema_of(work.tenant_id))))
+    await work.transaction.execute(trusted(_DROP.replace("{tenant}", schema_of(work.tenant_id))))
 
 
 async def write_defaults(work: Work) -> None:
@@ -79,12 +84,21 @@ async def write_defaults(work: Work) -> None:
         "flags": defaults.flags,
         "branding": defaults.branding,
         "settings": work.tenant.settings,
+        PLAN_TABLES: dict(work.policy.plans[work.tenant.plan].schema),
     }
+    await write_settings(work.transaction, work.tenant_id, rows)
+
+
+async def write_settings(
+    connection: AsyncConnection[Any], tenant_id: UUID, rows: Mapping[str, Mapping[str, Json] | str]
+) -> None:
+    """Set settings of the tenant; what is set so already is not touched."""
     query = sql.SQL(
-        "INSERT INTO {}.settings (key, value) SELECT * FROM unnest(%s::text[], %s::jsonb[])"
+        "INSERT INTO {}.settings AS s (key, value) SELECT * FROM unnest(%s::text[], %s::jsonb[])"
         " ON CONFLICT (key) DO UPDATE SET value = EXCLUDED.value, updated_at = now()"
-    ).format(sql.Identifier(schema_of(work.tenant_id)))
-    await work.transaction.execute(query, (list(rows), [Jsonb(value) for value in rows.values()]))
+        " WHERE s.value IS DISTINCT FROM EXCLUDED.value"
+    ).format(sql.Identifier(schema_of(tenant_id)))
+    await connection.execute(query, (list(rows), [Jsonb(value) for value in rows.values()]))
 
 
 async def write_admin(work: Work) -> None:
@@ -121,13 +135,13 @@ class Access:
             found = await connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (role,))
             if found.rowcount == 0:
                 raise PermanentlyFailed("The tenant has no database role.")
-            await connection.execute(_trusted(f"ALTER ROLE {role} {login}"))
+            await connection.execute(trusted(f"ALTER ROLE {role} {login}"))
 
     async def _end_sessions(self, tenant_id: UUID) -> bool:
         """Return whether there was any. Ending a session takes belonging to its role, for that moment."""
         role = schema_of(tenant_id)
         async with self._connect() as connection, connection.transaction(force_rollback=True):
-            await connection.execute(_trusted(f"GRANT {role} TO CURRENT_USER WITH INHERIT TRUE"))
+            await connection.execute(trusted(f"GRANT {role} TO CURRENT_USER WITH INHERIT TRUE"))
             ended = await connection.execute(
                 "SELECT pg_terminate_backend(pid, %s) FROM pg_stat_activity WHERE usename = %s",
                 (_GRACE_MS, role),
@@ -144,8 +158,3 @@ def _only(facts: tuple[Event, ...], kind: type[DefaultsConfigured]) -> DefaultsC
 
 def _quoted(name: str, connection: AsyncConnection[Any]) -> str:
     return sql.Identifier(name).as_string(connection)
-
-
-def _trusted(statements: str) -> sql.SQL:
-    """Mark statements as ours: all that is put into them are names and figures that we make."""
-    return sql.SQL(statements)  # pyright: ignore[reportArgumentType]

@@ -13,7 +13,7 @@ def commands_role(process: Process) -> CommandsRole:
     """Return the durable intake and the answered door, with the executor that they share."""
     settings = process.settings
     return CommandsRole(
-        process.broker,
+        process.nc,
         process.store,
         process.postgres_url,
         settings.policy(),

@@ -7,6 +7,8 @@ from importlib.metadata import version
 from typing import Protocol
 from uuid import uuid4
 
+from prometheus_client import REGISTRY
+
 from handlers.bootstrap.commands import commands_role, lone_executor
 from handlers.bootstrap.http import http_role
 from handlers.bootstrap.process import Process
@@ -15,6 +17,7 @@ from handlers.bootstrap.relay import relay_role
 from handlers.bootstrap.sagas import sagas_role
 from handlers.bus.discovery import Discovery
 from handlers.bus.endpoints import Endpoint
+from handlers.bus.metrics import EndpointMetrics
 from handlers.bus.queries import QueryDoor
 from handlers.http_edge.server import HttpServer
 
@@ -63,6 +66,7 @@ async def composed(process: Process, names: Collection[str], started: AsyncExitS
         made.http = http_role(process, executor, queries)
         made.roles.append(made.http)
     if endpoints:
+        REGISTRY.register(EndpointMetrics(endpoints))
         made.roles.append(
             Discovery(process.nc, endpoints, service_id=uuid4().hex, version=version("tenant-service"))
         )

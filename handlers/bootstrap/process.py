@@ -12,6 +12,7 @@ from nats.aio.client import Client
 
 from handlers.adapters import schemas
 from handlers.adapters.jetstream import JetStreamError
+from handlers.bus.connection import harden
 from handlers.bus.streams import Limits, declare
 from handlers.settings import Settings
 from handlers.store.event_store import EventStore
@@ -70,6 +71,7 @@ async def connected(settings: Settings) -> AsyncGenerator[Process]:
     )
     async with EventStore(url, readers=settings.pool_size, snapshot_every=settings.snapshot_every) as store:
         await _patiently("nats", broker.connect)
+        harden(broker.connection)
         process = Process(settings, broker, store)
         try:
             await _patiently("nats", process.declare)

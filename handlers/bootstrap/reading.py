@@ -3,6 +3,7 @@
 from contextlib import AsyncExitStack
 
 from handlers.bootstrap.process import Process
+from handlers.projector.metrics import ProjectorMetrics
 from handlers.projector.role import ProjectionsRole
 from handlers.queries import Hearing, Queries
 from handlers.store.connections import Connections
@@ -49,5 +50,6 @@ def projections_role(process: Process) -> ReadyProjections:
         process.postgres_url,
         process.subjects,
         poll=process.settings.poll_interval,
+        metrics=ProjectorMetrics(),
     )
     return ReadyProjections(role)

@@ -15,4 +15,5 @@ def relay_role(process: Process) -> RelayRole:
         process.declare,
         window=settings.relay_window,
         poll=settings.poll_interval,
+        letter_retention=settings.dead_letter_retention,
     )

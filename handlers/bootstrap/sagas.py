@@ -12,6 +12,7 @@ from handlers.adapters import schemas
 from handlers.adapters.keys import MasterKey, load_master_key
 from handlers.adapters.notices import Mailer, Notices
 from handlers.adapters.objects import buckets
+from handlers.adapters.plans import Plans
 from handlers.adapters.table import effects
 from handlers.bootstrap.process import Process
 from handlers.saga_runner.role import SagasRole
@@ -41,7 +42,11 @@ async def sagas_role(process: Process, started: AsyncExitStack) -> SagasRole:
             yield connection
 
     table = effects(
-        _master_key(settings), schemas.Access(connect), store, Notices(publish, process.subjects, mailer)
+        _master_key(settings),
+        schemas.Access(connect),
+        store,
+        Notices(publish, process.subjects, mailer),
+        Plans(connect, store),
     )
     return SagasRole(
         postgres_url=process.postgres_url,

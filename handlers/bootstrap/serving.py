@@ -9,10 +9,12 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import structlog
+from prometheus_client import start_http_server
 
 from handlers import logs, tracing
 from handlers.bootstrap.composing import composed
 from handlers.bootstrap.process import connected
+from handlers.garbage import collect_rarely
 from handlers.settings import Settings
 
 log = structlog.get_logger()
@@ -26,6 +28,10 @@ async def serve(settings: Settings, roles: tuple[str, ...], ready: Callable[[dic
     KeyFileError, PortTaken.
     """
     provider = tracing.configure(settings.otlp_endpoint, settings.environment, roles)
+    if settings.metrics_port is not None:
+        start_http_server(
+            settings.metrics_port, addr=settings.http_host
+        )  # a thread; it ends with the process
     stop = asyncio.Event()
     _stop_on_signals(stop)
     starting = asyncio.create_task(_running(settings, roles, ready, stop))
@@ -58,6 +64,7 @@ async def _running(
         for role in parts.roles:
             started.push_async_callback(role.stop)
             await role.start()
+        collect_rarely()
         log.info("ready", roles=roles)
         ready({"ready": roles, "http": parts.http.url if parts.http else None})
         await stop.wait()

@@ -1,4 +1,8 @@
-"""The answered door: `<prefix>.rpc.<tenant_id>.<command>`, request and reply."""
+"""The answered door: `<prefix>.rpc.<tenant_id>.<command>`, request and reply.
+
+A subscription of our own on the bus's connection, like the other doors: FastStream's frame would be a tenth
+of the time that a lone command takes.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +15,11 @@ from uuid import UUID, uuid4
 import msgspec
 import nats.errors
 import structlog
-from faststream.nats import NatsBroker, NatsMessage
+from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 
+from handlers import tracing
 from handlers.adapters.tasks import end
 from handlers.bus.connection import flush
 from handlers.bus.endpoints import Endpoint
@@ -22,6 +28,7 @@ from handlers.execution.bulk import BULK, Bulk, ControlOperations
 from handlers.execution.decode import Request, command_id_of, decoded
 from handlers.execution.executor import Executor
 from handlers.execution.reply import Reply, refused
+from handlers.execution.spans import followed
 from handlers.wire.headers import ERROR
 from handlers.wire.outcomes import refusal_of
 from handlers.wire.subjects import FLEET, Subjects, is_inbox
@@ -48,7 +55,7 @@ class AnsweredDoor:
 
     def __init__(
         self,
-        broker: NatsBroker,
+        connection: Callable[[], Client],
         executor: Executor,
         replies: Replies,
         subjects: Subjects,
@@ -58,22 +65,14 @@ class AnsweredDoor:
         self._bulk = Bulk(self._listed, executor.execute, new_id)
         self._bulks: set[asyncio.Task[None]] = set()
         self._subjects = subjects
-        self._broker = broker
+        self._connection = connection
         self._executor = executor
         self._replies = replies
         self._stem = subjects.rpc("", "").rstrip(".") + "."
         self._new_id = new_id
         self._endpoints = {name: _endpoint(name, spec.form, subjects) for name, spec in COMMANDS.items()}
         self._endpoints |= {name: _bulk_endpoint(name, subjects) for name in BULK}
-        self._subscriber = broker.subscriber(
-            self._stem + ">",
-            queue=QUEUE,
-            decoder=_raw,
-            no_reply=True,
-            title="commands-answered",
-            description="A command of one tenant; the reply is its outcome, sent after the commit.",
-        )
-        self._subscriber(self._take)
+        self._subscription: Subscription | None = None
 
     @property
     def endpoints(self) -> list[Endpoint]:
@@ -82,13 +81,15 @@ class AnsweredDoor:
 
     async def start(self) -> None:
         """Subscribe; when this returns the server knows of it."""
-        if not self._subscriber.running:
-            await self._subscriber.start()
-        await flush(self._broker.connection)
+        nc = self._connection()
+        self._subscription = await nc.subscribe(self._stem + ">", queue=QUEUE, cb=self._take)
+        await flush(nc)
 
     async def stop(self) -> None:
         """Take no more."""
-        await self._subscriber.stop()
+        subscription, self._subscription = self._subscription, None
+        if subscription is not None and not self._connection().is_closed:
+            await subscription.unsubscribe()
         await end(*self._bulks)
 
     async def _take(self, message: Msg) -> None:
@@ -110,6 +111,8 @@ class AnsweredDoor:
         except Refusal as refusal:
             done(refused(command_id_of(headers), tenant, refusal))
         else:
+            if tracing.on:
+                request, done = followed(request, done, "answered")
             self._executor.submit(request, done)
 
     async def _control(
@@ -123,7 +126,7 @@ class AnsweredDoor:
     async def _listed(self, tenant: str, fields: bytes) -> bytes:
         """Ask the bus for operations: the read models may be another process's."""
         try:
-            answer = await self._broker.connection.request(
+            answer = await self._connection().request(
                 self._subjects.query(tenant, "operations"), fields, timeout=_LISTING
             )
         except (nats.errors.Error, OSError, TimeoutError):
@@ -154,8 +157,3 @@ def _bulk_endpoint(name: str, subjects: Subjects) -> Endpoint:
     schemas = ControlOperations.model_json_schema(), {"type": "object"}
     description = f"{ControlOperations.__doc__}"
     return Endpoint(f"fleet-{name}", subjects.rpc(FLEET, name), QUEUE, description, *schemas)
-
-
-async def _raw(message: NatsMessage) -> Msg:
-    """Decode nothing here: what the message is, our own decoder says."""
-    return message.raw_message

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 import nats.errors
-from faststream.nats import NatsBroker
 from nats.aio.client import Client
 
 from handlers.bus.answered import AnsweredDoor
@@ -41,8 +40,7 @@ def utc_now() -> datetime:
 class CommandsRole:
     """Answers commands and reads its share of the durable ones.
 
-    The broker is connected before `start`, and its handlers need no dependency injection (apply_types=False
-    is quicker). The store is open, the schema migrated; the stream may come later. `executor` settles
+    `nc` is connected, the store open, the schema migrated; the stream may come later. `executor` settles
     commands of other doors of this process, too.
 
     `prefetch_bytes` bounds what is read ahead from the stream in all, and `window` the messages of each
@@ -52,7 +50,7 @@ class CommandsRole:
 
     def __init__(
         self,
-        broker: NatsBroker,
+        nc: Client,
         store: EventStore,
         postgres_url: str,
         policy: Policy,
@@ -79,7 +77,7 @@ class CommandsRole:
         upkeep_interval: float = 60.0,
     ) -> None:
         metrics = metrics or CommandMetrics()
-        self._broker = broker
+        self._nc = nc
         self._subjects = subjects
         self._head = 0
         self._moved = asyncio.Event()
@@ -97,7 +95,7 @@ class CommandsRole:
             unavailable_after=unavailable_after,
         )
         self._replies = Replies(self._connection)
-        self._answered = AnsweredDoor(broker, self.executor, self._replies, subjects, new_id=new_id)
+        self._answered = AnsweredDoor(self._connection, self.executor, self._replies, subjects, new_id=new_id)
         claims = Claims(postgres_url, uuid4(), lease=lease)
         door = Door(
             connection=self._connection,
@@ -153,7 +151,7 @@ class CommandsRole:
             await asyncio.gather(self._hinting, return_exceptions=True)
 
     def _connection(self) -> Client:
-        return self._broker.connection
+        return self._nc
 
     def _committed(self, head: int) -> None:
         self._head = head

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from time import perf_counter_ns
 
 import msgspec
@@ -16,9 +17,11 @@ import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from handlers import tracing
 from handlers.bus.connection import flush
 from handlers.bus.endpoints import Endpoint
 from handlers.queries import Queries
+from handlers.queries.spans import asking
 from handlers.wire import headers as names
 from handlers.wire.outcomes import problem
 from handlers.wire.subjects import FLEET, Subjects, is_inbox
@@ -73,7 +76,11 @@ class QueryDoor:
         tenant, _, query = msg.subject[self._prefixed :].partition(".")
         body = self._queries.at_once(tenant, query, msg.data)
         if body is not None:
-            await self._reply(msg.reply, body)
+            if tracing.on:
+                with _traced(tenant, query, msg):
+                    await self._reply(msg.reply, body)
+            else:
+                await self._reply(msg.reply, body)
             self._count(began, tenant, query)
         else:
             task = asyncio.create_task(self._answer(began, tenant, query, msg))
@@ -82,12 +89,13 @@ class QueryDoor:
 
     async def _answer(self, began: int, tenant: str, query: str, msg: Msg) -> None:
         error = ""
-        try:
-            await self._reply(msg.reply, await self._queries.answer(tenant, query, msg.data))
-        except Refusal as refusal:
-            error = f"{refusal.status}:{refusal.problem}"
-            headers = {names.ERROR_CODE: str(refusal.status), names.ERROR: refusal.problem}
-            await self._reply(msg.reply, _encode(problem(refusal)), headers)
+        with _traced(tenant, query, msg):
+            try:
+                await self._reply(msg.reply, await self._queries.answer(tenant, query, msg.data))
+            except Refusal as refusal:
+                error = f"{refusal.status}:{refusal.problem}"
+                headers = {names.ERROR_CODE: str(refusal.status), names.ERROR: refusal.problem}
+                await self._reply(msg.reply, _encode(problem(refusal)), headers)
         self._count(began, tenant, query, error)
 
     def _count(self, began: int, tenant: str, query: str, error: str = "") -> None:
@@ -102,6 +110,10 @@ class QueryDoor:
             await self._nc.publish(inbox, body, headers=dict(headers) if headers else None)
         except (nats.errors.Error, OSError) as error:  # the connection went: whoever asked asks again
             log.debug("answer not sent", error=repr(error))
+
+
+def _traced(tenant: str, query: str, msg: Msg) -> AbstractContextManager[object]:
+    return asking(tenant, query, (msg.headers or {}).get(names.TRACEPARENT))
 
 
 def _endpoint(question: Question, subjects: Subjects, queue_group: str) -> Endpoint:

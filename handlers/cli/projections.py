@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from cyclopts import App
 
-from handlers.cli import output
+from handlers.cli import output, where
 from handlers.cli.exits import DONE, REFUSED, Misuse
-from handlers.cli.where import REACH, Common, settings, store
+from handlers.cli.where import Common, settings, store
 
 if TYPE_CHECKING:
     from handlers.store.connections import Connections
@@ -124,7 +124,7 @@ async def connections(common: Common) -> AsyncGenerator[Connections]:
         statement_timeout=600,  # a rebuild's statements are large
         lock_timeout=10,
         idle_timeout=60,
-        pool_timeout=REACH,
+        pool_timeout=where.REACH,
     )
     await pool.open()
     try:

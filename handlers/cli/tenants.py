@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from cyclopts import App, Parameter
@@ -13,7 +13,7 @@ from handlers.cli import output
 from handlers.cli.asking import commanded, given, one, pages, pairs, tenant_of
 from handlers.cli.where import Asking, Common, connected
 
-app = App(name="tenants", help="Tenants: list, show, provision, update, suspend, resume.")
+app = App(name="tenants", help="Tenants: list, show, provision, update, upgrade, suspend, resume.")
 
 COLUMNS = ("tenant_id", "subdomain", "name", "status", "plan", "region", "version")
 COMMON, ASKING = Common(), Asking()
@@ -190,6 +190,28 @@ async def resume(tenant: str, *, asking: Asking = ASKING) -> int:
     """
     async with connected(asking) as client:
         return await commanded(client, await tenant_of(client, tenant), "resume", {}, asking)
+
+
+@app.command
+async def upgrade(
+    tenant: str, *, plan: str, effective: Literal["now", "period_end"] | None = None, asking: Asking = ASKING
+) -> int:
+    """Move a tenant to any other plan, up or down.
+
+    Example: tenantctl tenants upgrade acme --plan enterprise --effective period_end
+
+    Parameters
+    ----------
+    tenant
+        Its id or subdomain.
+    plan
+        Name of a plan on sale.
+    effective
+        now, or period_end: the next month's first midnight (UTC). Until then its operation can be cancelled.
+    """
+    fields = given({"plan": plan, "effective": effective})
+    async with connected(asking) as client:
+        return await commanded(client, await tenant_of(client, tenant), "upgrade", fields, asking)
 
 
 def _json(text: str) -> Any:

@@ -24,7 +24,7 @@ from tenant_domain.operation.commands import (
     RerunOperation,
     RetryOperation,
 )
-from tenant_domain.tenant.commands import Admin, Resume, Suspend
+from tenant_domain.tenant.commands import Admin, Resume, Suspend, Upgrade
 
 
 class _Page(msgspec.Struct):
@@ -114,6 +114,13 @@ class Commands(Part):
     async def resume(self, tenant_id: UUID | str, **asking: Unpack[Asking]) -> Outcome:
         """Put the tenant back into service."""
         return await self.command(tenant_id, Resume.name_, **asking)
+
+    async def upgrade(
+        self, tenant_id: UUID | str, plan: str, *, effective: str | None = None, **asking: Unpack[Asking]
+    ) -> Outcome:
+        """Move the tenant to any other plan: `now` (default), or at `period_end`."""
+        body = fields_of(plan=plan, effective=effective)
+        return await self.command(tenant_id, Upgrade.name_, body, **asking)
 
     async def retry_operation(
         self, tenant_id: UUID | str, operation_id: UUID | str, **asking: Unpack[Asking]

@@ -20,6 +20,9 @@ from tenant_domain.refusals import NotFound, StaleRead, TenantNotFound, Unavaila
 FIRST_POLL, LONGEST_POLL = 0.05, 1.0
 """Seconds between questions when no event comes, doubled each time: events are only the quicker way."""
 
+ENDS = frozenset({"succeeded", "rolled_back", "cancelled", "parked"})
+"""The facts after which an operation has ended, or waits for a person."""
+
 PATIENCE = 5
 """How often an operation may be unknown before it is taken for none: the read models can be behind."""
 
@@ -29,7 +32,7 @@ async def followed(
 ) -> Operation:
     """Return the operation once it has ended or is parked; it is known from `position` on.
 
-    The tenant's events that pass on the bus say when to ask; where none comes it is asked for now and then.
+    The events of its end that pass on the bus say when to ask; where none comes it is asked for now and then.
     Raises NoAnswer after `timeout` seconds, and NotFound.
     """
     news = _News(position)
@@ -49,13 +52,15 @@ _read = msgspec.json.Decoder(Operation).decode
 
 
 class _News:
-    """Up to where the tenant's events have passed."""
+    """Up to where events that end an operation have passed; asking at each step would cost a query."""
 
     def __init__(self, position: int) -> None:
         self.position = position
         self._moved = asyncio.Event()
 
     async def heard(self, message: Msg) -> None:
+        if message.subject.rpartition(".")[2] not in ENDS:
+            return
         position = (message.headers or {}).get(CE_POSITION, "")
         if position.isdigit():
             self.position = max(self.position, int(position))
@@ -70,6 +75,8 @@ class _News:
 
 async def _watched(link: Link, tenant_id: UUID, operation_id: UUID, news: _News) -> Operation:
     patience, poll = PATIENCE, FIRST_POLL
+    if news.position:  # it was begun a moment ago: its end will be heard
+        await news.wait(poll)
     while True:
         try:
             fields = {"operation_id": operation_id, "min_position": news.position}

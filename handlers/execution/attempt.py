@@ -48,7 +48,8 @@ class Attempt:
     """Decides jobs one by one and makes the batch of rows that follows.
 
     States come from `cache`, and from `add` for what it does not have (`missing` says what). `assumed` are
-    streams that were written to as new ones, unread.
+    streams that were written to as new ones, unread. `mark` is what its jobs know it by: a reference to the
+    attempt itself would make a cycle of the whole batch, for the garbage collector to find.
     """
 
     def __init__(self, cache: StreamCache, policy: Policy, now: datetime) -> None:
@@ -57,6 +58,7 @@ class Attempt:
         self._now = now
         self._streams: dict[UUID, Stream] = {}
         self._groups = Groups()
+        self.mark = object()
         self.verdicts: list[Verdict] = []
         self.assumed: list[Ref] = []
 
@@ -91,7 +93,7 @@ class Attempt:
             verdict = self._verdict(job, request, tenant)
             if verdict is None:
                 return self.missing(request)
-        job.attempt = self
+        job.attempt = self.mark
         self.verdicts.append(verdict)
         return []
 
@@ -184,7 +186,7 @@ class Attempt:
             state = ENTITIES[ref.entity].evolve(state, event)
             version += 1
             after[stream] = (state, version)
-            verdict.facts.append((stream, version, event.name, encoded(event, request.meta)))
+            verdict.facts.append((stream.id, version, event.name, encoded(event, request.meta)))
             if isinstance(state, Operation):
                 verdict.agenda[stream.id] = state.kind
         version = after[tenant][1] if tenant in after else tenant.version
@@ -215,8 +217,8 @@ class Attempt:
         request = verdict.job.request
         if request is not None and verdict.recorded is not None:
             tenant_id = request.tenant_id
-            for stream, version, topic, state in verdict.facts:
-                batch.events.append(EventRow(tenant_id, stream.id, version, topic, state, group))
+            for stream_id, version, topic, state in verdict.facts:
+                batch.events.append(EventRow(tenant_id, stream_id, version, topic, state, group))
             for operation_id, kind in verdict.agenda.items():
                 batch.agenda.append(AgendaRow(operation_id, tenant_id, kind, self._now, None, group))
             batch.ledger.append(

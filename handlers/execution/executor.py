@@ -11,11 +11,13 @@ from uuid import UUID
 
 import structlog
 
+from handlers import tracing
 from handlers.execution.decode import Request
 from handlers.execution.job import Job, Slice
 from handlers.execution.metrics import CommandMetrics
 from handlers.execution.reply import Reply, refused
 from handlers.execution.settling import Settler, is_outage
+from handlers.execution.spans import followed
 from handlers.store.cache import StreamCache
 from handlers.store.errors import Fenced, StoreUnavailable
 from handlers.store.event_store import EventStore
@@ -115,10 +117,13 @@ class Executor:
         """
         reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
 
-        def done(outcome: Reply) -> None:
+        def answered(outcome: Reply) -> None:
             if not reply.done():
                 reply.set_result(outcome)
 
+        done: Callable[[Reply], None] = answered
+        if tracing.on:
+            request, done = followed(request, done, "http")
         self.submit(request, done)
         return await reply
 
@@ -168,12 +173,16 @@ class Executor:
                 self._work.clear()
                 await self._work.wait()
                 continue
-            self._batch, slices = self._take()
-            await self._settled(self._batch)
-            self._batch = []
-            for piece in slices:
-                if not piece.finished.done():
-                    piece.finished.set_result(None)
+            await self._turn()
+
+    async def _turn(self) -> None:
+        self._batch, slices = self._take()
+        await self._settled(self._batch)
+        self._batch = []
+        for piece in slices:
+            if not piece.finished.done():
+                piece.finished.set_result(None)
+            piece.let_go()
 
     def _take(self) -> tuple[list[Job], list[Slice]]:
         """Take a batch: answered commands first, but durable ones have half of it when both wait."""

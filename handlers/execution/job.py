@@ -50,7 +50,7 @@ class Job:
 
     Either it has a `request` to be decided, or its `reply` is known: it did not fit its form, was given up,
     or the ledger has it. `sent` means that it may have been committed without our knowing. `attempt` is
-    the last attempt that it was decided in, `tries` counts its technical failures.
+    the mark of the last attempt that it was decided in, `tries` counts its technical failures.
     """
 
     __slots__ = (
@@ -142,8 +142,14 @@ class Slice:
         """Stop before `job`."""
         self.failed, self.failure = job, error
 
+    def let_go(self) -> None:
+        """Be known to its jobs no more: the cycle would be left to the garbage collector."""
+        for job in self.jobs:
+            if job.slice is self:
+                job.slice = None
+
     def reach(self, attempt: object) -> int:
-        """Return up to where all is settled, or will be when what `attempt` decided is written."""
+        """Return up to where all is settled, or will be when what `attempt` (its mark) decided is written."""
         reach = self.sequence
         for job in self.jobs:
             if not (job.settled or (attempt is not None and job.attempt is attempt)):

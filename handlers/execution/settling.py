@@ -15,6 +15,7 @@ from handlers.execution.decode import Request
 from handlers.execution.job import Job, Slice
 from handlers.execution.metrics import CommandMetrics
 from handlers.execution.reply import Reply, refused, remembered, reused
+from handlers.execution.spans import batched
 from handlers.execution.verdict import Verdict
 from handlers.store.batch import Appended, ProgressRow, Recorded
 from handlers.store.cache import StreamCache
@@ -97,8 +98,9 @@ class Settler:
             pending = _pending(jobs)
             if not pending and not _moving(slices, None):
                 return head
-            attempt = await self._decided(pending, assumed)
-            head = await self._append(attempt, slices) or head
+            with batched(pending):
+                attempt = await self._decided(pending, assumed)
+                head = await self._append(attempt, slices) or head
             assumed.update(attempt.assumed)
         raise StoreUnavailable("the streams of this batch are written by others all the time")
 
@@ -221,7 +223,7 @@ def _outcome(request: Request, recorded: Recorded) -> Reply:
 
 
 def _moving(slices: Iterable[Slice], attempt: Attempt | None) -> list[tuple[Slice, int]]:
-    reaches = ((each, each.reach(attempt)) for each in slices)
+    reaches = ((each, each.reach(attempt and attempt.mark)) for each in slices)
     return [(each, reach) for each, reach in reaches if reach > each.sequence]
 
 

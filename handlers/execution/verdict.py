@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
 from uuid import UUID
 
 from handlers.execution.decode import Request
@@ -10,9 +9,6 @@ from handlers.execution.job import Job
 from handlers.execution.reply import Reply
 from handlers.wire.outcomes import rejected, rendered
 from tenant_domain.refusals import Refusal
-
-if TYPE_CHECKING:
-    from handlers.execution.attempt import Stream
 
 
 class Verdict:
@@ -28,7 +24,7 @@ class Verdict:
     def __init__(self, job: Job, member: int) -> None:
         self.job = job
         self.member = member
-        self.facts: list[tuple[Stream, int, str, bytes]] = []
+        self.facts: list[tuple[UUID, int, str, bytes]] = []
         self.agenda: dict[UUID, str] = {}
         self.operation_id: UUID | None = None
         self.recorded: bytes | None = None

@@ -25,12 +25,14 @@ _OFFSET_WITHOUT_PLUS = re.compile(r" (?=\d\d:\d\d\Z)")
 """A plus that nobody percent-encoded arrives as a space; no time has one there."""
 
 
-async def read(receive: Receive, limit: int, seconds: float) -> bytes:
-    """Return the body.
+async def read(receive: Receive, announced: str | None, limit: int, seconds: float) -> bytes:
+    """Return the body; `announced` is the Content-Length, if there is one.
 
-    Raises ContentTooLarge beyond `limit` bytes, RequestTimeout when it takes longer than `seconds`, and
-    BadRequest when it ends early.
+    Raises ContentTooLarge beyond `limit` bytes, at once where that many are announced, RequestTimeout when
+    it takes longer than `seconds`, and BadRequest when it ends early.
     """
+    if announced is not None and announced.isdecimal() and int(announced) > limit:
+        raise ContentTooLarge(f"the body has more than {limit} bytes")
     parts: list[bytes] = []
     size, more = 0, True
     try:

@@ -42,6 +42,7 @@ EXAMPLES: Mapping[str, Json] = {
     "update_profile": {"name": "Acme Rockets & Sons", "settings": {"locale": "de-AT", "beta": None}},
     "suspend": {"reason": "Invoice 2026-114 is 60 days overdue"},
     "resume": {},
+    "upgrade": {"plan": "enterprise", "effective": "period_end"},
     "retry_operation": {"operation_id": OPERATION},
     "cancel_operation": {"operation_id": OPERATION},
     "compensate_operation": {"operation_id": OPERATION},

@@ -20,6 +20,7 @@ from handlers.http_edge import bodies, preconditions, problems
 from handlers.http_edge.access import check_command, check_read
 from handlers.http_edge.routes import API, FLEET_QUERIES, ROUTES, Route, location
 from handlers.http_edge.tokens import Caller
+from handlers.queries.spans import asking
 from handlers.wire import headers
 from handlers.wire.subjects import FLEET
 from projections.registry import QUESTIONS
@@ -112,7 +113,8 @@ def _handler(route: Route, doors: Doors) -> HTTPRouteHandler:
 
 
 async def _body(request: HttpRequest, doors: Doors) -> bytes:
-    body = await bodies.read(request.receive, doors.limits.body, doors.limits.arrival)
+    announced = request.headers.get("content-length")
+    body = await bodies.read(request.receive, announced, doors.limits.body, doors.limits.arrival)
     if body:
         bodies.check_media_type(request)
     return body
@@ -191,7 +193,8 @@ async def _query(
 ) -> Response[bytes]:
     check_read(request.user, tenant)
     fields = _encode(bodies.fields(given, _QUERY_KINDS.get((tenant == FLEET, query), {})))
-    answer = await _in_time(doors.answer(tenant, query, fields), doors)
+    with asking(tenant, query, request.headers.get(headers.TRACEPARENT)):
+        answer = await _in_time(doors.answer(tenant, query, fields), doors)
     version = _version_in(answer).version
     response = Response(answer, media_type=MediaType.JSON, headers={"Cache-Control": "private, no-cache"})
     if version is not None:

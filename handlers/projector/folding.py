@@ -14,6 +14,10 @@ from tenant_domain.decision import Event
 Row = tuple[Any, ...]
 
 
+NUL = b"\\u0000"
+"""How JSON writes the one character that a text of PostgreSQL cannot hold."""
+
+
 class Parked(NamedTuple):
     """A stream that a read model cannot go on with, the event at which it stopped, and why."""
 
@@ -75,12 +79,13 @@ class Folding:
         self._changed.clear()
         self._parked.clear()
 
-    def fold(self, events: Sequence[StoredEvent], *, carefully: bool = True) -> None:
+    def fold(self, events: Sequence[StoredEvent], *, carefully: bool) -> None:
         """Fold `events`, all of this read model and in order.
 
         An event that cannot be folded parks its stream: the row stays as it was before, with the position of
         that event in `parked`, and later events of the stream are passed over. Carefully means that each
-        state is made into a row at once, so that an event that leads to an impossible row is found too.
+        state is made into a row at once, so that an event that leads to an impossible row is found too;
+        one that brings a NUL, the only known reason for such a row, is always met with care.
         """
         for event in events:
             standing = self._standing(event)
@@ -124,12 +129,19 @@ class Folding:
         self._model.advance(
             standing, event.version, event.recorded_at, self._decode(event.topic, event.state)
         )
-        if carefully:
+        if carefully or NUL in event.state:
             try:
                 self._model.row(standing)
             except Exception:
                 standing.version, standing.updated_at, standing.state = version, at, state
                 raise
+
+
+def refolded(model: ReadModel, rows: Iterable[Row], decode: Callable[[str, bytes], Event]) -> Folded:
+    """Fold one stream from its beginning; `rows` are its events, with the values of StoredEvent."""
+    folding = Folding(model, 1, decode)
+    folding.fold(list(map(StoredEvent._make, rows)), carefully=True)
+    return folding.collect()
 
 
 def _parked(event: StoredEvent, error: Exception) -> Parked:

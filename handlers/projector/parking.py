@@ -8,10 +8,9 @@ from uuid import UUID
 
 import structlog
 
-from handlers.projector.folding import Folding, Parked
-from handlers.projector.tables import packed, upsert
+from handlers.projector.folding import Parked, refolded
+from handlers.projector.tables import STREAM, packed, upsert
 from handlers.store.connections import Connections
-from handlers.store.event_store import StoredEvent
 from handlers.wire.events import event_of
 from projections.read_model import ReadModel
 
@@ -27,10 +26,6 @@ _HOLD = b"SELECT generation, position FROM service.projections WHERE name = %s A
 _PARKED = (
     b"SELECT stream_id FROM service.projection_parked WHERE name = %s AND generation = %s ORDER BY position"
 )
-
-_STREAM = b"""
-SELECT notification_id, tenant_id, originator_id, originator_version, topic, state, recorded_at
-FROM service.events WHERE originator_id = %s AND notification_id <= %s ORDER BY originator_version"""
 
 _UNPARK = b"DELETE FROM service.projection_parked WHERE name = %s AND generation = %s AND stream_id = %s"
 
@@ -75,10 +70,8 @@ async def retry(connections: Connections, model: ReadModel) -> Retried:
         generation, position = row
         streams = await (await cursor.execute(_PARKED, (model.name, generation))).fetchall()
         for (stream,) in streams:
-            events = await (await cursor.execute(_STREAM, (stream, position))).fetchall()
-            folding = Folding(model, 1, event_of)
-            folding.fold([StoredEvent._make(event) for event in events])
-            folded = folding.collect()
+            events = await (await cursor.execute(STREAM, (stream, position))).fetchall()
+            folded = refolded(model, events, event_of)
             if folded.parked:
                 retried.parked.extend(folded.parked)
                 continue

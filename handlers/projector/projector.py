@@ -11,18 +11,19 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 import structlog
 
+from handlers import tracing
 from handlers.projector.folding import Folding
 from handlers.projector.metrics import ProjectorMetrics
-from handlers.projector.tables import LIVE, Outrun, Place, Writer, Written, standings
+from handlers.projector.tables import LIVE, Outrun, Place, Writer, Written, folded
 from handlers.store.connections import Connections
 from handlers.store.errors import StoreError
 from handlers.store.event_store import EventStore, StoredEvent
-from handlers.store.packing import uuids
-from handlers.wire.events import event_of
+from handlers.wire.events import event_of, traceparent_of
 from handlers.wire.hints import MOST_STREAMS, Moved
 from projections.read_model import ReadModel
 
@@ -105,6 +106,8 @@ class Projector:
             if model is not None and model.revision == revision:
                 place = Place(model, generation, epoch, position)
                 self._lines.append(_Line(place, Folding(model, self._remembered, event_of)))
+                if self._metrics is not None:
+                    self._metrics.at(name, position)
         self._writer = (
             Writer(self._connections, [line.place for line in self._lines]) if self._lines else None
         )
@@ -143,9 +146,10 @@ class Projector:
         events = await self._store.read(self.position, self._batch)
         if not events:
             return False
-        written = [await self._folded(line, events) for line in self._lines]
         try:
-            await self._writer.write(written)
+            with _traced(events):
+                written = [await self._folded(line, events) for line in self._lines]
+                await self._writer.write(written)
         except Outrun:
             await self._outrun()
             return True
@@ -165,12 +169,8 @@ class Projector:
             for event in events
             if event.position > place.position and concerns(event.topic, event.stream_id, event.tenant_id)
         ]
-        missing = folding.missing(own)
-        if missing:
-            statement = standings(place.model, place.generation)
-            folding.remember(await self._connections.fetch(statement, (uuids(missing),)))
-        folding.fold(own)
-        return Written(place, max(place.position, events[-1].position), folding.collect())
+        rows = await folded(self._connections, place, folding, own)
+        return Written(place, max(place.position, events[-1].position), rows)
 
     def _report(self, written: Sequence[Written]) -> None:
         if self._metrics is not None:
@@ -225,6 +225,14 @@ class Projector:
         known = {(line.place.model.name, line.place.generation, line.place.epoch) for line in self._lines}
         rows = await self._connections.fetch(LIVE, ())
         self._stale = self._stale or known != {tuple(row[:3]) for row in rows}
+
+
+def _traced(events: Sequence[StoredEvent]) -> AbstractContextManager[object]:
+    """Make a span of projecting `events`, with a link to the command of each."""
+    if not tracing.on:
+        return nullcontext()
+    attributes = {"tenants.events": len(events), "tenants.position": events[-1].position}
+    return tracing.batched("project events", (traceparent_of(each.state) for each in events), attributes)
 
 
 def _moved(written: Written) -> Moved:

@@ -75,8 +75,9 @@ async def _rebuilt(connections: Connections, model: ReadModel) -> Rebuilt:
     await _clear(connections, model)
     building = await Building.begun(connections, model)
     with _uncollected():
-        await building.approach()
+        await building.fill()
         await building.index(await _trigrams(connections))
+        await building.approach()
         while not await building.swap():
             await building.approach()
     await _clear(connections, model)

@@ -50,6 +50,7 @@ class ProjectionsRole:
         self._committed = subjects.hint("committed")
         self._projected, self._moved = subjects.hint("projected"), subjects.hint("moved")
         self._models = models
+        self._metrics = metrics
         self._connections = Connections(
             postgres_url, readers=4, statement_timeout=30, lock_timeout=10, idle_timeout=5, pool_timeout=5
         )
@@ -88,7 +89,9 @@ class ProjectionsRole:
             await self._listening.unsubscribe()
         await self._connections.close()
 
-    async def _wake(self, _: Msg) -> None:
+    async def _wake(self, hint: Msg) -> None:
+        if self._metrics is not None and hint.data.isdigit():
+            self._metrics.heard(int(hint.data))
         self.projector.wake()
 
     async def _announce(self, position: int, moved: Sequence[Moved]) -> None:

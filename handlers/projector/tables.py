@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import psycopg
 
-from handlers.projector.folding import Folded, Parked, Row
+from handlers.projector.folding import Folded, Folding, Parked, Row, Unrendered
 from handlers.store.connections import Connections
 from handlers.store.errors import StoreUnavailable
+from handlers.store.event_store import StoredEvent
 from handlers.store.packing import Packed, bigints, byteas, integers, names, texts, times, uuids
 from projections.read_model import KEY, STANDING, ReadModel
 
 _MOVED_ON = ("TS002", "42P01")
 """Fenced by service.project; or the table was dropped, which it is only behind a newer generation."""
+
+_SLICE = 1000
+"""Events folded before others in this process get a turn: some 5 ms."""
 
 _PACKERS: Mapping[str, Callable[[Iterable[Any]], Packed]] = {
     "uuid": uuids,
@@ -26,6 +31,11 @@ _PACKERS: Mapping[str, Callable[[Iterable[Any]], Packed]] = {
 
 LIVE = b"""
 SELECT name, generation, epoch, position, revision FROM service.projections WHERE live"""
+
+STREAM = b"""
+SELECT notification_id, tenant_id, originator_id, originator_version, topic, state, recorded_at
+FROM service.events WHERE originator_id = %s AND notification_id <= %s ORDER BY originator_version"""
+"""The events of one stream up to a position."""
 
 _PROJECT = "SELECT service.project(%s, %s, %s, %s, %s)"
 
@@ -78,6 +88,39 @@ def standings(model: ReadModel, generation: int) -> bytes:
     """Return the statement that reads where the streams of an array stand."""
     table = f"service.{model.table(generation)}"
     return f"SELECT {', '.join(STANDING)} FROM {table} WHERE {KEY} = ANY (%s)".encode()  # noqa: S608
+
+
+async def folded(
+    connections: Connections, place: Place, folding: Folding, events: Sequence[StoredEvent]
+) -> Folded:
+    """Fold the read model's own `events`, in order, with what the table has of their streams.
+
+    Raises StoreError and psycopg.Error.
+    """
+    try:
+        await _fold(connections, place, folding, events, carefully=False)
+        return folding.collect()
+    except Unrendered:
+        folding.forget()
+        await _fold(connections, place, folding, events, carefully=True)
+        return folding.collect()
+
+
+async def _fold(
+    connections: Connections,
+    place: Place,
+    folding: Folding,
+    events: Sequence[StoredEvent],
+    *,
+    carefully: bool,
+) -> None:
+    missing = folding.missing(events)
+    if missing:
+        statement = standings(place.model, place.generation)
+        folding.remember(await connections.fetch(statement, (uuids(missing),)))
+    for start in range(0, len(events), _SLICE):
+        folding.fold(events[start : start + _SLICE], carefully=carefully)
+        await asyncio.sleep(0)
 
 
 class Writer:

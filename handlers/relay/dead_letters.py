@@ -2,7 +2,8 @@
 
 A letter is marked as published once the stream has acknowledged it; its id is its message id, so one that is
 published again (by another relay, or because its mark was lost) is dropped by the server. A stream that has
-never held a letter is a new one: it gets all that the database has.
+never held a letter is a new one: it gets all that the database has. What was published is forgotten here
+after a while: the stream has it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import asyncio
 import json
 import random
 from collections.abc import Awaitable, Callable, Collection
+from datetime import timedelta
 from typing import Any, NoReturn
 from uuid import UUID
 
@@ -28,11 +30,17 @@ log = structlog.get_logger()
 AT_ONCE = 50
 """Letters taken at once: bounds memory, with bodies of up to half a MiB."""
 
+HOUR = 3600.0
+MONTH = 30 * 24 * HOUR
+
 PATIENCE = 5.0
 """Seconds that an acknowledgement may take."""
 
 LONGEST_WAIT = 10.0
 """Seconds between two tries at most, while NATS or PostgreSQL is away."""
+
+AT_MOST = 1000
+"""Letters forgotten in one transaction."""
 
 _PENDING = """
 SELECT id, tenant, stream, sequence, reason, subject, headers, body, error, at
@@ -40,13 +48,18 @@ FROM service.dead_letters WHERE published_at IS NULL ORDER BY at, id LIMIT %s"""
 
 _PUBLISHED = "UPDATE service.dead_letters SET published_at = now() WHERE id = ANY (%s)"
 
+_FORGET = """
+DELETE FROM service.dead_letters WHERE id = ANY (ARRAY(
+    SELECT id FROM service.dead_letters WHERE published_at < now() - %s ORDER BY published_at LIMIT %s))"""
+
 _UNPUBLISHED = "UPDATE service.dead_letters SET published_at = NULL WHERE published_at IS NOT NULL"
 
 
 class DeadLetterRelay:
     """Publishes what stands in the outbox of `store`; `run` it.
 
-    `declare` makes the streams that are missing. `poll` is in seconds.
+    `declare` makes the streams that are missing. A published letter is kept for `retention` seconds; what is
+    older goes every `cleaning` seconds, which costs a scan. `poll` is in seconds, too.
     """
 
     def __init__(
@@ -58,6 +71,8 @@ class DeadLetterRelay:
         declare: Callable[[], Awaitable[object]],
         *,
         poll: float = 1.0,
+        retention: float = MONTH,
+        cleaning: float = HOUR,
         metrics: RelayMetrics,
     ) -> None:
         self._nc = nc
@@ -66,14 +81,20 @@ class DeadLetterRelay:
         self._stream = streams.dead_letters
         self._declare = declare
         self._poll = poll
+        self._retention = timedelta(seconds=retention)
+        self._cleaning = cleaning
         self._metrics = metrics
 
     async def run(self) -> NoReturn:
         """Publish until cancelled; a lost server is waited for."""
-        pause = self._poll
+        loop = asyncio.get_running_loop()
+        pause, cleaned = self._poll, loop.time()
         while True:
             try:
                 published = await self.publish()
+                if loop.time() - cleaned >= self._cleaning:
+                    cleaned = loop.time()
+                    await self.forget()
                 pause = self._poll
             except Exception as error:  # noqa: BLE001 - an engine outlives whatever befalls it
                 log.warning("dead letters wait", error=repr(error), pause=pause)
@@ -99,6 +120,16 @@ class DeadLetterRelay:
         if failed:
             raise failed[0]
         return len(letters)
+
+    async def forget(self) -> int:
+        """Delete letters that were published long ago, and return how many. Raises StoreError."""
+        forgotten = 0
+        while True:
+            async with self._store.transaction() as transaction:
+                cursor = await transaction.connection.execute(_FORGET, (self._retention, AT_MOST))
+            forgotten += cursor.rowcount
+            if cursor.rowcount < AT_MOST:
+                return forgotten
 
     async def _look_after_stream(self) -> None:
         info = await jetstream.stream_info(self._nc, self._stream)

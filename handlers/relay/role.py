@@ -10,7 +10,7 @@ from nats.aio.client import Client
 
 from handlers.adapters.tasks import end
 from handlers.relay.advisories import AdvisoryWatcher
-from handlers.relay.dead_letters import DeadLetterRelay
+from handlers.relay.dead_letters import MONTH, DeadLetterRelay
 from handlers.relay.events import EventRelay
 from handlers.relay.metrics import RelayMetrics
 from handlers.store.event_store import EventStore
@@ -20,8 +20,8 @@ from handlers.wire.subjects import Streams, Subjects
 class RelayRole:
     """Relays from `start` to `stop`; any number of them may run. Connection and store are their owner's.
 
-    `declare` makes the streams that are missing. `window` is in events, `poll` in
-    seconds (see EventRelay).
+    `declare` makes the streams that are missing. `window` is in events, `poll` in seconds (see EventRelay),
+    and so is `letter_retention` (see DeadLetterRelay).
     """
 
     def __init__(
@@ -34,13 +34,16 @@ class RelayRole:
         *,
         window: int = 1000,
         poll: float = 1.0,
+        letter_retention: float = MONTH,
         metrics: RelayMetrics | None = None,
     ) -> None:
         counted = metrics or RelayMetrics()
         self._events = EventRelay(
             nc, store, subjects, streams.events, declare, window=window, poll=poll, metrics=counted
         )
-        self._letters = DeadLetterRelay(nc, store, subjects, streams, declare, poll=poll, metrics=counted)
+        self._letters = DeadLetterRelay(
+            nc, store, subjects, streams, declare, poll=poll, retention=letter_retention, metrics=counted
+        )
         self._advisories = AdvisoryWatcher(nc, store, subjects, streams)
         self._tasks: list[asyncio.Task[Any]] = []
 

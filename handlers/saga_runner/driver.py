@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
@@ -17,6 +18,7 @@ import psycopg
 import structlog
 from psycopg import AsyncConnection
 
+from handlers import tracing
 from handlers.adapters.effects import Effects, Output, Work
 from handlers.saga_runner.agenda import Due
 from handlers.saga_runner.failures import EffectRaised, Overtaken, described, place
@@ -24,6 +26,7 @@ from handlers.saga_runner.lane import Entry, Inside, Lane
 from handlers.saga_runner.news import Tell
 from handlers.saga_runner.run import RunState, Sagas, load
 from handlers.saga_runner.shelf import shelve
+from handlers.saga_runner.spans import stepping
 from handlers.saga_runner.turns import Turns
 from handlers.store.errors import StoreError
 from handlers.store.event_store import EventStore
@@ -127,7 +130,8 @@ class Driver:
             async with parts.turns.at(moved.action.step.name) as waited:
                 if waited and await self._overtaken(run):
                     raise Overtaken
-                moved = await self._attempt(run, moved.action)
+                with stepping(run, moved.action):
+                    moved = await self._attempt(run, moved.action)
         return moved.waits_until
 
     async def _attempt(self, run: RunState, action: Run | Undo) -> Moved:
@@ -152,15 +156,36 @@ class Driver:
             lane = parts.heavy if step.heavy and inside else parts.quick
             follow = partial(self._done, run, action, started, output)
             alone = run.scene.operation.step(step.name).tries > 0
-            return await lane.commit(Entry(run, follow, inside, step.limit, alone))
+            then = partial(self._later, run)
+            return await lane.commit(Entry(run, follow, inside, step.limit, alone, then))
         except EffectRaised as raised:
             cause = raised.cause
+            if isinstance(raised.action, Run):
+                action, started = raised.action, parts.now()
         failure = described(cause)
+        tracing.failed(tracing.present(), type(cause).__name__)
         names = {"tenant_id": str(run.tenant_id), "operation_id": str(run.operation_id)}
-        log.warning("step failed", **names, step=step.name, error=failure.error, where=place(cause))
+        log.warning("step failed", **names, step=action.step.name, error=failure.error, where=place(cause))
         events = failed(run.scene, action, failure, started, parts.now(), parts.chance())
         moved = go_on(run.saga, run.scene, events, parts.now())
         return await parts.quick.commit(Entry(run, partial(_as_it_is, moved)))
+
+    def _later(self, run: RunState, moved: Moved) -> Entry | None:
+        """Return the next step where all that it needs is a quick effect inside the database, and no turn."""
+        action = moved.action
+        if self.stopping or moved.waits_until is not None or not isinstance(action, Run):
+            return None
+        step = action.step
+        if (
+            step.inside is None
+            or step.outside is not None
+            or step.heavy
+            or self._parts.turns.bounds(step.name)
+        ):
+            return None
+        run = replace(run, scene=moved.scene)
+        follow = partial(self._done, run, action, self._parts.now(), {})
+        return Entry(run, follow, self._inside(run, action), step.limit)
 
     def _done(
         self, run: RunState, action: Run | Undo, started: datetime, outside: Output, inside: Output
@@ -256,7 +281,7 @@ def _work(run: RunState, action: Run | Undo) -> Work:
     facts: tuple[Event, ...] = ()
     if isinstance(action, Run):
         facts = tuple(event for _, event in action.step.facts(scene))
-    return Work(run.tenant_id, scene.tenant, scene.operation, facts)
+    return Work(run.tenant_id, scene.tenant, scene.operation, facts, scene.policy)
 
 
 def _names(due: Due) -> dict[str, str]:

@@ -7,15 +7,20 @@ import traceback
 import psycopg
 
 from handlers.adapters.effects import EffectFailed, PermanentlyFailed
+from sagas.definition import Action
 from sagas.journal import Failure
 
 
 class EffectRaised(Exception):
-    """An effect ended with `cause`, and left nothing in the database."""
+    """An effect ended with `cause`, and left nothing in the database.
 
-    def __init__(self, cause: Exception) -> None:
+    `action` is whose effect it was, where it is not the one that was asked for, but came later in its
+    transaction.
+    """
+
+    def __init__(self, cause: Exception, action: Action | None = None) -> None:
         super().__init__(type(cause).__name__)
-        self.cause = cause
+        self.cause, self.action = cause, action
 
 
 class Overtaken(Exception):

@@ -1,7 +1,9 @@
 """A lane commits moves of runs, many in one transaction: what waits meanwhile goes into the next one.
 
-A step's effect inside the database stands in the same transaction as its events. When a transaction of
-several runs fails, each is tried alone, so that no run suffers from another's failure.
+A step's effect inside the database stands in the same transaction as its events. Steps of a run that follow
+each other there share one: all of them are done or none, and there is one commit to wait for. When a
+transaction of several runs fails, each is tried alone, so that no run suffers from another's failure; when a
+later step of a run fails, those before it are committed without it.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
+from math import ceil
 from typing import Any, NamedTuple, TypeAlias
 
 import psycopg
@@ -18,6 +21,7 @@ from handlers.adapters.effects import Output
 from handlers.saga_runner.failures import EffectRaised, Overtaken
 from handlers.saga_runner.news import News, Tell
 from handlers.saga_runner.run import RunState, write
+from handlers.saga_runner.spans import committing
 from handlers.store.batch import Batch
 from handlers.store.errors import StoreError
 from handlers.store.event_store import EventStore, Transaction
@@ -26,10 +30,19 @@ from sagas.journal import Moved
 Inside: TypeAlias = Callable[[AsyncConnection[Any]], Awaitable[Output | None]]
 
 
+MOST_STEPS = 16
+"""Steps of one run in one transaction at most."""
+
+
+def _nothing(_: Moved) -> Entry | None:
+    return None
+
+
 class Entry(NamedTuple):
     """A move of a run: its effect inside the database, if any, and what follows from the effect's output.
 
-    `limit` bounds the effect (seconds). One that failed before is committed `alone`.
+    `limit` bounds the effect (seconds). One that failed before is committed `alone`. `then` gives the move
+    that may share the transaction after this one, at most `more` times.
     """
 
     run: RunState
@@ -37,9 +50,19 @@ class Entry(NamedTuple):
     inside: Inside | None = None
     limit: float = 0.0
     alone: bool = False
+    then: Callable[[Moved], Entry | None] = _nothing
+    more: int = MOST_STEPS - 1
 
 
 Pair: TypeAlias = tuple[Entry, "asyncio.Future[Moved]"]
+
+
+class _Broken(Exception):
+    """The effect of a later step of a run raised, after those of the first and of `before` later ones."""
+
+    def __init__(self, raised: EffectRaised, before: int) -> None:
+        super().__init__()
+        self.raised, self.before = raised, before
 
 
 class _Written(NamedTuple):
@@ -48,24 +71,19 @@ class _Written(NamedTuple):
 
 
 class Lane:
-    """One transaction at a time, of at most `size` moves; `tell` hears of each, with the log's new end."""
+    """Transactions of at most `size` runs, `at_once` of them; `tell` hears of each, with the log's end."""
 
-    def __init__(
-        self,
-        store: EventStore,
-        *,
-        size: int,
-        tell: Tell,
-    ) -> None:
-        self._store, self._size, self._tell = store, size, tell
+    def __init__(self, store: EventStore, *, size: int, tell: Tell, at_once: int = 1) -> None:
+        self._store, self._size, self._at_once, self._tell = store, size, at_once, tell
         self._waiting: deque[Pair] = deque()
         self._filled = asyncio.Event()
+        self._idle = at_once
 
     async def commit(self, entry: Entry) -> Moved:
-        """Commit a move, and bring its run up to it.
+        """Commit a move and those that may share its transaction, and bring its run up to them.
 
-        Raises EffectRaised (nothing was written), Overtaken (nothing was written: load the run again), and
-        the store's errors.
+        Raises EffectRaised (nothing was written of that step; those before it were, and the run is up to
+        them), Overtaken (nothing was written: load the run again), and the store's errors.
         """
         future: asyncio.Future[Moved] = asyncio.get_running_loop().create_future()
         self._waiting.append((entry, future))
@@ -74,13 +92,23 @@ class Lane:
 
     async def run(self) -> None:
         """Commit what waits, for ever."""
+        await asyncio.gather(*(self._run() for _ in range(self._at_once)))
+
+    async def _run(self) -> None:
         while True:
             await self._filled.wait()
             self._filled.clear()
             while self._waiting:
-                count = min(self._size, len(self._waiting))
-                taken = [self._waiting.popleft() for _ in range(count)]
-                await self._commit([pair for pair in taken if not pair[1].cancelled()])
+                taken = [self._waiting.popleft() for _ in range(self._share())]
+                self._idle -= 1
+                try:
+                    await self._commit([pair for pair in taken if not pair[1].cancelled()])
+                finally:
+                    self._idle += 1
+
+    def _share(self) -> int:
+        """Return how many of those that wait go into the next transaction, so that none stands idle."""
+        return min(self._size, ceil(len(self._waiting) / self._idle))
 
     async def _commit(self, pairs: list[Pair]) -> None:
         together = [pair for pair in pairs if not pair[0].alone]
@@ -94,9 +122,15 @@ class Lane:
         """Write these moves at once; returns False when each has to be tried by itself."""
         entries = [entry for entry, _ in pairs]
         try:
-            written = await (
-                self._act(entries) if any(entry.inside for entry in entries) else self._record(entries)
-            )
+            with committing([entry.run for entry in entries]):
+                written = await (
+                    self._act(entries) if any(entry.inside for entry in entries) else self._record(entries)
+                )
+        except _Broken as broken:
+            if len(pairs) > 1:
+                return False
+            await self._without(broken, *pairs[0])
+            return True
         except Exception as error:  # noqa: BLE001 - handed to those who wait for it
             if len(pairs) > 1 and not isinstance(error, StoreError):
                 return False
@@ -112,6 +146,13 @@ class Lane:
         await self._tell(written.head, list(_news(entries, written.moves)))
         return True
 
+    async def _without(self, broken: _Broken, entry: Entry, future: asyncio.Future[Moved]) -> None:
+        """Write the steps before the one that failed, then tell of it."""
+        before: asyncio.Future[Moved] = asyncio.get_running_loop().create_future()
+        await self._try([(entry._replace(more=broken.before), before)])
+        failure = before.exception()
+        _settle(future, failure if isinstance(failure, Exception) else broken.raised)
+
     async def _record(self, entries: list[Entry]) -> _Written:
         """Append moves without effects: one that was overtaken is dropped, the others hold."""
         moves = [entry.follow({}) for entry in entries]
@@ -122,7 +163,7 @@ class Lane:
     async def _act(self, entries: list[Entry]) -> _Written:
         """Do the effects and append the moves; all of it, or nothing."""
         async with self._store.transaction() as transaction:
-            moves = [entry.follow(await _effect(entry, transaction)) for entry in entries]
+            moves = [await _moved(entry, transaction) for entry in entries]
             appended = await transaction.append(self._batch(entries, moves))
             if appended.dropped:
                 raise Overtaken
@@ -134,6 +175,22 @@ class Lane:
         for group, (entry, moved) in enumerate(zip(entries, moves, strict=True)):
             write(batch, group, entry.run, moved)
         return batch
+
+
+async def _moved(entry: Entry, transaction: Transaction) -> Moved:
+    """Do the effects of a move and of those that share its transaction, and return all that follows."""
+    moved = entry.follow(await _effect(entry, transaction))
+    for before in range(entry.more):
+        later = entry.then(moved)
+        if later is None:
+            break
+        try:
+            output = await _effect(later, transaction)
+        except EffectRaised as raised:
+            raise _Broken(EffectRaised(raised.cause, moved.action), before) from raised
+        following = later.follow(output)
+        moved = following._replace(events=moved.events + following.events)
+    return moved
 
 
 async def _effect(entry: Entry, transaction: Transaction) -> Output:

@@ -36,6 +36,10 @@ QUICK, HEAVY = 64, 8
 """Most runs in one transaction. Changes of the catalogue take milliseconds each, and many locks together, so
 few of them share one; quick steps share it with whoever is at work."""
 
+HEAVY_AT_ONCE = 2
+"""Transactions of heavy steps at a time: each keeps a core of the database busy, and those of different
+tenants do not wait for each other. Quick steps would only share less."""
+
 _REMEMBERED = 256
 """How many of its own hints a process recognises, so that it does not wake itself."""
 
@@ -77,7 +81,7 @@ class SagasRole:
             return Parts(
                 store=store,
                 quick=Lane(store, size=QUICK, tell=self._tell),
-                heavy=Lane(store, size=HEAVY, tell=self._tell),
+                heavy=Lane(store, size=HEAVY, tell=self._tell, at_once=HEAVY_AT_ONCE),
                 effects=effects,
                 turns=Turns(limits.steps),
                 sagas=sagas,

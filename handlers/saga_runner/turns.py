@@ -14,6 +14,10 @@ class Turns:
         self._turns = {name: asyncio.Semaphore(limit) for name, limit in limits.items()}
         self.waiting = 0
 
+    def bounds(self, step: str) -> bool:
+        """Return whether the step called `step` has a bound."""
+        return step in self._turns
+
     @asynccontextmanager
     async def at(self, step: str) -> AsyncGenerator[bool]:
         """Be at the step called `step`; tells whether that had to be waited for."""

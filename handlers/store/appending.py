@@ -1,13 +1,15 @@
 """The call of `service.append`: a batch as its parameters, and what its one row says.
 
 One statement is one transaction and one round trip. Both the batch path and the library's recorders use it.
+Parts of a batch that have no rows stand in the statement as empty arrays: a parameter costs as much as a row.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
-from itertools import accumulate, chain
+from functools import cache
+from itertools import accumulate
 from operator import attrgetter
 from typing import Any, NamedTuple, cast
 from uuid import UUID
@@ -40,16 +42,24 @@ _PROGRESS = (integers, uuids, bigints, bigints)
 _AGENDA = (uuids, uuids, names, times, uuids, integers)
 _DEAD_LETTERS = (uuids, texts, names, bigints, names, texts, texts, byteas, texts, integers)
 _PARTS = (_EVENTS, _READS, _LEDGER, _PROGRESS, _AGENDA, _DEAD_LETTERS)
-_EMPTY = {packers: [pack(()) for pack in packers] for packers in _PARTS}
+_EVENTS_ALONE = (True, *[False] * (len(_PARTS) - 1))
 
 
-def append_statement(schema: str, function: str) -> bytes:
-    """Return the call of an append function; its parameters are those of `parameters`."""
-    places = SQL(", ").join([Placeholder()] * sum(map(len, _PARTS)))
-    return SQL("SELECT * FROM {}({})").format(Identifier(schema, function), places).as_bytes(None)
+@cache
+def _statement(schema: str, function: str, given: tuple[bool, ...]) -> bytes:
+    """Return the call of an append function, with parameters for the parts that are `given`."""
+    places = [
+        Placeholder() if has_rows else SQL("'{{}}'")
+        for has_rows, packers in zip(given, _PARTS, strict=True)
+        for _ in packers
+    ]
+    call = SQL("SELECT * FROM {}({})").format(Identifier(schema, function), SQL(", ").join(places))
+    return call.as_bytes(None)
 
 
-APPEND = append_statement("service", "append")
+def append_events_statement(schema: str, function: str) -> bytes:
+    """Return the call of an append function whose parameters are those of `event_parameters`."""
+    return _statement(schema, function, _EVENTS_ALONE)
 
 
 class Row(NamedTuple):
@@ -65,12 +75,12 @@ class Row(NamedTuple):
     repeated_position: list[int | None] | None
 
 
-def parameters(batch: Batch) -> Sequence[Packed]:
-    """Return the parameters of APPEND for `batch`.
+def append_call(batch: Batch) -> tuple[bytes, list[Packed]]:
+    """Return the statement that appends `batch`, and its parameters.
 
     Raises ValueError when the versions of a stream's events do not follow each other and what was read of it.
     """
-    parts: tuple[Iterable[tuple[Any, ...]], ...] = (
+    parts: tuple[Collection[tuple[Any, ...]], ...] = (
         batch.events,
         _expectations(batch),
         batch.ledger,
@@ -78,29 +88,31 @@ def parameters(batch: Batch) -> Sequence[Packed]:
         _last_words(batch.agenda),
         batch.dead_letters,
     )
-    return list(chain.from_iterable(map(_columns, parts, _PARTS)))
+    given = tuple(len(rows) > 0 for rows in parts)
+    values = [
+        column
+        for rows, packers in zip(parts, _PARTS, strict=True)
+        if len(rows) > 0
+        for column in _columns(rows, packers)
+    ]
+    return _statement("service", "append", given), values
 
 
-def bare_parameters(
+def event_parameters(
     events: Sequence[tuple[Any, ...]], pack_id: Callable[[Iterable[Any]], Packed] = uuids
-) -> Sequence[Packed]:
+) -> list[Packed]:
     """Return the parameters of an append of `events` (like EventRow, at least one) that the keys alone check.
 
     `pack_id` packs the ids of tenants and streams, for a log that has other than UUIDs.
     """
-    columns = _columns(events, (pack_id, pack_id, *_EVENTS[2:]))
-    empty = chain.from_iterable(_EMPTY[packers] for packers in _PARTS[2:])
-    return [*columns, pack_id(()), *_EMPTY[_READS][1:], *empty]
+    return _columns(events, (pack_id, pack_id, *_EVENTS[2:]))
 
 
-def _columns(rows: Iterable[tuple[Any, ...]], packers: tuple[Any, ...]) -> Sequence[Packed]:
-    columns = tuple(zip(*rows, strict=True))
-    if not columns:
-        return _EMPTY[packers]
-    return [pack(column) for pack, column in zip(packers, columns, strict=True)]
+def _columns(rows: Iterable[tuple[Any, ...]], packers: tuple[Any, ...]) -> list[Packed]:
+    return [pack(column) for pack, column in zip(packers, zip(*rows, strict=True), strict=True)]
 
 
-def _expectations(batch: Batch) -> Sequence[ReadRow]:
+def _expectations(batch: Batch) -> Collection[ReadRow]:
     """Return what every stream that was read or is written must stand at, once for each."""
     reads = {read.stream_id: read for read in batch.reads}
     versions = {stream: read.version for stream, read in reads.items()}
@@ -114,10 +126,10 @@ def _expectations(batch: Batch) -> Sequence[ReadRow]:
         if event.version != former + 1:
             raise ValueError(f"stream {event.stream_id} goes from version {former} to {event.version}")
         versions[event.stream_id] = event.version
-    return list(reads.values())
+    return reads.values()
 
 
-def _last_words(agenda: list[AgendaRow]) -> Iterable[AgendaRow]:
+def _last_words(agenda: list[AgendaRow]) -> Collection[AgendaRow]:
     """Return the last row of each operation: an upsert can touch a row once only."""
     return {row.operation_id: row for row in agenda}.values()
 

@@ -65,7 +65,7 @@ class Connections:
             configure=self._configure,
             name="store",
         )
-        self._writer: psycopg.AsyncConnection | None = None
+        self._writer: psycopg.AsyncCursor[Any] | None = None
         self._writing = asyncio.Lock()
 
     async def open(self) -> None:
@@ -75,18 +75,18 @@ class Connections:
     async def close(self) -> None:
         """Close all connections."""
         if self._writer is not None:
-            await self._writer.close()
+            await self._writer.connection.close()
         await self._pool.close()
 
     async def write(self, statement: bytes, values: Sequence[Packed]) -> tuple[Any, ...]:
         """Run a statement that is a transaction of its own, and return its one row."""
         async with self._writing:
-            connection = await self._connected()
+            writer = await self._connected()
+            connection = writer.connection
             try:
                 with _Patience(connection, self._patience):
-                    async with connection.cursor(binary=True) as cursor:
-                        await cursor.execute(statement, values, prepare=True)
-                        row = await cursor.fetchone()
+                    await writer.execute(statement, values, prepare=True)
+                    row = await writer.fetchone()
             except psycopg.Error as error:
                 raise explained(error, connected=not connection.closed) from error
             except asyncio.CancelledError:
@@ -141,16 +141,16 @@ class Connections:
         finally:
             await self._pool.putconn(connection)
 
-    async def _connected(self) -> psycopg.AsyncConnection:
-        if self._writer is not None and not _lost(self._writer):
+    async def _connected(self) -> psycopg.AsyncCursor[Any]:
+        if self._writer is not None and not _lost(self._writer.connection):
             return self._writer
         try:
             connection = await psycopg.AsyncConnection.connect(self._url, **_CONNECTING)
             await self._configure(connection)
         except psycopg.OperationalError as error:
             raise StoreUnavailable(f"no connection to the database: {error}") from error
-        self._writer = connection
-        return connection
+        self._writer = connection.cursor(binary=True)
+        return self._writer
 
     async def _configure(self, connection: psycopg.AsyncConnection) -> None:
         await connection.execute(_SESSION, self._limits)

@@ -16,7 +16,7 @@ import psycopg
 import structlog
 
 from handlers.store import queries
-from handlers.store.appending import APPEND, appended, parameters
+from handlers.store.appending import append_call, appended
 from handlers.store.batch import Appended, Batch, Recorded
 from handlers.store.connections import Connections
 from handlers.store.packing import Packed, bigints, byteas, names, texts, uuids
@@ -61,7 +61,7 @@ class Transaction:
         and goes no further). Raises Fenced.
         """
         async with self.connection.cursor(binary=True) as cursor:
-            await cursor.execute(APPEND, parameters(batch), prepare=True)
+            await cursor.execute(*append_call(batch), prepare=True)
             return appended(batch, await _only(cursor))
 
 
@@ -122,8 +122,7 @@ class EventStore:
         Raises Fenced and StoreUnavailable (nothing was written), AmbiguousCommit (repeat the batch), and
         ValueError for a batch that contradicts itself.
         """
-        values = parameters(batch)
-        return appended(batch, await self._connections.write(APPEND, values))
+        return appended(batch, await self._connections.write(*append_call(batch)))
 
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[Transaction]:

@@ -6,7 +6,7 @@ through the upcasters, so a body of any former version gives today's event.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
@@ -41,9 +41,24 @@ class _Writing(msgspec.Struct, frozen=True):
     meta: Meta
 
 
+class _Carrying(msgspec.Struct, frozen=True):
+    meta: Meta
+
+
+_E = TypeVar("_E", bound=Event)
+
+
+class _Reading(msgspec.Struct, Generic[_E], frozen=True):
+    v: int
+    data: _E
+
+
 _encode = msgspec.json.Encoder().encode
 _envelope = msgspec.json.Decoder(Stored).decode
+_carrying = msgspec.json.Decoder(_Carrying).decode
 _readers = {name: msgspec.json.Decoder(cls).decode for name, cls in EVENTS.items()}
+_at_once = {name: (cls.schema, msgspec.json.Decoder(_Reading[cls]).decode) for name, cls in EVENTS.items()}
+"""By stored name: today's schema version, and what reads a body of that version in one go."""
 
 
 def encoded(event: Event, meta: Meta) -> bytes:
@@ -54,6 +69,14 @@ def encoded(event: Event, meta: Meta) -> bytes:
 def opened(state: bytes) -> Stored:
     """Return the parts of a stored body; `data` is the fact's fields as they were written."""
     return _envelope(state)
+
+
+def traceparent_of(state: bytes) -> str | None:
+    """Return the `traceparent` in a stored body; None for one without it, or one that is broken."""
+    try:
+        return _carrying(state).meta.traceparent
+    except msgspec.DecodeError:
+        return None
 
 
 def decoded(name: str, version: int, data: bytes | msgspec.Raw) -> Event:
@@ -74,6 +97,15 @@ def decoded(name: str, version: int, data: bytes | msgspec.Raw) -> Event:
 
 
 def event_of(name: str, state: bytes) -> Event:
-    """Return today's event from a stored name and body."""
+    """Return today's event from a stored name and body. Raises as `decoded`."""
+    schema, read = _at_once.get(name, (0, None))
+    if read is not None:
+        try:
+            stored = read(state)
+        except msgspec.ValidationError:  # of another version, or broken: the long way finds out
+            pass
+        else:
+            if stored.v == schema:
+                return stored.data
     stored = _envelope(state)
     return decoded(name, stored.v, stored.data)

@@ -154,6 +154,10 @@ def _require_way_back(operation: Operation, world: World, command: str) -> None:
     if tenant is not None and tenant.status is Status.PURGING:
         detail = f"The tenant's data is being destroyed; {command} is not possible any more."
         raise InvalidTransition(detail, **{"from": tenant.status.value, "command": command})
+    change = None if tenant is None else tenant.plan_change
+    if operation.kind == "upgrade" and (change is None or change.operation_id != operation.operation_id):
+        detail = f"The tenant is on its new plan already; {command} is not possible any more."
+        raise InvalidTransition(detail, **{"from": operation.status.value, "command": command})
 
 
 def _decided(operation_id: UUID, event: Event) -> Decision:

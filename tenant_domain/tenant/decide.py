@@ -151,7 +151,7 @@ def upgrade(command: Upgrade, world: World, ctx: Context) -> Decision:
     tenant = _living(world, ctx)
     require_free(tenant)
     _require(tenant, command.name_, Status.ACTIVE, Status.SUSPENDED)
-    _check_plan(command.plan, ctx.policy)
+    check_plan(command.plan, ctx.policy)
     effective_at = ctx.now if command.effective == "now" else period_end(ctx.now)
     if tenant.plan_change is not None:
         return _same_change(tenant.plan_change, command.plan, effective_at)
@@ -251,10 +251,18 @@ def check_offer(plan: str, region: str, label: str, policy: Policy) -> None:
 
     Raises InvalidCommand naming the field.
     """
-    _check_plan(plan, policy)
+    check_plan(plan, policy)
     if region not in policy.regions:
         raise InvalidCommand.of("region", f"must be a region that is served: {', '.join(policy.regions)}")
     _check_reserved(label, policy)
+
+
+def check_plan(plan: str, policy: Policy) -> None:
+    """Refuse (InvalidCommand) a plan that is not on sale."""
+    offered = policy.plans.get(plan)
+    if offered is None or not offered.on_sale:
+        on_sale = ", ".join(name for name, each in policy.plans.items() if each.on_sale)
+        raise InvalidCommand.of("plan", f"must be a plan on sale: {on_sale}")
 
 
 # What the sagas add to a tenant's stream when their steps have had their effect.
@@ -305,6 +313,11 @@ def status_reverted(operation_id: UUID, status: Status) -> Event:
 def plan_change_begun(tenant: Tenant, operation_id: UUID) -> tuple[Event, ...]:
     """Return the fact that a plan change whose time has come holds the tenant; none where it does already."""
     return () if tenant.operation_id == operation_id else (PlanChangeBegun(operation_id=str(operation_id)),)
+
+
+def is_changing_plan(tenant: Tenant, operation_id: UUID) -> bool:
+    """Return whether the plan change of this operation is still to come about."""
+    return tenant.plan_change is not None and tenant.plan_change.operation_id == operation_id
 
 
 def plan_changed(tenant: Tenant, operation_id: UUID, plan: str, policy: Policy) -> Event:
@@ -395,13 +408,6 @@ def _require(tenant: Tenant, command: str, *allowed: Status) -> None:
         names = " or ".join(status.value for status in allowed)
         detail = f"{command} needs a tenant that is {names}; it is {tenant.status.value}."
         raise InvalidTransition(detail, **{"from": tenant.status.value, "command": command})
-
-
-def _check_plan(plan: str, policy: Policy) -> None:
-    offered = policy.plans.get(plan)
-    if offered is None or not offered.on_sale:
-        on_sale = ", ".join(name for name, each in policy.plans.items() if each.on_sale)
-        raise InvalidCommand.of("plan", f"must be a plan on sale: {on_sale}")
 
 
 def _check_reserved(label: str, policy: Policy) -> None:

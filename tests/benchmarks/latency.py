@@ -1,4 +1,4 @@
-"""Latencies: a lone command beside what it cannot do without, and a query beside an echo."""
+"""Latencies: a lone command beside what it needs, a query beside an echo, visibility beside the library's."""
 
 from __future__ import annotations
 
@@ -7,14 +7,20 @@ import statistics
 import time
 from collections.abc import Awaitable, Callable
 from itertools import count
+from uuid import UUID
 
 import msgspec
 import psycopg
+from eventsourcing.projection import ProjectionRunner
 from nats.aio.client import Client
 
 from handlers.client import TenantClient
+from handlers.store.batch import Batch, EventRow
+from handlers.store.event_store import EventStore
+from handlers.wire.events import Meta, encoded
 from handlers.wire.subjects import Subjects
-from tests.benchmarks import echo
+from tenant_domain.tenant.events import ProfileUpdated
+from tests.benchmarks import echo, stock
 from tests.benchmarks.machine import measured
 from tests.benchmarks.stage import connection, everything, provisioned, servers, service
 from tests.benchmarks.table import Row, Sample, compare
@@ -57,8 +63,12 @@ async def lone_command(rounds: int) -> Row:
 
 
 async def _median(call: Callable[[], Awaitable[None]], pids: list[int]) -> Sample:
+    return await _median_of(lambda: _timed(call), pids)
+
+
+async def _median_of(timed: Callable[[], Awaitable[float]], pids: list[int]) -> Sample:
     with measured(everything(pids)) as usage:
-        times = [await _timed(call) for _ in range(COMMANDS)]
+        times = [await timed() for _ in range(COMMANDS)]
     return Sample(statistics.median(times), None, usage.foreign)
 
 
@@ -92,6 +102,53 @@ async def query(rounds: int) -> Row:
             return await _loaded(nc, [echo.SUBJECT], answer, running.pids)
 
         return await compare(row, ours, theirs, rounds)
+
+
+async def visible(rounds: int) -> Row:
+    """Compare the p50 of the time from a commit until a query includes it with the library's read model.
+
+    That one is asked again and again: its own `wait` looks ten times a second only.
+    """
+    row = Row("commit → visible to a query, p50", "ms", "(≤ 3 ms)", "eventsourcing ProjectionRunner")
+    async with (
+        servers() as stack,
+        service(stack.endpoints, [("projections",)]) as running,
+        connection(stack.endpoints) as nc,
+        EventStore(stack.endpoints.postgres_url) as store,
+    ):
+        [tenant] = await provisioned(stack.endpoints.postgres_url, 1)
+        client, versions = TenantClient(nc), count(3)
+
+        async def ours() -> Sample:
+            return await _median_of(lambda: _seen(store, nc, client, tenant, next(versions)), running.pids)
+
+        with stock.running(stack.endpoints.postgres_url) as runner:
+
+            async def theirs() -> Sample:
+                return await _median_of(lambda: asyncio.to_thread(_stock_seen, runner), running.pids)
+
+            return await compare(row, ours, theirs, rounds)
+
+
+async def _seen(store: EventStore, nc: Client, client: TenantClient, tenant: UUID, version: int) -> float:
+    """Append an event, hint as who commits does, and return the milliseconds until a query includes it."""
+    renamed = ProfileUpdated(tenant_name=f"Acme {version}")
+    row = EventRow(tenant, tenant, version, renamed.name, encoded(renamed, Meta()), 0)
+    appended = await store.append(Batch(events=[row]))
+    began = time.perf_counter()
+    await nc.publish(Subjects().hint("committed"), b"%d" % appended.head)
+    answer = await client.tenant(tenant, min_position=appended.head)
+    took = (time.perf_counter() - began) * 1000
+    assert answer.version == version
+    return took
+
+
+def _stock_seen(runner: ProjectionRunner[stock.Accounts, stock.Names]) -> float:
+    [recording] = runner.app.save(stock.Account("Acme"))
+    began = time.perf_counter()
+    while not runner.projection.view.has_tracking_id(runner.app.name, recording.notification.id):
+        pass
+    return (time.perf_counter() - began) * 1000
 
 
 async def _loaded(nc: Client, subjects: list[str], body: bytes, pids: list[int]) -> Sample:

@@ -19,6 +19,12 @@ class Usage:
     foreign: float = 0.0
 
 
+def own_cpu() -> float:
+    """Return the CPU seconds that this process has used, without its descendants."""
+    times = psutil.Process().cpu_times()
+    return times.user + times.system
+
+
 def cpu_of(pids: Iterable[int]) -> float:
     """Return the CPU seconds that these processes and their living descendants have used."""
     total, seen = 0.0, set[int]()
@@ -46,12 +52,19 @@ def _busy() -> float:
 
 
 @contextmanager
-def measured(pids: Iterable[int]) -> Generator[Usage]:
-    """Measure a piece of work done by the processes `pids`; the usage is filled at its end."""
+def measured(pids: Iterable[int], *, client: bool = False) -> Generator[Usage]:
+    """Measure a piece of work done by the processes `pids`; the usage is filled at its end.
+
+    With `client` this process counts too, but not all that descends from it.
+    """
     usage, known = Usage(), tuple(pids)
-    wall, cpu, busy = time.perf_counter(), cpu_of(known), _busy()
+
+    def used() -> float:
+        return cpu_of(known) + (own_cpu() if client else 0.0)
+
+    wall, cpu, busy = time.perf_counter(), used(), _busy()
     yield usage
     usage.wall = time.perf_counter() - wall
-    usage.cpu = cpu_of(known) - cpu
+    usage.cpu = used() - cpu
     cores = psutil.cpu_count() or 1
     usage.foreign = max(0.0, _busy() - busy - usage.cpu) / (usage.wall * cores)

@@ -6,8 +6,8 @@ import asyncio
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,22 +32,23 @@ PATIENCE = 300.0
 """Seconds that any one wait may take before a row is given up."""
 
 
-def _folder() -> Path:
-    """Return a new folder that the database's own user can enter."""
-    folder = Path(tempfile.mkdtemp(prefix="tenants-bench-"))
-    folder.chmod(0o755)
-    return folder
+@contextmanager
+def folder() -> Generator[Path]:
+    """Give a new folder that the database's own user can enter, and remove it at the end."""
+    made = Path(tempfile.mkdtemp(prefix="tenants-bench-"))
+    made.chmod(0o755)
+    try:
+        yield made
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
 
 
 @asynccontextmanager
 async def servers(sync: str = "always") -> AsyncGenerator[EmbeddedStack]:
     """Run NATS and PostgreSQL in a folder of their own, which goes with them."""
-    folder = _folder()
-    try:
-        async with EmbeddedStack(folder / "data", sync_interval=sync) as stack:
+    with folder() as own:
+        async with EmbeddedStack(own / "data", sync_interval=sync) as stack:
             yield stack
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @asynccontextmanager

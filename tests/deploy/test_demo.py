@@ -14,7 +14,7 @@ from tenant_domain.registry import COMMANDS
 from tests.support.servers import public_folder
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-FILES = ("1-provision.jsonl", "2-fails.jsonl", "3-refused.jsonl", "4-history.jsonl")
+FILES = ("1-provision.jsonl", "2-fails.jsonl", "3-refused.jsonl", "4-history.jsonl", "5-operations.jsonl")
 
 
 def demo(*options: str) -> subprocess.CompletedProcess[str]:
@@ -58,7 +58,7 @@ def test_the_samples_hold_sixty_tenants_in_several_plans_and_regions():
 
 
 def test_what_the_samples_call_valid_fits_its_form():
-    for name in (FILES[0], FILES[1], FILES[3]):
+    for name in (FILES[0], FILES[1], FILES[3], FILES[4]):
         for sample in load(name):
             COMMANDS[sample.command].form.model_validate_json(sample.payload)
 

@@ -12,17 +12,40 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from handlers.wire.events import Meta, encoded, event_of
-from tenant_domain.catalogue import Policy
+from tenant_domain.catalogue import PLANS, Policy
 from tenant_domain.decision import Command, Decision, Event, NewEvent, Ref
 from tenant_domain.operation import decide as operation
 from tenant_domain.operation.commands import CancelOperation, CompensateOperation, RetryOperation
 from tenant_domain.operation.events import CompensationStarted
-from tenant_domain.operation.state import Operation
-from tenant_domain.refusals import InvalidCommand, NotFound, OperationInProgress, Refusal, TenantNotFound
+from tenant_domain.operation.state import Operation, OperationStatus
+from tenant_domain.refusals import (
+    InvalidCommand,
+    InvalidTransition,
+    LegalHold,
+    NotFound,
+    OperationInProgress,
+    Refusal,
+    TenantExists,
+    TenantGone,
+    TenantNotFound,
+)
 from tenant_domain.registry import ENTITIES
+from tenant_domain.subdomain import decide as subdomain
+from tenant_domain.subdomain.commands import Release
 from tenant_domain.subdomain.state import SubdomainClaim
 from tenant_domain.tenant import decide
-from tenant_domain.tenant.commands import Admin, Provision, Resume, Suspend, UpdateProfile
+from tenant_domain.tenant.commands import (
+    Admin,
+    CancelTermination,
+    PlaceLegalHold,
+    Provision,
+    ReleaseLegalHold,
+    Resume,
+    Suspend,
+    Terminate,
+    UpdateProfile,
+    Upgrade,
+)
 from tenant_domain.tenant.state import Tenant
 from tenant_domain.values import Status, subdomain_stream
 from tests.support.gwt import NOW, Facts
@@ -32,10 +55,21 @@ LABELS = ["acme", "globex", "initech", "admin"]
 MOVES: dict[Status | None, set[Status | None]] = {
     None: {None, Status.PROVISIONING},
     Status.PROVISIONING: {Status.PROVISIONING, Status.ACTIVE, Status.FAILED},
-    Status.ACTIVE: {Status.ACTIVE, Status.SUSPENDED},
-    Status.SUSPENDED: {Status.SUSPENDED, Status.ACTIVE},
-    Status.FAILED: {Status.FAILED},
+    Status.ACTIVE: {Status.ACTIVE, Status.SUSPENDED, Status.PENDING_DELETION},
+    Status.SUSPENDED: {Status.SUSPENDED, Status.ACTIVE, Status.PENDING_DELETION},
+    Status.FAILED: {Status.FAILED, Status.PENDING_DELETION},
+    Status.PENDING_DELETION: {
+        Status.PENDING_DELETION,
+        Status.ACTIVE,
+        Status.SUSPENDED,
+        Status.FAILED,
+        Status.PURGING,
+    },
+    Status.PURGING: {Status.PURGING, Status.DELETED},
+    Status.DELETED: {Status.DELETED},
 }
+WHATEVER_HOLDS = (Provision, CancelTermination, PlaceLegalHold, ReleaseLegalHold)
+"""Commands that an operation which holds the tenant does not keep from being decided."""
 
 tenants = st.sampled_from(TENANTS)
 labels = st.sampled_from(LABELS)
@@ -61,6 +95,14 @@ commands: st.SearchStrategy[Command] = st.one_of(
     st.builds(UpdateProfile, settings=own_settings),
     st.builds(Suspend, reason=st.just("unpaid")),
     st.just(Resume()),
+)
+plan_changes = st.builds(
+    Upgrade,
+    plan=st.sampled_from(["free", "basic", "enterprise"]),
+    effective=st.sampled_from(["now", "period_end"]),
+)
+holds = st.sampled_from(
+    [PlaceLegalHold(reason="a case"), PlaceLegalHold(reason="another"), ReleaseLegalHold()]
 )
 
 
@@ -91,28 +133,76 @@ class Tenants(RuleBasedStateMachine):
         except Refusal as refusal:
             self.refused(before, command, refusal)
             return
-        self.completed(before, decision)
+        self.completed(before, command, decision)
         self.append(decision.events)
         if isinstance(command, UpdateProfile):
             assert self.decided(tenant_id, command) == Decision()
             self.has_come_true(tenant_id, command)
 
+    @rule(tenant_id=tenants, command=plan_changes)
+    def ask_for_another_plan(self, tenant_id: UUID, command: Command) -> None:
+        self.ask(tenant_id, command)
+
+    @rule(tenant_id=tenants, confirmed=st.booleans(), cancelled=st.booleans())
+    def ask_for_its_end(self, tenant_id: UUID, confirmed: bool, cancelled: bool) -> None:
+        tenant = self.tenant(tenant_id)
+        label = tenant.subdomain if tenant and confirmed else "another"
+        self.ask(tenant_id, CancelTermination() if cancelled else Terminate(confirm_subdomain=label))
+
+    @rule(tenant_id=tenants, command=holds)
+    def ask_for_a_hold(self, tenant_id: UUID, command: Command) -> None:
+        self.ask(tenant_id, command)
+
     @precondition(lambda self: self.running)
     @rule(data=st.data(), kind=st.sampled_from([RetryOperation, CancelOperation, CompensateOperation]))
     def operate(self, data: st.DataObject, kind: Any) -> None:
         run = self.run(data)
+        tenant = self.tenant(run.tenant_id)
+        assert tenant is not None
         command = kind(operation_id=run.operation_id)
-        decision = self.decided(run.tenant_id, command)
+        try:
+            decision = self.decided(run.tenant_id, command)
+        except LegalHold:
+            assert (run.kind, kind) == ("termination", RetryOperation)
+            assert tenant.legal_hold
+            return
+        except InvalidTransition:
+            assert tenant.status is Status.PURGING
+            return
+        except TenantGone:
+            assert tenant.status is Status.DELETED
+            return
         assert decision.operation_id == run.operation_id
         self.append(decision.events)
         assert self.decided(run.tenant_id, command).events == ()
+
+    @precondition(lambda self: self.running)
+    @rule(data=st.data())
+    def go_on(self, data: st.DataObject) -> None:
+        """A plan change takes hold when its time has come; a termination passes its point of no return."""
+        run = self.run(data)
+        tenant = self.tenant(run.tenant_id)
+        assert tenant is not None
+        if run.status is not OperationStatus.RUNNING or tenant.operation_id not in (None, run.operation_id):
+            return
+        if run.kind == "upgrade":
+            self.tell(run, *decide.plan_change_begun(tenant, run.operation_id))
+        elif run.kind == "termination":
+            self.tell(run, *decide.purge_started(tenant, run.operation_id))
 
     @precondition(lambda self: self.running)
     @rule(data=st.data(), well=st.booleans())
     def end(self, data: st.DataObject, well: bool) -> None:
         """The saga of a run does all its steps, or undoes them, and says so to the tenant."""
         run = self.run(data)
-        if not well and run.ending is None:
+        tenant = self.tenant(run.tenant_id)
+        assert tenant is not None
+        if run.status is OperationStatus.PARKED:
+            return
+        held = tenant.operation_id == run.operation_id
+        if run.ending is None and well and not held:
+            return
+        if run.ending is None and not well and tenant.status is not Status.PURGING:
             failed = CompensationStarted(ending="rolled_back", reason="it did not work")
             self.append([NewEvent(operation.ref(run.operation_id), failed)])
             run = self.operation(run.operation_id)
@@ -123,6 +213,9 @@ class Tenants(RuleBasedStateMachine):
         self.append([NewEvent(operation.ref(run.operation_id), operation.ended(run, NOW))])
         self.running.remove(run.operation_id)
 
+    def tell(self, run: Operation, *events: Event) -> None:
+        self.append([NewEvent(decide.ref(run.tenant_id), event) for event in events])
+
     @precondition(lambda self: self.running)
     @rule(data=st.data(), tenant_id=tenants)
     def meddle(self, data: st.DataObject, tenant_id: UUID) -> None:
@@ -130,7 +223,7 @@ class Tenants(RuleBasedStateMachine):
         run = self.run(data)
         if tenant_id == run.tenant_id:
             return
-        with pytest.raises((NotFound, TenantNotFound)):
+        with pytest.raises((NotFound, TenantNotFound, TenantGone)):
             self.decided(tenant_id, CancelOperation(operation_id=run.operation_id))
 
     # what a rule needs
@@ -158,13 +251,14 @@ class Tenants(RuleBasedStateMachine):
         self.operations += 1
         return self.facts.decide(tenant_id, command, UUID(int=1000 + self.operations), NOW, Policy())
 
-    def completed(self, before: Tenant | None, decision: Decision) -> None:
-        assert before is None or before.operation_id is None
-        assert (decision.operation_id is not None) == any(
-            new.event.name == "operation.started" for new in decision.events
-        )
-        if decision.operation_id is not None:
-            self.running.append(decision.operation_id)
+    def completed(self, before: Tenant | None, command: Command, decision: Decision) -> None:
+        assert before is None or before.operation_id is None or isinstance(command, WHATEVER_HOLDS)
+        started = [new.ref.stream for new in decision.events if new.event.name == "operation.started"]
+        if started:
+            assert started == [decision.operation_id]
+            self.running += started
+        elif decision.operation_id is not None:
+            assert decision.operation_id in self.running
 
     def has_come_true(self, tenant_id: UUID, command: UpdateProfile) -> None:
         tenant = self.tenant(tenant_id)
@@ -175,31 +269,47 @@ class Tenants(RuleBasedStateMachine):
             assert repr(tenant.settings.get(key)) == repr(value)
 
     def refused(self, before: Tenant | None, command: Command, refusal: Refusal) -> None:
-        if before is not None and before.operation_id and not isinstance(command, Provision):
+        if before is not None and before.operation_id and not isinstance(command, WHATEVER_HOLDS):
             assert isinstance(refusal, OperationInProgress)
             assert refusal.extra["operation_id"] == str(before.operation_id)
+        if before is not None and before.status is Status.DELETED:
+            assert isinstance(refusal, TenantExists if isinstance(command, Provision) else TenantGone)
         assert refusal.recorded or isinstance(refusal, InvalidCommand)
 
     def last_facts(self, run: Operation) -> list[NewEvent]:
         tenant = self.tenant(run.tenant_id)
         assert tenant is not None
+        claim = self.facts.states.get(subdomain_stream(tenant.subdomain))
+        own = Ref("tenant", run.tenant_id)
         if run.kind == "provisioning" and run.ending:
-            claim = self.facts.states.get(subdomain_stream(tenant.subdomain))
-            return list(
-                decide.provisioning_failed(run.tenant_id, tenant, claim, run.operation_id, run.reason or "")
-            )
-        events: list[Event]
-        if run.kind == "provisioning":
-            defaults = decide.defaults_of(tenant, run.operation_id, Policy())
-            events = [*defaults, decide.activated(run.operation_id)]
-        elif run.ending:
-            former = Status.ACTIVE if run.kind == "suspension" else Status.SUSPENDED
-            events = [decide.status_reverted(run.operation_id, former)]
-        elif run.kind == "suspension":
-            events = [decide.access_closed(run.operation_id)]
-        else:
-            events = [decide.access_opened(run.operation_id)]
-        return [NewEvent(Ref("tenant", run.tenant_id), event) for event in events]
+            reason = run.reason or ""
+            return list(decide.provisioning_failed(run.tenant_id, tenant, claim, run.operation_id, reason))
+        facts = [NewEvent(own, event) for event in self.own_facts(run, tenant)]
+        if run.kind == "termination" and not run.ending:
+            facts += subdomain.release(claim, Release(tenant.subdomain, run.tenant_id))
+        return facts
+
+    def own_facts(self, run: Operation, tenant: Tenant) -> list[Event]:
+        id, plan = run.operation_id, run.input.get("plan", "")
+        match run.kind, run.ending:
+            case "provisioning", None:
+                return [*decide.defaults_of(tenant, id, Policy()), decide.activated(id)]
+            case "suspension", None:
+                return [decide.access_closed(id)]
+            case "resumption", None:
+                return [decide.access_opened(id)]
+            case "upgrade", None:
+                return [decide.plan_changed(tenant, id, plan, Policy())]
+            case "termination", None:
+                return [*decide.purge_started(tenant, id), decide.purged(id, "a certificate", "its hash")]
+            case "upgrade", _:
+                return [decide.plan_change_rolled_back(tenant, id, plan, run.reason or "")]
+            case "termination", _:
+                return [decide.termination_cancelled(id, Status(run.input["former"]))]
+            case kind, _:
+                return [
+                    decide.status_reverted(id, Status.ACTIVE if kind == "suspension" else Status.SUSPENDED)
+                ]
 
     # what always holds
 
@@ -213,23 +323,52 @@ class Tenants(RuleBasedStateMachine):
         living = {
             tenant_id: tenant.subdomain
             for tenant_id in TENANTS
-            if (tenant := self.tenant(tenant_id)) and tenant.status is not Status.FAILED
+            if (tenant := self.tenant(tenant_id)) and not _is_over(tenant)
         }
         assert held == living
 
     @invariant()
-    def a_tenant_is_held_by_its_one_unfinished_run(self) -> None:
-        holding = {self.operation(run).tenant_id: run for run in self.running}
-        assert len(holding) == len(self.running)
+    def a_tenant_is_held_by_one_unfinished_run_and_a_change_that_waits_holds_nobody(self) -> None:
         for tenant_id in TENANTS:
             tenant = self.tenant(tenant_id)
-            assert (tenant.operation_id if tenant else None) == holding.get(tenant_id)
+            runs = [run for run in map(self.operation, self.running) if run.tenant_id == tenant_id]
+            waiting = [run.operation_id for run in runs if tenant and self.waits(run, tenant)]
+            holding = [run.operation_id for run in runs if run.operation_id not in waiting]
+            assert len(waiting) <= 1
+            assert holding == ([tenant.operation_id] if tenant and tenant.operation_id else [])
+
+    def waits(self, run: Operation, tenant: Tenant) -> bool:
+        return run.kind == "upgrade" and tenant.operation_id != run.operation_id
+
+    @invariant()
+    def what_is_under_way_stands_in_the_tenant_as_long_as_its_run_does(self) -> None:
+        for tenant_id in TENANTS:
+            tenant = self.tenant(tenant_id)
+            if tenant is None or tenant.status is Status.DELETED:
+                continue
+            runs = {run.kind: run for run in map(self.operation, self.running) if run.tenant_id == tenant_id}
+            for kind, known in (("upgrade", tenant.plan_change), ("termination", tenant.termination)):
+                assert (known.operation_id if known else None) == (
+                    runs[kind].operation_id if kind in runs else None
+                )
+            if "termination" in runs and "upgrade" in runs:
+                assert runs["upgrade"].ending is not None
+            if tenant.legal_hold and "termination" in runs:
+                assert runs["termination"].status is not OperationStatus.RUNNING
+
+    @invariant()
+    def a_tenant_in_service_has_what_its_plan_gives(self) -> None:
+        for tenant_id in TENANTS:
+            tenant = self.tenant(tenant_id)
+            if tenant and tenant.status in (Status.ACTIVE, Status.SUSPENDED):
+                plan = PLANS[tenant.plan]
+                assert (tenant.quotas, tenant.flags) == (plan.quotas, plan.flags)
 
     @invariant()
     def only_a_suspended_tenant_or_one_being_resumed_has_a_reason(self) -> None:
         for tenant_id in TENANTS:
             tenant = self.tenant(tenant_id)
-            if tenant and tenant.operation_id is None:
+            if tenant and tenant.operation_id is None and tenant.status is not Status.DELETED:
                 assert (tenant.suspension_reason is not None) == (tenant.status is Status.SUSPENDED)
 
     @invariant()
@@ -247,5 +386,11 @@ class Tenants(RuleBasedStateMachine):
         assert anew == self.facts.states
 
 
+def _is_over(tenant: Tenant) -> bool:
+    """Return whether the tenant has given its subdomain back: it could not be made, or is deleted."""
+    failed = tenant.termination is not None and tenant.termination.former is Status.FAILED
+    return failed or tenant.status in (Status.FAILED, Status.DELETED)
+
+
 TestTenants = Tenants.TestCase
-TestTenants.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestTenants.settings = settings(max_examples=120, stateful_step_count=50, deadline=None)

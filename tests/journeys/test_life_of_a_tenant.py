@@ -129,6 +129,11 @@ async def test_the_same_life_over_http(service: Running):
         assert (stale.status_code, stale.json()["type"]) == (412, "/problems/version-conflict")
         renamed = await http.put(url, json={"name": "New"}, headers={"If-Match": seen.headers["ETag"]})
         assert (renamed.status_code, renamed.json()["status"]) == (200, "completed")
+        upgraded = await http.put(f"{url}/upgrade", json={"plan": "enterprise"})
+        assert upgraded.status_code == 202
+        assert (await ended_at(http, upgraded.headers["Location"]))["status"] == "succeeded"
+        at = {"min_position": (await http.get(f"{url}/history")).json()["position"]}
+        assert (await http.get(url, params=at)).json()["plan"] == "enterprise"
         suspended = await http.post(f"{url}/suspend", json={"reason": "unpaid"})
         assert suspended.status_code == 202
         nobody = await http.get(url, headers={"Authorization": ""})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum, auto
@@ -13,8 +14,9 @@ from sagas.registry import SAGAS
 from tenant_domain.catalogue import Policy
 from tenant_domain.decision import Command, Event
 from tenant_domain.operation.state import Operation
-from tenant_domain.tenant.commands import Admin, Provision, Resume, Suspend
+from tenant_domain.tenant.commands import Admin, Provision, Resume, Suspend, Upgrade
 from tenant_domain.tenant.state import Tenant
+from tenant_domain.values import Json
 from tests.support.gwt import NOW, Facts
 
 WISH = Provision(
@@ -23,6 +25,14 @@ WISH = Provision(
     plan="professional",
     admin=Admin(email="ada@acme.example", name="Ada Lovelace", user_id="ada"),
 )
+SUSPENSION, RESUMPTION = ("suspension", Suspend(reason="unpaid")), ("resumption", Resume())
+BEFORE: Mapping[str, tuple[tuple[str, Command], ...]] = {
+    "provisioning": (),
+    "suspension": (SUSPENSION,),
+    "resumption": (SUSPENSION, RESUMPTION),
+    "upgrade": (("upgrade", Upgrade(plan="enterprise")),),
+}
+"""What follows on a provisioning, up to a run of the kind."""
 
 
 class Ending(Enum):
@@ -39,7 +49,7 @@ class Ending(Enum):
 
 @dataclass
 class Rehearsal:
-    """One tenant, one run at a time."""
+    """One tenant, one run at a time. `outputs` are what effects return, where it is not nothing."""
 
     saga: Saga
     facts: Facts = field(default_factory=Facts)
@@ -48,18 +58,22 @@ class Rehearsal:
     now: datetime = NOW
     present: set[str] = field(default_factory=set[str])
     deeds: list[str] = field(default_factory=list[str])
+    outputs: dict[str, dict[str, Json]] = field(default_factory=dict[str, dict[str, Json]])
 
     @classmethod
     def of(cls, kind: str) -> Rehearsal:
         """Begin a run of the kind, after whatever has to be before it."""
         rehearsal = cls(SAGAS["provisioning"])
         rehearsal.ask(WISH)
-        for other, command in (("suspension", Suspend(reason="unpaid")), ("resumption", Resume())):
-            if rehearsal.saga.kind != kind:
-                rehearsal.to_the_end()
-                rehearsal.saga, rehearsal.operation_id = SAGAS[other], uuid4()
-                rehearsal.ask(command)
+        for other, command in BEFORE[kind]:
+            rehearsal.to_the_end()
+            rehearsal.go_on_with(other, command)
         return rehearsal
+
+    def go_on_with(self, kind: str, command: Command) -> None:
+        """Ask for the next run."""
+        self.saga, self.operation_id = SAGAS[kind], uuid4()
+        self.ask(command)
 
     def ask(self, command: Command) -> None:
         """Decide on a command, and append what follows."""
@@ -133,7 +147,9 @@ class Rehearsal:
     def _recorded(self, action: Run | Undo, started: datetime) -> Moved:
         scene = self.scene()
         if isinstance(action, Run):
-            events = completed(scene, action, started, self.now, {})
+            inside = action.step.inside
+            output = self.outputs.get(inside.do, {}) if inside else {}
+            events = completed(scene, action, started, self.now, output)
         else:
             events = compensated(scene, action, self.now)
         return go_on(self.saga, scene, events, self.now)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from sagas.definition import Deed, Step
 from sagas.registry import SAGAS
+from tenant_domain.catalogue import PLANS
+from tenant_domain.decision import Command
 from tenant_domain.operation.commands import CancelOperation, CompensateOperation, RetryOperation
 from tenant_domain.operation.events import StepCompensated, StepCompleted, StepFailed, StepStarted
 from tenant_domain.operation.state import OperationStatus
+from tenant_domain.refusals import InvalidTransition
 from tenant_domain.values import Status
 from tests.sagas.rehearsal import Ending, Rehearsal
 
@@ -38,10 +42,12 @@ REVERSIBLE = {
 class AnyRun(RuleBasedStateMachine):
     """Failures, crashes and operators at every point."""
 
-    @initialize(kind=st.sampled_from(sorted(KINDS)))
-    def begin(self, kind: str) -> None:
+    @initialize(kind=st.sampled_from(sorted(KINDS)), differs=st.booleans())
+    def begin(self, kind: str, differs: bool) -> None:
         self.rehearsal = Rehearsal.of(KINDS[kind].kind)
         self.rehearsal.saga = KINDS[kind]
+        if differs:
+            self.rehearsal.outputs["verify_plan"] = {"differences": ["a limit"]}
 
     @rule(steps=st.integers(2, 6))
     def go_well(self, steps: int) -> None:
@@ -57,7 +63,7 @@ class AnyRun(RuleBasedStateMachine):
     @precondition(lambda self: not self.rehearsal.operation.finished)
     @rule(command=st.sampled_from((RetryOperation, CancelOperation, CompensateOperation)))
     def ask(self, command: type[RetryOperation] | type[CancelOperation] | type[CompensateOperation]) -> None:
-        self.rehearsal.ask(command(operation_id=self.rehearsal.operation_id))
+        self.operate(command(operation_id=self.rehearsal.operation_id))
 
     @precondition(lambda self: not self.rehearsal.operation.finished)
     @rule(command=st.sampled_from((CancelOperation, CompensateOperation)))
@@ -65,7 +71,16 @@ class AnyRun(RuleBasedStateMachine):
         """An operator appends while a step is at work: what the step would record is dropped."""
         self.rehearsal.step(Ending.CRASHES_AFTER)
         if not self.rehearsal.operation.finished:
-            self.rehearsal.ask(command(operation_id=self.rehearsal.operation_id))
+            self.operate(command(operation_id=self.rehearsal.operation_id))
+
+    def operate(self, command: Command) -> None:
+        """Ask; only a plan that has changed already cannot be changed back."""
+        changed = self.rehearsal.saga.kind == "upgrade" and self.rehearsal.tenant.plan_change is None
+        if changed and not isinstance(command, RetryOperation):
+            with pytest.raises(InvalidTransition):
+                self.rehearsal.ask(command)
+        else:
+            self.rehearsal.ask(command)
 
     @invariant()
     def a_run_at_rest_has_ended_or_says_why_it_waits(self) -> None:
@@ -91,6 +106,20 @@ class AnyRun(RuleBasedStateMachine):
                 assert rehearsal.tenant.status is Status.FAILED
 
     @invariant()
+    def a_plan_has_changed_with_all_it_brings_or_not_at_all(self) -> None:
+        rehearsal, tenant = self.rehearsal, self.rehearsal.tenant
+        if rehearsal.saga.kind != "upgrade":
+            return
+        undone = rehearsal.operation.status in (OperationStatus.ROLLED_BACK, OperationStatus.CANCELLED)
+        changed = tenant.plan_change is None and not undone
+        plan = PLANS["enterprise" if changed else "professional"]
+        assert (tenant.plan, tenant.quotas, tenant.flags) == (plan.name, plan.quotas, plan.flags)
+        assert not (changed and rehearsal.outputs), "verification found a difference"
+        if not rehearsal.operation.finished:
+            assert (tenant.operation_id is None) == changed
+            assert changed or "release_backup" not in rehearsal.present or rehearsal.outputs
+
+    @invariant()
     def only_what_was_touched_is_undone_last_one_first(self) -> None:
         touched: list[str] = []
         undone: list[str] = []
@@ -108,7 +137,8 @@ class AnyRun(RuleBasedStateMachine):
         names = [event.name for event in self.rehearsal.journal]
         for place, event in enumerate(self.rehearsal.journal):
             if isinstance(event, StepFailed) and event.retry_at is None:
-                parks = event.undoing or self.rehearsal.saga.kind == "suspension"
+                steps = {step.name: step for step in self.rehearsal.saga.steps}
+                parks = event.undoing or steps[event.step].on_failure == "park"
                 expected = "operation.parked" if parks else "operation.compensation_started"
                 assert names[place + 1] == expected
 

@@ -37,6 +37,7 @@ NAMES = {
     "provisioning": decide.PROVISIONING,
     "suspension": decide.SUSPENSION,
     "resumption": decide.RESUMPTION,
+    "upgrade": decide.UPGRADE,
 }
 
 

@@ -72,7 +72,11 @@ def test_a_run_that_waits_is_undone_at_once():
 
 def test_a_step_that_waits_for_somebody_is_looked_at_again():
     busy = [True, True, False]
-    rehearsal = rehearsed(Step("act", outside=DEED, waits=lambda _: busy.pop(0)))
+
+    def waits(_: Scene) -> bool:
+        return busy.pop(0)
+
+    rehearsal = rehearsed(Step("act", outside=DEED, waits=waits))
     moved = advance(rehearsal.saga, rehearsal.scene(), rehearsal.now)
     assert (moved.events, moved.waits_until) == ((), NOW + WAIT)
     rehearsal.to_the_end()
@@ -95,9 +99,10 @@ def test_what_a_step_adds_when_it_begins_stands_before_its_deed():
 
 
 def test_a_stopped_run_is_parked_before_its_next_step_and_goes_on_from_there():
-    rehearsal = rehearsed(
-        Step("act", outside=DEED), Step("next", outside=DEED), stop=lambda scene: scene.tenant.legal_hold
-    )
+    def held(scene: Scene) -> str | None:
+        return scene.tenant.legal_hold
+
+    rehearsal = rehearsed(Step("act", outside=DEED), Step("next", outside=DEED), stop=held)
     rehearsal.step()
     rehearsal.ask(PlaceLegalHold(reason="a case"))
     rehearsal.facts.append(advance(rehearsal.saga, rehearsal.scene(), rehearsal.now).events)

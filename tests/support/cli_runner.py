@@ -1,6 +1,7 @@
 """Runs command lines one after the other in one process, so that a test does not pay for imports.
 
-Reads one JSON list of arguments from each line of standard input, writes one JSON object to standard output.
+Reads one JSON object with arguments from each line of standard input, writes one JSON object to standard
+output. An argument of its own says for how many seconds servers are looked for, where none is there.
 """
 
 import contextlib
@@ -10,11 +11,13 @@ import os
 import sys
 from typing import Any
 
-from handlers.cli import run
+from handlers.cli import run, where
 
 
 def main() -> None:
     """Serve until standard input closes."""
+    if len(sys.argv) > 1:
+        where.REACH = float(sys.argv[1])
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
     for line in sys.stdin:
         request: dict[str, Any] = json.loads(line)

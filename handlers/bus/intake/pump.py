@@ -14,6 +14,7 @@ import psycopg
 import structlog
 from nats.aio.client import Client
 
+from handlers import tracing
 from handlers.adapters import jetstream
 from handlers.adapters.jetstream import JetStreamError
 from handlers.bus.intake.claims import Claims, Place
@@ -23,6 +24,7 @@ from handlers.execution.decode import command_id_of, decoded, is_tenant_id
 from handlers.execution.executor import Executor
 from handlers.execution.job import Job, Origin, Slice
 from handlers.execution.reply import Reply, refused
+from handlers.execution.spans import followed
 from handlers.store.errors import Fenced, StoreError
 from handlers.wire.headers import REPLY_TO
 from handlers.wire.subjects import Subjects, is_inbox
@@ -198,6 +200,8 @@ class Pump:
             job = Job(done, origin=origin)
             job.know(refused(command_id_of(headers), tenant, why), FAILED)
             return job
+        if tracing.on:
+            request, done = followed(request, done, "durable")
         return Job(done, request=request, origin=origin)
 
     async def _settle(self, jobs: list[Job]) -> Slice | None:

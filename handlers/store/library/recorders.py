@@ -12,7 +12,7 @@ from psycopg import Connection, Cursor
 from psycopg.rows import DictRow, tuple_row
 from psycopg.sql import SQL, Composed, Identifier
 
-from handlers.store.appending import append_statement, bare_parameters
+from handlers.store.appending import append_events_statement, event_parameters
 from handlers.store.library.names import append_sql, log_names, tables_sql
 from handlers.store.packing import Packed, bigints, byteas, names, texts, uuids
 
@@ -61,7 +61,7 @@ class TenantApplicationRecorder(TenantAggregateRecorder, postgres.PostgresApplic
         self.sql_create_statements: list[Composed] = []
         self._names = log_names(datastore.schema, events_table_name)
         self.check_identifier_length(self._names.append)
-        self._append = append_statement(self._names.schema, self._names.append)
+        self._append = append_events_statement(self._names.schema, self._names.append)
 
     def insert_events(self, stored_events: Sequence[StoredEvent], **kwargs: Any) -> Sequence[int] | None:
         """Write the events, and what comes with them, in one transaction; return their positions.
@@ -96,7 +96,7 @@ class TenantApplicationRecorder(TenantAggregateRecorder, postgres.PostgresApplic
         ]
         with connection.cursor(binary=True, row_factory=tuple_row) as cursor:
             found = cursor.execute(
-                self._append, bare_parameters(rows, self._pack_id), prepare=True
+                self._append, event_parameters(rows, self._pack_id), prepare=True
             ).fetchone()
         assert found is not None
         return list(range(found[0] + 1, found[0] + 1 + len(rows)))

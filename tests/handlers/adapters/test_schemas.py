@@ -18,7 +18,7 @@ from handlers.adapters.schemas import Access, schema_of
 from handlers.store.migrate import migrate
 from tests.handlers.adapters.works import KEY, inside, of_tenant, work_on
 
-TABLES = {"schema_version", "users", "settings", "usage", "files", "audit"}
+TABLES = {"schema_version", "users", "settings", "usage", "files", "audit", "sso_connections"}
 
 
 class Database:
@@ -119,7 +119,7 @@ async def test_the_defaults_of_the_plan_are_written_once(database: Database, ten
     assert rows["flags"]["sso"] is True
     assert rows["branding"]["display_name"] == "Acme Analytics"
     assert rows["plan"] == "professional"
-    assert set(rows) == {"plan", "region", "quotas", "flags", "branding", "settings"}
+    assert set(rows) == {"plan", "region", "quotas", "flags", "branding", "settings", "plan_tables"}
 
 
 async def test_the_admin_is_the_owner_once(database: Database, tenant: Work):

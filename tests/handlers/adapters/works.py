@@ -20,7 +20,7 @@ def work_on(step: str = "notify") -> Work:
     while (action := rehearsal.saga.steps[len(_done(rehearsal))]).name != step:
         rehearsal.step()
     facts = tuple(event for _, event in action.facts(rehearsal.scene()))
-    return Work(rehearsal.tenant_id, rehearsal.tenant, rehearsal.operation, facts)
+    return Work(rehearsal.tenant_id, rehearsal.tenant, rehearsal.operation, facts, rehearsal.scene().policy)
 
 
 def inside(work: Work, connection: AsyncConnection[Any]) -> Work:

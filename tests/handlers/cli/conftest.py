@@ -41,11 +41,11 @@ class Result:
 class CommandLine:
     """`tenantctl`, on the stack of a data folder."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, *reach: str) -> None:
         self.data_dir = data_dir
         environment = {key: value for key, value in os.environ.items() if not key.startswith("TENANTS_")}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.cli_runner"],
+            [sys.executable, "-m", "tests.support.cli_runner", *reach],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -106,6 +106,6 @@ def tenantctl(running_dir: Path) -> Iterator[CommandLine]:
 def lonely() -> Iterator[CommandLine]:
     """The command line where nothing runs."""
     folder = public_folder()
-    with CommandLine(folder) as command_line:
+    with CommandLine(folder, "0.3") as command_line:
         yield command_line
     shutil.rmtree(folder)

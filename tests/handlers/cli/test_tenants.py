@@ -137,6 +137,15 @@ def test_a_tenant_is_suspended_and_resumed(tenantctl: CommandLine, made: dict[st
     assert f"tenantctl operations show {tenant}" in resumed.out
 
 
+def test_a_tenant_moves_to_another_plan(tenantctl: CommandLine, made: dict[str, Any]) -> None:
+    tenant = made["tenant_id"]
+    moved = tenantctl("tenants", "upgrade", tenant, "--plan", "enterprise", "--wait")
+    assert moved.code == 0, moved.err
+    assert tenantctl.json("tenants", "show", tenant).record["plan"] == "enterprise"
+    refused = tenantctl("tenants", "upgrade", tenant, "--plan", "gold", "--effective", "period_end")
+    assert (refused.code, refused.err.partition(":")[0]) == (1, "invalid-command")
+
+
 def test_a_taken_subdomain_is_refused_with_its_problem(
     tenantctl: CommandLine, made: dict[str, Any], subdomain: str
 ) -> None:

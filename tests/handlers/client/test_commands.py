@@ -82,6 +82,7 @@ async def test_the_convenient_calls_send_the_same(bus: Bus):
         await client.update_profile(TENANT, **update)
         await client.suspend(TENANT, "Invoice 2026-10 is unpaid.")
         await client.resume(TENANT)
+        await client.upgrade(TENANT, "enterprise", effective="period_end")
         await client.retry_operation(TENANT, OPERATION)
         await client.cancel_operation(TENANT, str(OPERATION))
         await client.compensate_operation(TENANT, OPERATION)

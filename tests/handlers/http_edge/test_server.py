@@ -166,12 +166,19 @@ async def test_a_body_that_is_broken_off_is_a_bad_request(
     assert answer.startswith(b"HTTP/1.1 400")
 
 
+@pytest.mark.parametrize(
+    ("announcement", "sent"),
+    [
+        ({"Content-Length": str(10**12)}, b""),
+        ({"Transfer-Encoding": "chunked"}, b"40001\r\n" + b" " * 0x40001),
+    ],
+)
 async def test_a_huge_body_is_refused_before_it_is_all_there(
-    server: HttpServer, headers: dict[str, str]
+    server: HttpServer, headers: dict[str, str], announcement: dict[str, str], sent: bytes
 ) -> None:
-    lines = _lines({**headers, "Content-Type": "application/json", "Content-Length": str(10**12)})
+    lines = _lines({**headers, **announcement, "Content-Type": "application/json"})
     request = f"POST {PATH}/resume HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{lines}\r\n".encode()
-    assert (await said(server, request + b" " * (256 * 1024 + 1))).startswith(b"HTTP/1.1 413")
+    assert (await said(server, request + sent)).startswith(b"HTTP/1.1 413")
 
 
 @pytest.mark.parametrize(

@@ -102,12 +102,16 @@ async def test_a_parked_stream_is_folded_again_once_the_reason_is_gone(side: Rea
 async def test_a_rebuild_parks_the_same_streams(side: ReadSide) -> None:
     ill, well = side.history.tenant("Ill"), side.history.tenant("Well")
     poison(side.history, ill, "tenant.profile_updated", NUL)
-    side.history.add(well, well, ProfileUpdated(tenant_name="Later"))
+    unborn = UUID(int=9)
+    poison(side.history, unborn, "tenant.provisioning_started", BROKEN)
+    for tenant in (ill, well, unborn):
+        side.history.add(tenant, tenant, ProfileUpdated(tenant_name="Later"))
     await side.project()
     before = [parked._replace(parked_at=None) for parked in await parked_streams(side.connections)]
     await side.make()
     after = [parked._replace(parked_at=None) for parked in await parked_streams(side.connections)]
-    assert after == before != []
+    assert after == before
+    assert {parked.stream_id for parked in after} == {ill, unborn}
     assert (await side.ask(ill, "tenant"))["name"] == "Ill"
     assert (await side.ask(well, "tenant"))["name"] == "Later"
 

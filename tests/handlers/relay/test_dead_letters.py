@@ -194,6 +194,28 @@ async def test_a_lost_stream_of_dead_letters_is_filled_again(
     assert sorted(letter.letter.sequence for letter in found) == [0, 1, 2, 3]
 
 
+async def test_what_was_published_long_ago_is_forgotten_and_nothing_else(bus: Bus, store: EventStore) -> None:
+    old, young, pending = (a_row(bus, sequence=n) for n in (1, 2, 3))
+    relay = DeadLetterRelay(
+        *(bus.nc, store, bus.subjects, bus.streams, partial(declare, *bus, Limits())),
+        retention=3600,
+        metrics=RelayMetrics(CollectorRegistry()),
+    )
+    await store.append(Batch(dead_letters=[old, young]))
+    assert await relay.publish() == 2
+    async with store.transaction() as transaction:
+        await transaction.connection.execute(
+            "UPDATE service.dead_letters SET published_at = now() - interval '61 minutes' WHERE id = %s",
+            (old.id,),
+        )
+    await store.append(Batch(dead_letters=[pending]))
+    assert await relay.forget() == 1
+    async with store.transaction() as transaction:
+        rows = await (await transaction.connection.execute("SELECT id FROM service.dead_letters")).fetchall()
+    assert {row[0] for row in rows} == {young.id, pending.id}
+    assert len(await dead_letters.letters(*bus)) == 2  # the stream has both that were published
+
+
 async def test_letters_are_found_by_tenant_and_reason_and_in_pages(bus: Bus, store: EventStore) -> None:
     other = str(uuid4())
     rows = [a_row(bus, sequence=n, tenant=other if n % 2 else str(TENANT)) for n in range(6)]

@@ -64,7 +64,7 @@ def spared(work: Work, effect: str) -> bool:
 
     An effect inside the database may be called more than once for one failure: first with others, then alone.
     """
-    steps = [step for step in SAGAS["provisioning"].steps if effect in _names(step)]
+    steps = [step for step in SAGAS[work.operation.kind].steps if effect in _names(step)]
     return all(work.operation.step(step.name).error is None for step in steps)
 
 

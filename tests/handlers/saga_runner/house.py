@@ -20,6 +20,7 @@ from handlers.adapters.effects import Effects
 from handlers.adapters.keys import MasterKey
 from handlers.adapters.notices import Mailer, Notices
 from handlers.adapters.objects import Buckets, buckets
+from handlers.adapters.plans import Plans
 from handlers.adapters.schemas import Access, prepare, schema_of
 from handlers.adapters.table import effects
 from handlers.saga_runner.role import SagasRole
@@ -42,6 +43,7 @@ from tenant_domain.tenant.state import Tenant
 from tenant_domain.values import operation_id_of
 
 POLICY = Policy()
+KEY = MasterKey(b"k" * 32)
 PATIENCE = 60.0
 QUICK = RetryPolicy(max_tries=3, first=0.01, factor=1.0, cap=0.01)
 
@@ -249,7 +251,9 @@ async def house_at(
 
     store_of = buckets(f"file:{objects}")
     async with EventStore(postgres_url) as store:
-        table = effects(MasterKey(b"k" * 32), Access(connect), store_of, Notices(publish, prefix, mailer))
+        table = effects(
+            KEY, Access(connect), store_of, Notices(publish, prefix, mailer), Plans(connect, store_of)
+        )
         try:
             yield House(postgres_url, store, client, store_of, table, objects, prefix)
         finally:

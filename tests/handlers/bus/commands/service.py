@@ -11,7 +11,6 @@ from uuid import UUID, uuid4
 
 import nats
 import psycopg
-from faststream.nats import NatsBroker
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from prometheus_client import CollectorRegistry
@@ -38,17 +37,16 @@ async def quiet(_: Exception) -> None:
 @asynccontextmanager
 async def role_on(nats_url: str, postgres_url: str, bus: Bus, **options: Any) -> AsyncGenerator[CommandsRole]:
     """Run the role with a broker and a store of its own, as one process would."""
-    broker = NatsBroker(
+    nc = await nats.connect(
         nats_url,
-        apply_types=False,
-        logger=None,
         reconnect_time_wait=0.05,  # pyright: ignore[reportArgumentType] - seconds, also parts of one
         max_reconnect_attempts=-1,
+        error_cb=quiet,
     )
     given: dict[str, Any] = {"retry_pause": 0.01, "longest_pause": 0.1, **options}
     async with EventStore(postgres_url, pool_timeout=0.5) as store:
         role = CommandsRole(
-            broker,
+            nc,
             store,
             postgres_url,
             Policy(),
@@ -57,13 +55,12 @@ async def role_on(nats_url: str, postgres_url: str, bus: Bus, **options: Any) ->
             metrics=CommandMetrics(CollectorRegistry()),
             **given,
         )
-        await broker.connect()
         await role.start()
         try:
             yield role
         finally:
             await role.stop()
-            await broker.stop()
+            await nc.drain()
 
 
 class Caller:
