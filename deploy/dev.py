@@ -115,6 +115,7 @@ class DevStack:
             "TENANTS_HTTP_PORT": str(self._http_port()),
             "TENANTS_MASTER_KEY_FILE": str(data / "keys" / "master.key"),
             "TENANTS_SIGNING_KEY_FILE": str(data / "keys" / "signing.pem"),
+            "TENANTS_CERTIFICATE_KEY_FILE": str(data / "keys" / "certificates.pem"),
             "TENANTS_CREATE_KEYS": "true",
             "TENANTS_LOG_FORMAT": "console",
             "TENANTS_ENVIRONMENT": "dev",

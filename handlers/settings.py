@@ -62,9 +62,13 @@ class Settings(BaseSettings):
 
     # keys
     master_key_file: Path | None = Field(
-        None, description="32 random bytes in hex; tenants' passwords and keys derive from it"
+        None,
+        description="32 random bytes in hex; it wraps tenants' data keys, and their passwords derive from it",
     )
     signing_key_file: Path | None = Field(None, description="Ed25519 private key (PEM) that signs tokens")
+    certificate_key_file: Path | None = Field(
+        None, description="Ed25519 private key (PEM) that signs certificates of deletion"
+    )
     create_keys: bool = Field(False, description="create missing key files; for development")
     token_issuer: str = Field("tenants", description="the `iss` of tokens")
     token_audience: str = Field("tenants", description="the `aud` of tokens")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from projections import history, operations, tenants
+from projections import history, operations, tenants, termination
 from projections.questions import Question
 from projections.read_model import ReadModel
 
@@ -23,6 +23,8 @@ QUESTIONS: Mapping[tuple[bool, str], Question] = {
         history.OUTCOME,
         history.HISTORY,
         history.FLEET_HISTORY,
+        termination.EXPORT,
+        termination.CERTIFICATE,
     )
 }
 """Every query by (over all tenants, name); a new one is declared beside its read model and named here."""

@@ -61,12 +61,13 @@ def body(standing: Standing) -> bytes:
     )
 
 
-_FREE = (Status.FAILED, Status.DELETED)
-"""In these statuses a tenant does not hold its subdomain any more."""
+_FREE = (Status.FAILED, Status.PURGING, Status.DELETED)
+"""In these statuses a tenant does not hold its subdomain any more, or is about to lose it for good."""
 
 
 def _values(state: Tenant) -> tuple[Any, ...]:
-    held = "" if state.status in _FREE else state.subdomain
+    former = state.status if state.termination is None else state.termination.former
+    held = "" if state.status in _FREE or former is Status.FAILED else state.subdomain
     return (state.plan, held, f"{searchable(state.name)}\n{state.subdomain}")
 
 
@@ -77,7 +78,7 @@ def searchable(text: str) -> str:
 
 MODEL = ReadModel(
     name="tenants",
-    revision=2,
+    revision=3,
     entity="tenant",
     where="originator_id = tenant_id",
     concerns=lambda _topic, stream_id, tenant_id: stream_id == tenant_id,

@@ -102,7 +102,8 @@ class Step(NamedTuple):
     """One step of a saga.
 
     `check` refuses (Refusal or ValueError) what cannot succeed; `outside` and `inside` are what the step
-    does; `facts` are the events that its completion adds to the tenant's streams. `limit` bounds one attempt,
+    does; `facts` are the events that its completion adds to the tenant's streams, and may tell of its output
+    (which is empty where an effect is told beforehand what its step will add). `limit` bounds one attempt,
     `deadline` all attempts together, waits between them included (seconds). `heavy` steps change the
     database's catalogue; they commit apart from the quick ones.
 

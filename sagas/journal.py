@@ -75,11 +75,17 @@ def go_on(saga: Saga, scene: Scene, events: tuple[NewEvent, ...], now: datetime)
 def completed(
     scene: Scene, run: Run, started: datetime, now: datetime, output: Mapping[str, Json]
 ) -> tuple[NewEvent, ...]:
-    """Return what follows when a step had its effect: its completion, and its facts about the tenant."""
-    done = StepCompleted(
-        step=run.step.name, attempt=run.attempt, started_at=started, finished_at=now, output=dict(output)
+    """Return what follows when a step had its effect: its completion, and its facts about the tenant.
+
+    The facts see the scene after the completion, so they may tell of the step's output.
+    """
+    done = _of(
+        scene,
+        StepCompleted(
+            step=run.step.name, attempt=run.attempt, started_at=started, finished_at=now, output=dict(output)
+        ),
     )
-    return (_of(scene, done), *run.step.facts(scene))
+    return (done, *run.step.facts(scene.after((done,))))
 
 
 def compensated(scene: Scene, undo: Undo, now: datetime) -> tuple[NewEvent, ...]:

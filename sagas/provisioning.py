@@ -14,7 +14,7 @@ from tenant_domain.subdomain import decide as subdomain
 from tenant_domain.subdomain.state import SubdomainClaim
 from tenant_domain.tenant import decide as tenant_decide
 from tenant_domain.tenant.state import Tenant
-from tenant_domain.values import checked_email, checked_name
+from tenant_domain.values import checked_name
 
 
 def _owner(operation: Operation, tenant: Tenant) -> Ref:
@@ -29,8 +29,6 @@ def _valid(scene: Scene) -> None:
     tenant = scene.tenant
     tenant_decide.check_offer(tenant.plan, tenant.region, tenant.subdomain, scene.policy)
     checked_name(tenant.name)
-    checked_name(tenant.admin.name)
-    checked_email(tenant.admin.email)
     claim = scene.world.get(subdomain.ref(tenant.subdomain), SubdomainClaim)
     if claim is None or claim.holder != scene.operation.tenant_id:
         raise ValueError(f"the tenant does not hold the subdomain {tenant.subdomain!r}")

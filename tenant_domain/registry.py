@@ -34,15 +34,29 @@ class Entity(NamedTuple):
     upcasters: Mapping[tuple[str, int], Upcaster]
 
 
+def _never(_command: Any) -> bool:
+    return False
+
+
+def _always(_command: Any) -> bool:
+    return True
+
+
+def _changes_personal_fields(command: tenant_commands.UpdateProfile) -> bool:
+    return command.metadata is not None or command.settings is not None
+
+
 class CommandSpec(NamedTuple):
     """A command: its form, the decision, and the streams it reads besides the tenant's own.
 
-    `streams` is called with the tenant's state, as far as it is known.
+    `streams` is called with the tenant's state, as far as it is known. `personal` says whether the command
+    has to do with personal fields: its facts have them sealed, its decision sees those of the tenant opened.
     """
 
     form: type[Command]
     decide: Callable[[Any, World, Context], Decision]
     streams: Callable[[UUID, Any, Any], Iterable[Ref]]
+    personal: Callable[[Any], bool] = _never
 
 
 def _operation_stream(_tenant_id: UUID, command: Any, _tenant: Any) -> Iterable[Ref]:
@@ -81,14 +95,21 @@ UPCASTERS: Mapping[tuple[str, int], Upcaster] = {
 COMMANDS: Mapping[str, CommandSpec] = {
     spec.form.name_: spec
     for spec in (
-        CommandSpec(tenant_commands.Provision, tenant.provision, tenant.provision_streams),
-        CommandSpec(tenant_commands.UpdateProfile, tenant.update_profile, tenant.update_profile_streams),
-        CommandSpec(tenant_commands.Suspend, tenant.suspend, _no_streams),
+        CommandSpec(tenant_commands.Provision, tenant.provision, tenant.provision_streams, _always),
+        CommandSpec(
+            tenant_commands.UpdateProfile,
+            tenant.update_profile,
+            tenant.update_profile_streams,
+            _changes_personal_fields,
+        ),
+        CommandSpec(tenant_commands.Suspend, tenant.suspend, _no_streams, _always),
         CommandSpec(tenant_commands.Resume, tenant.resume, _no_streams),
         CommandSpec(tenant_commands.Upgrade, tenant.upgrade, _no_streams),
-        CommandSpec(tenant_commands.Terminate, tenant.terminate, tenant.held_run_streams),
+        CommandSpec(tenant_commands.Terminate, tenant.terminate, tenant.held_run_streams, _always),
         CommandSpec(tenant_commands.CancelTermination, tenant.cancel_termination, tenant.held_run_streams),
-        CommandSpec(tenant_commands.PlaceLegalHold, tenant.place_legal_hold, tenant.held_run_streams),
+        CommandSpec(
+            tenant_commands.PlaceLegalHold, tenant.place_legal_hold, tenant.held_run_streams, _always
+        ),
         CommandSpec(tenant_commands.ReleaseLegalHold, tenant.release_legal_hold, tenant.held_run_streams),
         CommandSpec(operation_commands.RetryOperation, operation.retry, _operation_stream),
         CommandSpec(operation_commands.CancelOperation, operation.cancel, _operation_stream),

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 from uuid import UUID
 
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from tenant_domain.decision import Context, Decision, Event, NewEvent, Ref, World
@@ -107,7 +108,7 @@ def _marked(decision: Decision, former: Operation, skipped: tuple[str, ...] = ()
     """Return the decision with its new run marked as another run of `former`."""
     of = str(former.operation_id)
     events = tuple(
-        new._replace(event=replace(new.event, rerun_of=of, skipped=skipped))
+        new._replace(event=replace(new.event, rerun_of=of, skipped=skipped or UNSET))
         if isinstance(new.event, OperationStarted)
         else new
         for new in decision.events

@@ -12,11 +12,20 @@ from uuid import UUID, uuid5
 import msgspec
 from pydantic import AfterValidator, Field, JsonValue, WithJsonSchema
 
-Personal = Annotated[str, msgspec.Meta(extra={"personal": True}, extra_json_schema={"x-personal": True})]
-"""A field of an event that names a person; erasing a tenant must make it unreadable everywhere."""
+_PERSONAL = msgspec.Meta(extra={"personal": True}, extra_json_schema={"x-personal": True})
+
+Personal = Annotated[str, _PERSONAL]
+"""A text in an event or a state that may tell of a person. It is stored sealed, as a token that begins with
+SEALED, so that the end of the tenant's key makes it unreadable everywhere."""
+
+SEALED = "sealed:"
+"""What a sealed value begins with; nobody may send a text that does."""
 
 Json: TypeAlias = Any
 """A JSON value inside an event: decoded as it stands."""
+
+PersonalJson = Annotated[Any, _PERSONAL]
+"""A JSON value that may tell of a person: sealed like Personal; null, which removes a key, is not."""
 
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _EMAIL = re.compile(
@@ -46,8 +55,16 @@ class Status(StrEnum):
     FAILED = "failed"
 
 
+def unsealed(text: str) -> str:
+    """Return `text` when it does not look like a sealed value: a token must come from us alone."""
+    if text.startswith(SEALED):
+        raise ValueError(f"must not begin with {SEALED}")
+    return text
+
+
 def checked_name(name: str) -> str:
     """Return `name` when it is 1–200 characters, not blank and free of control characters."""
+    unsealed(name)
     if not name.strip():
         raise ValueError("must not be blank")
     if len(name) > 200:
@@ -66,13 +83,15 @@ def checked_subdomain(label: str) -> str:
 
 def checked_email(address: str) -> str:
     """Return `address` when it is well formed: local part, @, and a domain with a dot."""
+    unsealed(address)
     if not _EMAIL.fullmatch(address) or _LONE_SURROGATE.search(address):
         raise ValueError("must be an e-mail address such as ada@example.com")
     return address
 
 
 def checked_text(text: str) -> str:
-    """Return `text` when it can be stored: Unicode without NUL and without lone surrogates."""
+    """Return `text` when it can be stored: Unicode without NUL, without lone surrogates, and not sealed."""
+    unsealed(text)
     if "\x00" in text:
         raise ValueError("must not contain the NUL character")
     if _LONE_SURROGATE.search(text):

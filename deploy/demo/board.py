@@ -70,6 +70,11 @@ class Board:
             "provisioning_failed": "failed",
         }
         after |= {"suspended": "suspended", "resumed": "active"}
+        after |= {
+            "termination_scheduled": "pending_deletion",
+            "purge_started": "purging",
+            "purged": "deleted",
+        }
         line.status = after.get(fact, line.status)
 
     def statuses(self) -> Counter[str]:

@@ -22,6 +22,7 @@ from rich.live import Live
 from deploy.demo import checks, living, report
 from deploy.demo.board import Board, picture
 from deploy.demo.checks import Check
+from deploy.demo.ending import show_ending
 from deploy.demo.mailbox import Mailbox
 from deploy.demo.samples import FOLDER, Sample, load
 from deploy.demo.traffic import Answered, Sender, query
@@ -127,6 +128,9 @@ async def _show(demo: Demo) -> list[Check]:
     left = await checks.nothing_left(
         demo.nc, demo.addresses.postgres, demo.data_dir / "objects", ghost.tenant_id, ghost.body["subdomain"]
     )
+    key_file = demo.data_dir / "keys" / "certificates.pem"
+    certified = await show_ending(demo.console, demo.nc, _lasting(demo.board, provisions), key_file)
+    await _settled(demo)
     return [
         checks.as_expected([*first, *refused, *changes, *(each.answered for each in followed)], demo.board),
         checks.repeated_alike(first, repeats),
@@ -134,8 +138,14 @@ async def _show(demo: Demo) -> list[Check]:
         left,
         checks.as_it_was(history, then, now),
         living.unchanged(followed),
+        certified,
         await checks.read_models_agree(demo.nc, demo.board),
     ]
+
+
+def _lasting(board: Board, samples: list[Sample]) -> Sample:
+    """Return the last sample whose tenant is in service."""
+    return next(s for s in reversed(samples) if board.lines[s.tenant_id].status == "active")
 
 
 async def _provision(demo: Demo, samples: list[Sample]) -> tuple[list[Answered], float]:

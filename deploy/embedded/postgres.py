@@ -41,6 +41,7 @@ _SETTINGS = {
     "checkpoint_timeout": "15min",
     "max_wal_senders": "0",
     "wal_level": "minimal",
+    "wal_recycle": "off",  # what a checkpoint leaves behind is removed with all that it says
     "max_logical_replication_workers": "0",
     "io_method": "sync",  # everything is in memory; three worker processes less
     "timezone": "UTC",
@@ -153,11 +154,16 @@ async def furnish(memory: Memory) -> None:
         await connection.execute(
             sql.SQL("ALTER ROLE {} PASSWORD {}").format(role, sql.Literal(memory.postgres_password))
         )
+        # Whoever erases a tenant has the write-ahead log begin anew.
+        await connection.execute(sql.SQL("GRANT pg_checkpoint TO {}").format(role))
         found = await connection.execute("SELECT FROM pg_database WHERE datname = %s", (DATABASE,))
         if found.rowcount == 0:
             await connection.execute(
                 sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(DATABASE), role)
             )
+    own = _url(memory, ADMIN, memory.postgres_admin_password, DATABASE)
+    async with await psycopg.AsyncConnection.connect(own, autocommit=True) as connection:
+        await connection.execute(sql.SQL("GRANT EXECUTE ON FUNCTION pg_switch_wal() TO {}").format(role))
 
 
 def remove_stale_pid(data: Path) -> None:

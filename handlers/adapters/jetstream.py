@@ -18,8 +18,11 @@ TIMEOUT = 5.0
 """Seconds for an answer of the server's API: it answers in milliseconds, or is not well."""
 
 NAME_IN_USE = 10058
+CONSUMER_NOT_FOUND = 10014
 STREAM_NOT_FOUND = 10059
 NO_MESSAGE = 10037
+DELETE_FAILED = 10057
+"""Of a message: somebody else has deleted it meanwhile."""
 
 Json = dict[str, Any]
 

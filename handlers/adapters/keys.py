@@ -1,4 +1,4 @@
-"""Keys: the master key of the service, and what derives from it for a tenant.
+"""Keys: the master key of the service, what derives from it for a tenant, and what it wraps.
 
 Nothing derived is stored or logged; it is made again from the master key whenever it is needed.
 """
@@ -13,7 +13,11 @@ import secrets
 from pathlib import Path
 from uuid import UUID
 
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
 KEY_BYTES = 32
+_NONCE = 12
 SCRAM_ITERATIONS = 4096
 """The least that drivers accept; the password has 256 random bits, so more would only cost time."""
 
@@ -27,6 +31,8 @@ class MasterKey:
 
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
+        self._wrapping = AESGCM(hmac.digest(secret, b"wrap data keys", "sha256"))
+        self._marking = hmac.digest(secret, b"mark commands", "sha256")
 
     def __repr__(self) -> str:
         return "MasterKey(hidden)"
@@ -34,6 +40,25 @@ class MasterKey:
     def derive(self, purpose: str, tenant_id: UUID) -> bytes:
         """Return 32 bytes for one purpose and tenant: always the same, and telling nothing of any other."""
         return hmac.digest(self._secret, purpose.encode() + b"\x00" + tenant_id.bytes, "sha256")
+
+    async def wrap(self, secret: bytes, bound_to: bytes) -> bytes:
+        """Return a data key as it is stored: readable with this key, and for what it is bound to, alone."""
+        nonce = secrets.token_bytes(_NONCE)
+        return nonce + self._wrapping.encrypt(nonce, secret, bound_to)
+
+    async def unwrap(self, wrapped: bytes, bound_to: bytes) -> bytes:
+        """Return the data key that `wrap` was given.
+
+        Raises MasterKeyError when it was another master key, or another binding.
+        """
+        try:
+            return self._wrapping.decrypt(wrapped[:_NONCE], wrapped[_NONCE:], bound_to)
+        except InvalidTag:
+            raise MasterKeyError("A tenant's data key was wrapped with another master key.") from None
+
+    def fingerprint(self, digest: bytes) -> bytes:
+        """Return 16 bytes that tell a digest from any other, and from which nobody else can guess it."""
+        return hashlib.blake2b(digest, key=self._marking, digest_size=16).digest()
 
     def database_password(self, tenant_id: UUID) -> str:
         """Return the password of the tenant's database role."""

@@ -5,7 +5,7 @@ A notice has an id that derives from its operation, the same however often it is
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from email.message import EmailMessage
 from email.utils import formataddr
 from typing import NamedTuple, TypeAlias
@@ -18,11 +18,13 @@ import msgspec
 from handlers.adapters.effects import EffectFailed, PermanentlyFailed, Work
 from handlers.wire import headers
 from handlers.wire.subjects import Subjects
+from tenant_domain.values import Json
 
 Publish: TypeAlias = Callable[[str, bytes, dict[str, str]], Awaitable[None]]
 """Publishes a body with headers under a subject, and returns once the server has it."""
 
 _READY = "tenant_ready"
+_EXPORT = "export_ready"
 _TIMEOUT = 20.0
 """Most seconds for one conversation with the mail server."""
 
@@ -62,40 +64,73 @@ class Notices:
 
     async def ready(self, work: Work) -> None:
         """Tell that the tenant is ready: first its admin, since a refused address undoes the tenant."""
-        operation_id, tenant = work.operation.operation_id, work.tenant
+        tenant = work.tenant
         if self._mailer is not None:
-            await _mail(self._mailer, _welcome(self._mailer, work))
+            await _mail(self._mailer, _letter(self._mailer, work, _READY, *_welcome(work)))
+        facts = {"plan": tenant.plan, "region": tenant.region}
+        await self._tell(work, _READY, {"name": tenant.name, "subdomain": tenant.subdomain, **facts})
+
+    async def export_ready(self, work: Work, export: Mapping[str, Json]) -> list[str]:
+        """Tell where the tenant's export is, before its data goes; returns what came of each channel.
+
+        An address that is refused for good does not stop the tenant's end.
+        """
+        purge_at = str(work.operation.input["purge_at"])
+        where = f"/api/v1/tenants/{work.tenant_id}/export"
+        await self._tell(work, _EXPORT, {**export, "href": where, "purge_at": purge_at})
+        told = ["bus"]
+        if self._mailer is not None:
+            letter = _letter(self._mailer, work, _EXPORT, *_farewell(work, where, purge_at))
+            try:
+                await _mail(self._mailer, letter)
+                told.append("mail")
+            except PermanentlyFailed:
+                told.append("mail, refused")
+        return told
+
+    async def _tell(self, work: Work, notice: str, fields: Mapping[str, Json]) -> None:
+        notice_id = _id(work.operation.operation_id, notice)
         body = {
-            "notice": _READY,
-            "notice_id": _id(operation_id),
+            "notice": notice,
+            "notice_id": notice_id,
             "tenant_id": work.tenant_id,
-            "operation_id": operation_id,
-            "name": tenant.name,
-            "subdomain": tenant.subdomain,
-            "plan": tenant.plan,
-            "region": tenant.region,
+            "operation_id": work.operation.operation_id,
+            **fields,
         }
-        subject = self._subjects.notice(work.tenant_id, _READY)
-        await self._publish(subject, msgspec.json.encode(body), {headers.MSG_ID: _id(operation_id)})
+        subject = self._subjects.notice(work.tenant_id, notice)
+        await self._publish(subject, msgspec.json.encode(body), {headers.MSG_ID: notice_id})
 
 
-def _id(operation_id: UUID) -> str:
-    return f"{operation_id}.{_READY}"
+def _id(operation_id: UUID, notice: str) -> str:
+    return f"{operation_id}.{notice}"
 
 
-def _welcome(mailer: Mailer, work: Work) -> EmailMessage:
-    tenant = work.tenant
+def _letter(mailer: Mailer, work: Work, notice: str, subject: str, text: str) -> EmailMessage:
+    admin, operation_id = work.tenant.admin, work.operation.operation_id
     message = EmailMessage()
     message["From"] = mailer.sender
-    message["To"] = formataddr((tenant.admin.name, tenant.admin.email))
-    message["Subject"] = f"{tenant.name} is ready"
-    message["Message-ID"] = f"<{_id(work.operation.operation_id)}@{mailer.sender.rpartition('@')[2]}>"
+    message["To"] = formataddr((admin.name, admin.email))
+    message["Subject"] = subject
+    message["Message-ID"] = f"<{_id(operation_id, notice)}@{mailer.sender.rpartition('@')[2]}>"
     message["Auto-Submitted"] = "auto-generated"
-    message.set_content(
-        f"Hello {tenant.admin.name},\n\n"
-        f"{tenant.name} is ready under the subdomain {tenant.subdomain}. You are its owner.\n"
-    )
+    message.set_content(f"Hello {admin.name},\n\n{text}\n")
     return message
+
+
+def _welcome(work: Work) -> tuple[str, str]:
+    tenant = work.tenant
+    text = f"{tenant.name} is ready under the subdomain {tenant.subdomain}. You are its owner."
+    return f"{tenant.name} is ready", text
+
+
+def _farewell(work: Work, where: str, purge_at: str) -> tuple[str, str]:
+    name = work.tenant.name
+    text = (
+        f"{name} is out of service, and its data will be destroyed at {purge_at}.\n"
+        f"Until then all of it can be fetched, as an owner or admin of it: from {where},\n"
+        f"or with `tenantctl tenants export {work.tenant_id} --to <folder>`."
+    )
+    return f"The data of {name}, before it is destroyed", text
 
 
 async def _mail(mailer: Mailer, message: EmailMessage) -> None:

@@ -1,5 +1,7 @@
 """Tenants' objects: a bucket for each tenant, called `t-<tenant id in hex>`, in a local folder or on S3.
 
+Another kind of bucket for each tenant, called `x-…`, holds its export: it is the service's, not the tenant's.
+
 obstore reads and writes what is in a bucket. It makes no buckets; on S3 its signer gives the URLs that do.
 """
 
@@ -32,6 +34,10 @@ _TIMEOUT = timedelta(seconds=10)
 class Buckets(Protocol):
     """The buckets of all tenants. Creating what is there and removing what is not changes nothing."""
 
+    async def exists(self, tenant_id: UUID) -> bool:
+        """Return whether the tenant has a bucket."""
+        ...
+
     async def create(self, tenant_id: UUID) -> None:
         """Create the tenant's bucket."""
         ...
@@ -49,7 +55,13 @@ class Buckets(Protocol):
         ...
 
 
-def buckets(url: str, access_key: str | None = None, secret_key: str | None = None) -> Buckets:
+Kind: TypeAlias = Literal["t", "x"]
+"""What begins a bucket's name: `t` is a tenant's own, `x` holds the export of one."""
+
+
+def buckets(
+    url: str, access_key: str | None = None, secret_key: str | None = None, *, kind: Kind = "t"
+) -> Buckets:
     """Return the buckets at `url`: `file:<folder>`, or `s3://<prefix>?endpoint=…&region=…`.
 
     On S3 `prefix` (may be empty) begins every bucket's name, since names are shared with other customers;
@@ -57,7 +69,7 @@ def buckets(url: str, access_key: str | None = None, secret_key: str | None = No
     """
     parts = urlsplit(url)
     if parts.scheme == "file":
-        return LocalBuckets(Path(parts.netloc + parts.path))
+        return LocalBuckets(Path(parts.netloc + parts.path), kind)
     if parts.scheme != "s3":
         raise ValueError(f"an object store is at file:… or s3://…, not {parts.scheme}:")
     options = {key: values[-1] for key, values in parse_qs(parts.query).items()}
@@ -67,14 +79,20 @@ def buckets(url: str, access_key: str | None = None, secret_key: str | None = No
         region=options.get("region", "us-east-1"),
         access_key=access_key,
         secret_key=secret_key,
+        kind=kind,
     )
 
 
 class LocalBuckets:
     """Buckets that are folders, for development."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, kind: Kind) -> None:
         self._folder = folder
+        self._kind: Kind = kind
+
+    async def exists(self, tenant_id: UUID) -> bool:
+        """Return whether the tenant has a folder."""
+        return await asyncio.to_thread(self._path(tenant_id).exists)
 
     async def create(self, tenant_id: UUID) -> None:
         """Create the tenant's folder."""
@@ -92,7 +110,7 @@ class LocalBuckets:
         """Do nothing: folders need no closing."""
 
     def _path(self, tenant_id: UUID) -> Path:
-        return self._folder / _bucket("", tenant_id)
+        return self._folder / _bucket("", self._kind, tenant_id)
 
 
 def _remove_folder(path: Path) -> None:
@@ -111,14 +129,20 @@ class S3Buckets:
         region: str,
         access_key: str | None,
         secret_key: str | None,
+        kind: Kind,
     ) -> None:
         self._prefix, self._region = prefix, region
+        self._kind: Kind = kind
         self._config: S3Config = {"region": region, "virtual_hosted_style_request": False}
         if endpoint:
             self._config["endpoint"] = endpoint
         if access_key and secret_key:
             self._config |= {"access_key_id": access_key, "secret_access_key": secret_key}
         self._http = httpx.AsyncClient(timeout=_TIMEOUT.total_seconds(), trust_env=False)
+
+    async def exists(self, tenant_id: UUID) -> bool:
+        """Return whether the tenant has a bucket."""
+        return (await self._ask("HEAD", tenant_id)).status_code != 404
 
     async def create(self, tenant_id: UUID) -> None:
         """Create the tenant's bucket; raises PermanentlyFailed when somebody else has its name."""
@@ -132,7 +156,7 @@ class S3Buckets:
 
     async def remove(self, tenant_id: UUID) -> None:
         """Remove the objects of the tenant, then its bucket."""
-        if (await self._ask("HEAD", tenant_id)).status_code == 404:
+        if not await self.exists(tenant_id):
             return
         store = self.open(tenant_id)
         async for page in obstore.list(store):
@@ -144,7 +168,7 @@ class S3Buckets:
     def open(self, tenant_id: UUID) -> S3Store:
         """Return the store of the tenant's objects."""
         return S3Store(
-            _bucket(self._prefix, tenant_id),
+            _bucket(self._prefix, self._kind, tenant_id),
             config=self._config,
             client_options={"allow_http": self._config.get("endpoint", "").startswith("http://")},
         )
@@ -169,5 +193,5 @@ _LOCATION = (
 )
 
 
-def _bucket(prefix: str, tenant_id: UUID) -> str:
-    return f"{prefix}-t-{tenant_id.hex}" if prefix else f"t-{tenant_id.hex}"
+def _bucket(prefix: str, kind: Kind, tenant_id: UUID) -> str:
+    return f"{prefix}-{kind}-{tenant_id.hex}" if prefix else f"{kind}-{tenant_id.hex}"

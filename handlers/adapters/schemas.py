@@ -20,7 +20,7 @@ from handlers.adapters.statements import template, trusted
 from tenant_domain.decision import Event
 from tenant_domain.membership.decide import owner_ref
 from tenant_domain.tenant.events import DefaultsConfigured
-from tenant_domain.values import Json
+from tenant_domain.values import Json, Status
 
 Connect: TypeAlias = Callable[[], AbstractAsyncContextManager[AsyncConnection[Any]]]
 
@@ -72,6 +72,24 @@ async def create_schema(work: Work, key: MasterKey) -> Output:
 async def drop_schema(work: Work) -> None:
     """Drop the tenant's schema with all it holds, end the sessions of its role, and drop the role."""
     await work.transaction.execute(trusted(_DROP.replace("{tenant}", schema_of(work.tenant_id))))
+
+
+async def purge_schema(work: Work) -> Output:
+    """Drop the tenant's schema and role for good, and look whether they are gone; says what there was."""
+    connection, name = work.transaction, schema_of(work.tenant_id)
+    tables = await _count(connection, "pg_tables WHERE schemaname", name)
+    await drop_schema(work)
+    left = await _count(connection, "pg_namespace WHERE nspname", name)
+    left += await _count(connection, "pg_roles WHERE rolname", name)
+    if left:
+        raise EffectFailed("The tenant's schema or role is still there.")
+    return {"tables": tables, "schema_gone": True}
+
+
+async def as_owner(connection: AsyncConnection[Any], tenant_id: UUID) -> None:
+    """Let `connection` do what the tenant's role may, in a transaction that is to be rolled back."""
+    if await _has_role(connection, tenant_id):
+        await connection.execute(trusted(f"GRANT {schema_of(tenant_id)} TO CURRENT_USER WITH INHERIT TRUE"))
 
 
 async def write_defaults(work: Work) -> None:
@@ -129,19 +147,29 @@ class Access:
         """Let the tenant's role log in."""
         await self._set(work.tenant_id, "LOGIN")
 
+    async def withdraw(self, work: Work) -> None:
+        """Close the access of a tenant that goes; one whose provisioning failed has none."""
+        async with self._connect() as connection:
+            known = await _has_role(connection, work.tenant_id)
+        if known:
+            await self.close(work)
+
+    async def restore(self, work: Work) -> None:
+        """Open the access again of a tenant that stays, where it was open before."""
+        if work.operation.input["former"] == Status.ACTIVE:
+            await self.open(work)
+
     async def _set(self, tenant_id: UUID, login: str) -> None:
-        role = schema_of(tenant_id)
         async with self._connect() as connection, connection.transaction():
-            found = await connection.execute("SELECT FROM pg_roles WHERE rolname = %s", (role,))
-            if found.rowcount == 0:
+            if not await _has_role(connection, tenant_id):
                 raise PermanentlyFailed("The tenant has no database role.")
-            await connection.execute(trusted(f"ALTER ROLE {role} {login}"))
+            await connection.execute(trusted(f"ALTER ROLE {schema_of(tenant_id)} {login}"))
 
     async def _end_sessions(self, tenant_id: UUID) -> bool:
         """Return whether there was any. Ending a session takes belonging to its role, for that moment."""
         role = schema_of(tenant_id)
         async with self._connect() as connection, connection.transaction(force_rollback=True):
-            await connection.execute(trusted(f"GRANT {role} TO CURRENT_USER WITH INHERIT TRUE"))
+            await as_owner(connection, tenant_id)
             ended = await connection.execute(
                 "SELECT pg_terminate_backend(pid, %s) FROM pg_stat_activity WHERE usename = %s",
                 (_GRACE_MS, role),
@@ -150,6 +178,16 @@ class Access:
         if not all(outcomes):
             raise EffectFailed("A session of the tenant's role did not end in time.")
         return bool(outcomes)
+
+
+async def _has_role(connection: AsyncConnection[Any], tenant_id: UUID) -> bool:
+    return await _count(connection, "pg_roles WHERE rolname", schema_of(tenant_id)) > 0
+
+
+async def _count(connection: AsyncConnection[Any], where: str, name: str) -> int:
+    cursor = await connection.execute(trusted(f"SELECT count(*) FROM {where} = %s"), (name,))  # noqa: S608
+    row = await cursor.fetchone()
+    return row[0] if row else 0
 
 
 def _only(facts: tuple[Event, ...], kind: type[DefaultsConfigured]) -> DefaultsConfigured:

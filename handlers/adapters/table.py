@@ -4,16 +4,43 @@ from __future__ import annotations
 
 from functools import partial
 
-from handlers.adapters.effects import Effects, Output, Work
+from handlers.adapters.deletion import Deletion
+from handlers.adapters.effects import Effect, Effects, Output, Work
+from handlers.adapters.exports.preservation import Preservation
+from handlers.adapters.keyring import Keyring
 from handlers.adapters.keys import MasterKey
 from handlers.adapters.notices import Notices
 from handlers.adapters.objects import Buckets
 from handlers.adapters.plans import Plans
-from handlers.adapters.schemas import Access, create_schema, drop_schema, write_admin, write_defaults
+from handlers.adapters.schemas import (
+    Access,
+    create_schema,
+    drop_schema,
+    purge_schema,
+    write_admin,
+    write_defaults,
+)
 
 
-def effects(key: MasterKey, access: Access, buckets: Buckets, notices: Notices, plans: Plans) -> Effects:
+def effects(
+    key: MasterKey,
+    keyring: Keyring,
+    access: Access,
+    buckets: Buckets,
+    notices: Notices,
+    preservation: Preservation,
+    deletion: Deletion,
+    plans: Plans,
+) -> Effects:
     """Return all effects that the sagas name."""
+
+    def opened(effect: Effect) -> Effect:
+        """Let an effect see the tenant's personal fields, which its state holds sealed."""
+
+        async def act(work: Work) -> Output | None:
+            return await effect(work._replace(tenant=await keyring.opened(work.tenant_id, work.tenant)))
+
+        return act
 
     async def create_bucket(work: Work) -> Output:
         await buckets.create(work.tenant_id)
@@ -27,16 +54,23 @@ def effects(key: MasterKey, access: Access, buckets: Buckets, notices: Notices, 
         "remove_bucket": remove_bucket,
         "create_schema": partial(create_schema, key=key),
         "drop_schema": drop_schema,
-        "write_defaults": write_defaults,
-        "write_admin": write_admin,
-        "send_ready_notice": notices.ready,
+        "write_defaults": opened(write_defaults),
+        "write_admin": opened(write_admin),
+        "send_ready_notice": opened(notices.ready),
         "close_access": access.close,
         "open_access": access.open,
         "check_plan_fits": plans.check,
         "keep_backup": plans.keep,
         "drop_backup": plans.drop,
         "release_backup": plans.release,
-        "apply_plan": plans.apply,
-        "restore_backup": plans.restore,
-        "verify_plan": plans.verify,
+        "apply_plan": opened(plans.apply),
+        "restore_backup": opened(plans.restore),
+        "verify_plan": opened(plans.verify),
+        "withdraw_access": access.withdraw,
+        "restore_access": access.restore,
+        "preserve_data": opened(preservation.preserve),
+        "drop_export": preservation.drop,
+        "remove_belongings": deletion.remove_belongings,
+        "purge_schema": purge_schema,
+        "delete_securely": deletion.delete_securely,
     }

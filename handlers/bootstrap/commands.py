@@ -17,6 +17,8 @@ def commands_role(process: Process) -> CommandsRole:
         process.store,
         process.postgres_url,
         settings.policy(),
+        process.keyring,
+        fingerprint=process.master_key.fingerprint,
         subjects=process.subjects,
         streams=process.streams,
         cached_states=settings.cached_states,
@@ -47,6 +49,8 @@ async def lone_executor(process: Process, started: AsyncExitStack) -> Executor:
     executor = Executor(
         process.store,
         settings.policy(),
+        process.keyring,
+        fingerprint=process.master_key.fingerprint,
         cache=StreamCache(settings.cached_states),
         committed=committed,
         batch_size=settings.batch_size,

@@ -56,14 +56,14 @@ async def composed(process: Process, names: Collection[str], started: AsyncExitS
         endpoints += door.endpoints
         made.roles += [projections_role(process), door]
     if "sagas" in names:
-        made.roles.append(await sagas_role(process, started))
+        made.roles.append(sagas_role(process, started))
     commands = commands_role(process) if "commands" in names else None
     if commands is not None:
         endpoints += commands.endpoints
         made.roles.append(commands)
     if "http" in names and queries is not None:
         executor = commands.executor if commands else await lone_executor(process, started)
-        made.http = http_role(process, executor, queries)
+        made.http = http_role(process, executor, queries, started)
         made.roles.append(made.http)
     if endpoints:
         REGISTRY.register(EndpointMetrics(endpoints))

@@ -1,5 +1,6 @@
 """The role of the HTTP edge."""
 
+from contextlib import AsyncExitStack
 from importlib.metadata import version
 from pathlib import Path
 from uuid import uuid4
@@ -7,6 +8,7 @@ from uuid import uuid4
 import msgspec
 from prometheus_client import REGISTRY
 
+from handlers.bootstrap.adapters import certificate_key, export_shelf
 from handlers.bootstrap.process import Process
 from handlers.bus.asyncapi import asyncapi_document
 from handlers.execution.executor import Executor
@@ -18,7 +20,7 @@ from handlers.http_edge.tokens import Signer
 from handlers.queries import Queries
 
 
-def http_role(process: Process, executor: Executor, queries: Queries) -> HttpServer:
+def http_role(process: Process, executor: Executor, queries: Queries, started: AsyncExitStack) -> HttpServer:
     """Return the HTTP edge over what executes commands and what answers queries."""
     settings = process.settings
     signer = Signer.from_file(
@@ -35,8 +37,9 @@ def http_role(process: Process, executor: Executor, queries: Queries) -> HttpSer
         await process.nc.flush(timeout=2)
 
     app = http_app(
-        Doors(executor.execute, queries.answer, uuid4),
+        Doors(executor.execute, queries.answer, uuid4, export_shelf(process, started).fetch),
         signer=signer,
+        more_keys=(certificate_key(settings).jwk(),),
         health=Health({"postgres": postgres, "nats": bus}),
         asyncapi=msgspec.json.encode(
             asyncapi_document(process.subjects, process.streams, version("tenant-service"))

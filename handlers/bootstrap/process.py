@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import nats.errors
 import psycopg
@@ -12,6 +13,8 @@ from nats.aio.client import Client
 
 from handlers.adapters import schemas
 from handlers.adapters.jetstream import JetStreamError
+from handlers.adapters.keyring import Keyring
+from handlers.adapters.keys import MasterKey, load_master_key
 from handlers.bus.connection import harden
 from handlers.bus.streams import Limits, declare
 from handlers.settings import Settings
@@ -30,8 +33,12 @@ LONGEST_PAUSE = 2.0
 class Process:
     """What the roles of one process share."""
 
-    def __init__(self, settings: Settings, broker: NatsBroker, store: EventStore) -> None:
+    def __init__(
+        self, settings: Settings, master_key: MasterKey, broker: NatsBroker, store: EventStore
+    ) -> None:
         self.settings = settings
+        self.master_key = master_key
+        self.keyring = Keyring(store.tenant_keys, master_key)
         self.subjects = Subjects(settings.subject_prefix)
         self.streams = Streams()
         self.broker = broker
@@ -56,7 +63,11 @@ class Process:
 
 @asynccontextmanager
 async def connected(settings: Settings) -> AsyncGenerator[Process]:
-    """Connect to both servers, and bring schema and streams up to date; wait for a server that is away."""
+    """Connect to both servers, and bring schema and streams up to date; wait for a server that is away.
+
+    Raises MasterKeyError.
+    """
+    master_key = load_master_key(settings.master_key_file or Path("master.key"), create=settings.create_keys)
     url = settings.postgres_url.get_secret_value()
     await _patiently("postgres", lambda: migrate(url, partitions=settings.partitions))
     await _patiently("postgres", lambda: _prepare(url))
@@ -72,7 +83,7 @@ async def connected(settings: Settings) -> AsyncGenerator[Process]:
     async with EventStore(url, readers=settings.pool_size, snapshot_every=settings.snapshot_every) as store:
         await _patiently("nats", broker.connect)
         harden(broker.connection)
-        process = Process(settings, broker, store)
+        process = Process(settings, master_key, broker, store)
         try:
             await _patiently("nats", process.declare)
             yield process

@@ -21,7 +21,7 @@ async def reading(process: Process, started: AsyncExitStack) -> Queries:
     )
     await connections.open()
     started.push_async_callback(connections.close)
-    queries = Queries(connections, concurrency=process.settings.query_concurrency)
+    queries = Queries(connections, process.keyring, concurrency=process.settings.query_concurrency)
     started.push_async_callback(queries.close)
     hearing = Hearing(process.nc, queries, process.subjects)
     await hearing.start()

@@ -10,6 +10,7 @@ def relay_role(process: Process) -> RelayRole:
     return RelayRole(
         process.nc,
         process.store,
+        process.keyring,
         process.subjects,
         process.streams,
         process.declare,

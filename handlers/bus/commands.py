@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 import nats.errors
 from nats.aio.client import Client
 
+from handlers.adapters.keyring import Keyring
 from handlers.bus.answered import AnsweredDoor
 from handlers.bus.connection import harden
 from handlers.bus.endpoints import Endpoint
@@ -54,7 +55,9 @@ class CommandsRole:
         store: EventStore,
         postgres_url: str,
         policy: Policy,
+        keyring: Keyring,
         *,
+        fingerprint: Callable[[bytes], bytes],
         subjects: Subjects = Subjects(),  # noqa: B008 a named tuple
         streams: Streams = Streams(),  # noqa: B008
         metrics: CommandMetrics | None = None,
@@ -85,6 +88,8 @@ class CommandsRole:
         self.executor = Executor(
             store,
             policy,
+            keyring,
+            fingerprint=fingerprint,
             cache=StreamCache(cached_states),
             metrics=metrics,
             committed=self._committed,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from nats.aio.client import Client
@@ -9,7 +10,9 @@ from nats.errors import BadHeaderError
 
 from handlers.adapters import jetstream
 from handlers.adapters.jetstream import StreamMessage
+from handlers.adapters.keyring import Keyring
 from handlers.wire.dead_letters import DeadLetter, token, unpacked
+from handlers.wire.sealing import key_of_body, opened_body
 from handlers.wire.subjects import Streams, Subjects
 
 
@@ -58,17 +61,31 @@ async def letter(nc: Client, streams: Streams, number: int) -> Letter | None:
     return None if message is None else _opened(message)
 
 
-async def replay(nc: Client, subjects: Subjects, streams: Streams, dead: DeadLetter) -> int:
-    """Send the command again through the durable door, with its own id; return its sequence there.
+async def opened(found: Letter, keyring: Callable[[], Keyring]) -> Letter:
+    """Return a letter with its body as it was sent, or omitted, where the key that sealed it is destroyed.
 
-    The headers that steer the server are left out: they were meant for the first time. A command that was
-    decided meanwhile gives its recorded outcome. Raises NotReplayable, and nats-py's errors when it was
-    not taken.
+    `keyring` is asked for when there is something to open. Raises StoreUnavailable.
+    """
+    key_id = key_of_body(found.letter.body)
+    if key_id is None:
+        return found
+    body = opened_body(found.letter.body, await keyring().find([key_id]))
+    if body is None:
+        return found._replace(letter=found.letter._replace(body=b"", omitted="body, which is erased"))
+    return found._replace(letter=found.letter._replace(body=body))
+
+
+async def replay(nc: Client, subjects: Subjects, streams: Streams, dead: DeadLetter) -> int:
+    """Send the command of an opened letter again, with its own id; return its sequence in the stream.
+
+    It goes through the durable door. The headers that steer the server are left out: they were meant for the
+    first time. A command that was decided meanwhile gives its recorded outcome. Raises NotReplayable, and
+    nats-py's errors when it was not taken.
     """
     if not dead.subject.startswith(f"{subjects.prefix}.commands."):
         raise NotReplayable("it is not a command: its consumer has to take it from its stream again")
     if dead.omitted:
-        raise NotReplayable(f"it was too large: without {dead.omitted} it is not what was sent")
+        raise NotReplayable(f"without its {dead.omitted} it is not what was sent")
     headers = {name: value for name, value in dead.headers.items() if not name.lower().startswith("nats-")}
     try:
         ack = await nc.jetstream().publish(dead.subject, dead.body, stream=streams.commands, headers=headers)

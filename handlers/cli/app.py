@@ -33,6 +33,7 @@ _COMMANDS = (
     ("Service", "doctor", "doctor:doctor"),
     ("Tenants", "tenants", "tenants:app"),
     ("Tenants", "operations", "operations:app"),
+    ("Tenants", "certificate", "certificates:app"),
     ("Tenants", "history", "history:history"),
     ("Tenants", "as-of", "history:as_of"),
     ("Data", "events", "events:app"),

@@ -63,9 +63,17 @@ def given(fields: Mapping[str, Any]) -> Record:
 
 
 async def commanded(
-    client: TenantClient, tenant: UUID, command: str, body: Mapping[str, Any], asking: Asking
+    client: TenantClient,
+    tenant: UUID,
+    command: str,
+    body: Mapping[str, Any],
+    asking: Asking,
+    wanted: str = "succeeded",
 ) -> int:
-    """Have a command done, print what came of it, and return the exit code. Raises the Refusal."""
+    """Have a command done, print what came of it, and return the exit code. Raises the Refusal.
+
+    `wanted` is what its operation has to end as, where that is waited for.
+    """
     outcome = await client.command(
         tenant,
         command,
@@ -84,7 +92,7 @@ async def commanded(
     ended = await outcome.operation()
     assert ended is not None
     show_operation(msgspec.to_builtins(ended), asking)
-    return DONE if succeeded(ended) else REFUSED
+    return DONE if ended.status == wanted else REFUSED
 
 
 def succeeded(operation: Operation) -> bool:

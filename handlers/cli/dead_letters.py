@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from cyclopts import App
 
 from handlers.cli import output
 from handlers.cli.exits import DONE, REFUSED, Misuse
-from handlers.cli.where import Common, bus, settings
+from handlers.cli.where import Common, bus, keyring, settings, store
 from handlers.wire.subjects import Streams, Subjects
 from tenant_domain.refusals import NotFound
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
 
+    from handlers.adapters.keyring import Keyring
     from handlers.bus.dead_letters import Letter
 
 app = App(name="dead-letters", help="Messages that were given up: list, show, replay.")
@@ -52,8 +54,8 @@ async def list_letters(
     limit
         Most letters to list; 0 is all.
     """
-    async with bus(common) as nc:
-        found = (_record(letter) async for letter in _found(nc, common, tenant, stream, reason))
+    async with _readable(common) as (nc, keys):
+        found = (_record(letter) async for letter in _found(nc, keys, common, tenant, stream, reason))
         await output.listed(found, COLUMNS, as_json=common.as_json, limit=limit, empty="No dead letter fits.")
 
 
@@ -68,8 +70,8 @@ async def show(number: int, *, common: Common = COMMON) -> None:
     number
         Its number, as in `dead-letters list`.
     """
-    async with bus(common) as nc:
-        record = _record(await _one(nc, number))
+    async with _readable(common) as (nc, keys):
+        record = _record(await _one(nc, keys, number))
     if common.as_json:
         output.lines((record,))
     else:
@@ -102,9 +104,9 @@ async def replay(
     if (number is None) == (reason is None):
         raise Misuse("give either numbers or --reason")
     code = DONE
-    async with bus(common) as nc:
+    async with _readable(common) as (nc, keys):
         subjects, streams = Subjects(settings(common).subject_prefix), Streams()
-        async for letter in _chosen(nc, common, (number, *more), reason):
+        async for letter in _chosen(nc, keys, common, (number, *more), reason):
             record: dict[str, Any] = {"number": letter.number, "sequence": None, "error": None}
             try:
                 record["sequence"] = await send(nc, subjects, streams, letter.letter)
@@ -115,24 +117,40 @@ async def replay(
     return code
 
 
+@asynccontextmanager
+async def _readable(common: Common) -> AsyncGenerator[tuple[Client, Callable[[], Keyring]]]:
+    """Give a connection, and the keyring for whoever meets a sealed body."""
+    async with bus(common) as nc, store(common) as log:
+        yield nc, lambda: keyring(common, log)
+
+
 async def _chosen(
-    nc: Client, common: Common, numbers: tuple[int | None, ...], reason: str | None
+    nc: Client,
+    keys: Callable[[], Keyring],
+    common: Common,
+    numbers: tuple[int | None, ...],
+    reason: str | None,
 ) -> AsyncGenerator[Letter]:
     if reason is not None:
-        async for letter in _found(nc, common, None, None, reason):
+        async for letter in _found(nc, keys, common, None, None, reason):
             yield letter
         return
     for number in numbers:
         assert number is not None
-        yield await _one(nc, number)
+        yield await _one(nc, keys, number)
 
 
 async def _found(
-    nc: Client, common: Common, tenant: str | None, stream: str | None, reason: str | None
+    nc: Client,
+    keys: Callable[[], Keyring],
+    common: Common,
+    tenant: str | None,
+    stream: str | None,
+    reason: str | None,
 ) -> AsyncGenerator[Letter]:
     """Yield the letters that were there when it was asked, so that a replay which fails again ends."""
     from handlers.adapters import jetstream
-    from handlers.bus.dead_letters import letters
+    from handlers.bus.dead_letters import letters, opened
 
     subjects, streams = Subjects(settings(common).subject_prefix), Streams()
     info = await jetstream.stream_info(nc, streams.dead_letters)
@@ -144,19 +162,19 @@ async def _found(
         )
         for letter in chunk:
             if letter.number <= last:
-                yield letter
+                yield await opened(letter, keys)
         if len(chunk) < CHUNK:
             return
         after = chunk[-1].number
 
 
-async def _one(nc: Client, number: int) -> Letter:
-    from handlers.bus.dead_letters import letter
+async def _one(nc: Client, keys: Callable[[], Keyring], number: int) -> Letter:
+    from handlers.bus.dead_letters import letter, opened
 
     found = await letter(nc, Streams(), number)
     if found is None:
         raise NotFound(f"There is no dead letter {number}.")
-    return found
+    return await opened(found, keys)
 
 
 def _record(letter: Letter) -> dict[str, Any]:

@@ -25,7 +25,12 @@ def encoded(record: object) -> str:
 def lines(records: Iterable[object]) -> None:
     """Print records as JSON lines."""
     for record in records:
-        sys.stdout.write(f"{encoded(record)}\n")
+        text(encoded(record))
+
+
+def text(line: str) -> None:
+    """Print a line as it is."""
+    sys.stdout.write(f"{line}\n")
 
 
 def table(records: Iterable[Record], columns: Sequence[str], *, empty: str = "Nothing found.") -> None:

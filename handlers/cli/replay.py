@@ -9,9 +9,10 @@ from uuid import UUID
 from cyclopts import Parameter
 
 from handlers.cli import output
-from handlers.cli.where import Common, store
+from handlers.cli.where import Common, keyring, store
 
 if TYPE_CHECKING:
+    from handlers.adapters.keyring import Keyring
     from handlers.store.event_store import EventStore, StoredEvent
 
 COMMON = Common()
@@ -27,11 +28,13 @@ async def replay(
     to_position: Annotated[int | None, Parameter(name="--to")] = None,
     types: Annotated[list[str] | None, Parameter(name="--type", negative="")] = None,
     fold: Annotated[bool, Parameter(negative="")] = False,
+    sealed: Annotated[bool, Parameter(negative="")] = False,
     common: Common = COMMON,
 ) -> None:
     """Write stored events as JSON lines, upcast, in order; or the states that they fold to.
 
-    It reads PostgreSQL alone, so it works while everything else is down.
+    It reads PostgreSQL alone, so it works while everything else is down. Personal fields are opened with the
+    master key; those of an erased tenant read "erased".
 
     Example: tenantctl replay --type tenant.activated --from 1000 > activated.jsonl
     Example: tenantctl replay --tenant 0197a3f0-1c5e-7b41-9d27-3f6e8a2b4c10 --to 4711 --fold
@@ -48,14 +51,23 @@ async def replay(
         Name of a fact such as tenant.activated, as often as needed.
     fold
         Write the state of each entity instead; what is left out is not folded.
+    sealed
+        Leave personal fields sealed, as they are stored; no master key is needed.
     """
     async with store(common) as log:
         found = _events(log, tenant, from_position, to_position, frozenset(types or ()))
+        keys = None if sealed else keyring(common, log)
         if fold:
-            output.lines(await _folded(found))
+            for state in await _folded(found):
+                await _write(state, keys)
             return
         async for event in found:
-            output.lines((_record(event),))
+            await _write(_record(event), keys)
+
+
+async def _write(record: dict[str, Any], keys: Keyring | None) -> None:
+    line = output.encoded(record)
+    output.text(line if keys is None else (await keys.open_json(line.encode())).decode())
 
 
 async def _events(

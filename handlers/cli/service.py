@@ -41,10 +41,10 @@ def serve(
     chosen = given_settings()  # before all that takes its time
 
     from handlers import bootstrap
+    from handlers.adapters.key_files import KeyFileError
     from handlers.adapters.keys import MasterKeyError
     from handlers.bus.streams import StreamWeakened, Unsupported
     from handlers.http_edge.server import PortTaken
-    from handlers.http_edge.tokens import KeyFileError
     from handlers.store.migrate import SchemaTooNew
 
     def ready(facts: dict[str, Any]) -> None:
@@ -124,7 +124,8 @@ def token(
     key_file
         The signing key; that of TENANTS_SIGNING_KEY_FILE, or of `tenantctl dev`, by default.
     """
-    from handlers.http_edge.tokens import KeyFileError, Signer
+    from handlers.adapters.key_files import KeyFileError
+    from handlers.http_edge.tokens import Signer
 
     chosen = known_settings(common)
     path = key_file or chosen.signing_key_file

@@ -13,7 +13,9 @@ from handlers.cli import output
 from handlers.cli.asking import commanded, given, one, pages, pairs, tenant_of
 from handlers.cli.where import Asking, Common, connected
 
-app = App(name="tenants", help="Tenants: list, show, provision, update, upgrade, suspend, resume.")
+app = App(name="tenants", help="Tenants: list, show, provision, update, upgrade, suspend, resume, terminate.")
+for _name in ("terminate", "cancel_termination", "legal_hold", "export"):
+    app.command(f"handlers.cli.ending:{_name}", name=_name.replace("_", "-"))
 
 COLUMNS = ("tenant_id", "subdomain", "name", "status", "plan", "region", "version")
 COMMON, ASKING = Common(), Asking()

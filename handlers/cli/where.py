@@ -21,6 +21,7 @@ from tenant_domain.refusals import Unavailable
 if TYPE_CHECKING:
     from nats.aio.client import Client
 
+    from handlers.adapters.keyring import Keyring
     from handlers.client import TenantClient
     from handlers.settings import Settings
     from handlers.store.event_store import EventStore
@@ -90,9 +91,14 @@ def settings(common: Common) -> Settings:
         for name in ("nats", "postgres")
         if name in found and f"{name}_url" not in present.model_fields_set
     }
-    key = common.data_dir / "keys" / "signing.pem"
-    if present.signing_key_file is None and key.exists():
-        told["signing_key_file"] = key
+    for name, file in (
+        ("signing_key_file", "signing.pem"),
+        ("certificate_key_file", "certificates.pem"),
+        ("master_key_file", "master.key"),
+    ):
+        key = common.data_dir / "keys" / file
+        if getattr(present, name) is None and key.exists():
+            told[name] = key
     return present.model_copy(update=told)
 
 
@@ -138,6 +144,18 @@ async def store(common: Common) -> AsyncGenerator[EventStore]:
     url = settings(common).postgres_url.get_secret_value()
     async with EventStore(url, readers=2, pool_timeout=REACH) as opened:
         yield opened
+
+
+def keyring(common: Common, opened: EventStore) -> Keyring:
+    """Return the keyring over a store. Raises Unavailable where there is no master key to open it with."""
+    from handlers.adapters.keyring import Keyring
+    from handlers.adapters.keys import MasterKeyError, load_master_key
+
+    try:
+        key = load_master_key(settings(common).master_key_file or Path("master.key"), create=False)
+    except (MasterKeyError, OSError) as error:
+        raise Unavailable(f"{error} Set TENANTS_MASTER_KEY_FILE: personal data is sealed.") from None
+    return Keyring(opened.tenant_keys, key)
 
 
 async def _quiet(_: Exception) -> None:

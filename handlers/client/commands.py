@@ -24,7 +24,16 @@ from tenant_domain.operation.commands import (
     RerunOperation,
     RetryOperation,
 )
-from tenant_domain.tenant.commands import Admin, Resume, Suspend, Upgrade
+from tenant_domain.tenant.commands import (
+    Admin,
+    CancelTermination,
+    PlaceLegalHold,
+    ReleaseLegalHold,
+    Resume,
+    Suspend,
+    Terminate,
+    Upgrade,
+)
 
 
 class _Page(msgspec.Struct):
@@ -121,6 +130,31 @@ class Commands(Part):
         """Move the tenant to any other plan: `now` (default), or at `period_end`."""
         body = fields_of(plan=plan, effective=effective)
         return await self.command(tenant_id, Upgrade.name_, body, **asking)
+
+    async def terminate(
+        self,
+        tenant_id: UUID | str,
+        confirm_subdomain: str,
+        *,
+        reason: str | None = None,
+        retain_days: int | None = None,
+        **asking: Unpack[Asking],
+    ) -> Outcome:
+        """End the tenant: its access at once, its data after `retain_days` (30; 0 is at once)."""
+        body = fields_of(confirm_subdomain=confirm_subdomain, reason=reason, retain_days=retain_days)
+        return await self.command(tenant_id, Terminate.name_, body, **asking)
+
+    async def cancel_termination(self, tenant_id: UUID | str, **asking: Unpack[Asking]) -> Outcome:
+        """Bring back a tenant whose data is not destroyed yet."""
+        return await self.command(tenant_id, CancelTermination.name_, **asking)
+
+    async def place_legal_hold(self, tenant_id: UUID | str, reason: str, **asking: Unpack[Asking]) -> Outcome:
+        """Forbid that the tenant's data is destroyed; a termination stops where it is."""
+        return await self.command(tenant_id, PlaceLegalHold.name_, {"reason": reason}, **asking)
+
+    async def release_legal_hold(self, tenant_id: UUID | str, **asking: Unpack[Asking]) -> Outcome:
+        """Let the tenant's data be destroyed again; a termination that stopped goes on."""
+        return await self.command(tenant_id, ReleaseLegalHold.name_, **asking)
 
     async def retry_operation(
         self, tenant_id: UUID | str, operation_id: UUID | str, **asking: Unpack[Asking]

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from handlers.adapters.keyring import TenantKeys
 from handlers.execution.decode import Request
 from handlers.execution.groups import Groups
-from handlers.execution.job import Job
-from handlers.execution.reply import reused
+from handlers.execution.job import Job, tenant_of
+from handlers.execution.reply import Reply, reused
 from handlers.execution.verdict import Verdict
-from handlers.store.batch import AgendaRow, Batch, EventRow, LedgerRow, ProgressRow, ReadRow
+from handlers.store.batch import AgendaRow, Batch, EventRow, KeyRow, LedgerRow, ProgressRow, ReadRow
 from handlers.store.cache import StreamCache
 from handlers.store.event_store import Loaded
 from handlers.wire.events import encoded
 from handlers.wire.outcomes import completed
+from handlers.wire.sealing import needs_sealing, opened, sealed
 from tenant_domain.catalogue import Policy
-from tenant_domain.decision import Context, Decision, Ref, World
+from tenant_domain.decision import Context, Decision, Event, Ref, World
 from tenant_domain.operation.state import Operation
 from tenant_domain.refusals import Refusal, VersionConflict
 from tenant_domain.registry import COMMANDS, ENTITIES
 from tenant_domain.tenant.decide import ref as tenant_ref
+from tenant_domain.tenant.state import Tenant
 from tenant_domain.values import operation_id_of
 
 
@@ -49,11 +52,24 @@ class Attempt:
 
     States come from `cache`, and from `add` for what it does not have (`missing` says what). `assumed` are
     streams that were written to as new ones, unread. `mark` is what its jobs know it by: a reference to the
-    attempt itself would make a cycle of the whole batch, for the garbage collector to find.
+    attempt itself would make a cycle of the whole batch, for the garbage collector to find. `fingerprint`
+    makes of a command's hash what the ledger keeps of it.
+
+    `keys` has the keys of each tenant that a command with personal fields is for. Its facts are sealed before
+    they change a state, so that states in memory are those that the log gives.
     """
 
-    def __init__(self, cache: StreamCache, policy: Policy, now: datetime) -> None:
+    def __init__(
+        self,
+        cache: StreamCache,
+        policy: Policy,
+        now: datetime,
+        keys: Mapping[UUID, TenantKeys],
+        fingerprint: Callable[[bytes], bytes],
+    ) -> None:
         self._cache = cache
+        self._keys = keys
+        self._fingerprint = fingerprint
         self._policy = policy
         self._now = now
         self._streams: dict[UUID, Stream] = {}
@@ -97,11 +113,16 @@ class Attempt:
         self.verdicts.append(verdict)
         return []
 
-    def batch(self, progress: list[ProgressRow]) -> Batch:
-        """Return the rows of all that was decided."""
+    def buried(self) -> set[UUID]:
+        """Return the tenants whose commands become dead letters, and whose keys are not here."""
+        buried = (tenant_of(verdict.job.origin) for verdict in self.verdicts if _burial(verdict) is not None)
+        return {tenant for tenant in buried if tenant not in self._keys}
+
+    def batch(self, progress: list[ProgressRow], keys: Mapping[UUID, TenantKeys]) -> Batch:
+        """Return the rows of all that was decided; `keys` are those of the `buried`."""
         batch = Batch(progress=progress)
         for verdict in self.verdicts:
-            self._collect(batch, verdict, self._groups.of(verdict.member))
+            self._collect(batch, verdict, self._groups.of(verdict.member), keys)
         batch.reads = [
             ReadRow(stream.id, stream.read, self._groups.of(stream.member))
             for stream in self._streams.values()
@@ -155,7 +176,7 @@ class Attempt:
         return verdict
 
     def _decision(self, request: Request, read: list[Stream]) -> Decision:
-        world = World({stream.id: stream.state for stream in read})
+        world = World({stream.id: self._seen(stream, request) for stream in read})
         context = Context(
             tenant_id=read[0].id,
             now=self._now,
@@ -177,10 +198,24 @@ class Attempt:
             raise conflict
         return decision
 
+    def _seen(self, stream: Stream, request: Request) -> Any:
+        """Return a state as the decision sees it: of a tenant opened, where that matters."""
+        state = stream.state
+        if not isinstance(state, Tenant) or request.tenant_id not in self._keys:
+            return state
+        return opened(state, self._keys[request.tenant_id].known)
+
+    def _sealed(self, verdict: Verdict, request: Request, event: Event) -> Event:
+        if not needs_sealing(event):
+            return event
+        verdict.keys = self._keys[request.tenant_id]
+        return sealed(event, verdict.keys.current)
+
     def _complete(self, verdict: Verdict, request: Request, decision: Decision, tenant: Stream) -> None:
         """Fold and encode what was decided; the streams change only when all of it went well."""
         after: dict[Stream, tuple[Any, int]] = {}
-        for ref, event in decision.events:
+        for ref, fact in decision.events:
+            event = self._sealed(verdict, request, fact)
             stream = tenant if ref.stream is tenant.id else self._written(ref)
             state, version = after.get(stream) or (stream.state, stream.version)
             state = ENTITIES[ref.entity].evolve(state, event)
@@ -213,7 +248,7 @@ class Attempt:
             elif stream.member != member:
                 self._groups.join(stream.member, member)
 
-    def _collect(self, batch: Batch, verdict: Verdict, group: int) -> None:
+    def _collect(self, batch: Batch, verdict: Verdict, group: int, keys: Mapping[UUID, TenantKeys]) -> None:
         request = verdict.job.request
         if request is not None and verdict.recorded is not None:
             tenant_id = request.tenant_id
@@ -225,17 +260,34 @@ class Attempt:
                 LedgerRow(
                     tenant_id,
                     request.command_id,
-                    request.hash,
+                    self._fingerprint(request.hash),
                     verdict.recorded,
                     verdict.refusal is None,
                     len(verdict.facts),
                     group,
                 )
             )
-        refusal = verdict.refusal if verdict.first is None else verdict.first.refusal
-        letter = None if refusal is None else verdict.job.dead_letter(refusal, group)
-        if letter is not None:
-            batch.dead_letters.append(letter)
+        if verdict.keys is not None:
+            _keep(batch, verdict.keys, group)
+        refusal = _burial(verdict)
+        if refusal is not None:
+            tenant = tenant_of(verdict.job.origin)
+            own = self._keys.get(tenant) or keys[tenant]
+            batch.dead_letters.append(verdict.job.dead_letter(refusal, own.current, group))
+            _keep(batch, own, group)
+
+
+def _burial(verdict: Verdict) -> Reply | None:
+    """Return the refusal for which a durable command becomes a dead letter."""
+    if verdict.job.origin is None:
+        return None
+    return verdict.refusal if verdict.first is None else verdict.first.refusal
+
+
+def _keep(batch: Batch, keys: TenantKeys, group: int) -> None:
+    """Store a new key with what it sealed."""
+    if keys.wrapped is not None:
+        batch.keys.append(KeyRow(keys.current.tenant_id, keys.current.id, keys.wrapped, group))
 
 
 def _repeated(job: Job, request: Request, first: Verdict) -> Verdict:

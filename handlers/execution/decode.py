@@ -24,6 +24,7 @@ from handlers.wire.subjects import is_inbox
 from tenant_domain.decision import Command
 from tenant_domain.refusals import InvalidCommand, UnknownCommand
 from tenant_domain.registry import COMMANDS
+from tenant_domain.values import SEALED
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -126,6 +127,8 @@ def _line(headers: Mapping[str, str], name: str, errors: _Errors) -> str | None:
     value = headers.get(name)
     if value is not None and not _text(value):
         _refuse(errors, name, "must be 1–255 characters of UTF-8 without control characters")
+    elif value is not None and value.startswith(SEALED):
+        _refuse(errors, name, f"must not begin with {SEALED}")
     return value
 
 

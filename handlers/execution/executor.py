@@ -12,6 +12,7 @@ from uuid import UUID
 import structlog
 
 from handlers import tracing
+from handlers.adapters.keyring import Keyring
 from handlers.execution.decode import Request
 from handlers.execution.job import Job, Slice
 from handlers.execution.metrics import CommandMetrics
@@ -44,14 +45,17 @@ class Executor:
     At most `waiting_commands` of `waiting_bytes` wait at the answered doors: beyond that `rate-limited`. One
     that waited `unavailable_after` seconds and was surely not written is `unavailable`; one that may have
     been written gets its answer from the ledger when the database is back, and none before.
-    Durable commands wait as long as it takes. `committed` is called with the log's end after a commit.
+    Durable commands wait as long as it takes. `keyring` seals personal fields, `fingerprint` makes of a
+    command's hash what the ledger keeps. `committed` is called with the log's end after a commit.
     """
 
     def __init__(
         self,
         store: EventStore,
         policy: Policy,
+        keyring: Keyring,
         *,
+        fingerprint: Callable[[bytes], bytes],
         cache: StreamCache | None = None,
         metrics: CommandMetrics | None = None,
         committed: Callable[[int], None] = _ignore,
@@ -66,6 +70,8 @@ class Executor:
             store,
             cache if cache is not None else StreamCache(),
             policy,
+            keyring,
+            fingerprint=fingerprint,
             now=now,
             metrics=self._metrics,
             load_timeout=unavailable_after,

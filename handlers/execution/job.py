@@ -11,6 +11,7 @@ from uuid import UUID, uuid5
 from handlers.execution.decode import Request
 from handlers.execution.reply import Reply, problem_of
 from handlers.store.batch import DeadLetterRow
+from handlers.wire.sealing import NOBODY, DataKey
 
 _LETTERS = UUID("5b0f5a7c-54a8-5f5c-9d33-0d3c6f2a8a11")
 
@@ -29,8 +30,8 @@ class Origin(NamedTuple):
     headers: Mapping[str, str]
     body: bytes
 
-    def dead_letter(self, reason: str, error: str, group: int) -> DeadLetterRow:
-        """Return the row that keeps this message; the same message gives the same id."""
+    def dead_letter(self, reason: str, error: str, key: DataKey, group: int) -> DeadLetterRow:
+        """Return the row that keeps this message, its body sealed; the same message gives the same id."""
         return DeadLetterRow(
             id=uuid5(_LETTERS, f"{self.stream}:{self.sequence}:{self.stored_at}"),
             tenant=self.tenant,
@@ -39,10 +40,15 @@ class Origin(NamedTuple):
             reason=reason,
             subject=self.subject.replace("\x00", "\ufffd"),  # PostgreSQL's text has no NUL
             headers=json.dumps(dict(self.headers)),
-            body=self.body,
+            body=key.body(self.body),
             error=error,
             group=group,
         )
+
+
+def tenant_of(origin: Origin | None) -> UUID:
+    """Return whose key seals a message of the durable door: its tenant's, or nobody's."""
+    return NOBODY if origin is None or origin.tenant == "unknown" else UUID(origin.tenant)
 
 
 class Job:
@@ -104,12 +110,11 @@ class Job:
         """Answer with `reply`, without a decision; as a dead letter it has the given reason."""
         self.request, self.reply, self.reason = None, reply, reason
 
-    def dead_letter(self, refusal: Reply, group: int) -> DeadLetterRow | None:
-        """Return the row that keeps a durable command that is refused; None for an answered one."""
-        if self.origin is None:
-            return None
+    def dead_letter(self, refusal: Reply, key: DataKey, group: int) -> DeadLetterRow:
+        """Return the row that keeps a durable command that is refused."""
+        assert self.origin is not None
         assert refusal.problem is not None
-        return self.origin.dead_letter(self.reason or refusal.problem, problem_of(refusal), group)
+        return self.origin.dead_letter(self.reason or refusal.problem, problem_of(refusal), key, group)
 
     def settle(self, reply: Reply) -> None:
         """Give the reply; this command needs nothing more."""

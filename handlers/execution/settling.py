@@ -6,10 +6,12 @@ import asyncio
 import traceback
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
+from uuid import UUID
 
 import psycopg
 import structlog
 
+from handlers.adapters.keyring import Keyring, TenantKeys
 from handlers.execution.attempt import Attempt
 from handlers.execution.decode import Request
 from handlers.execution.job import Job, Slice
@@ -24,6 +26,7 @@ from handlers.store.event_store import EventStore
 from tenant_domain.catalogue import Policy
 from tenant_domain.decision import Ref
 from tenant_domain.refusals import Unavailable
+from tenant_domain.registry import COMMANDS
 
 log = structlog.get_logger()
 
@@ -49,7 +52,9 @@ class Settler:
         store: EventStore,
         cache: StreamCache,
         policy: Policy,
+        keyring: Keyring,
         *,
+        fingerprint: Callable[[bytes], bytes],
         now: Callable[[], datetime],
         metrics: CommandMetrics,
         load_timeout: float,
@@ -57,6 +62,8 @@ class Settler:
         self._store = store
         self._cache = cache
         self._policy = policy
+        self._keyring = keyring
+        self._fingerprint = fingerprint
         self._now = now
         self._metrics = metrics
         self._load_timeout = load_timeout
@@ -88,7 +95,7 @@ class Settler:
         for key, recorded in (await self._store.recorded(asked)).items():
             job = asked[key]
             assert job.request is not None
-            job.settle(_outcome(job.request, recorded))
+            job.settle(self._outcome(job.request, recorded))
 
     async def _rounds(self, jobs: Sequence[Job]) -> int | None:
         slices = {job.slice for job in jobs if job.slice is not None}
@@ -106,9 +113,10 @@ class Settler:
 
     async def _decided(self, jobs: Sequence[Job], doubtful: Collection[Ref]) -> Attempt:
         """Decide jobs; streams in `doubtful` were assumed to be new in an earlier round."""
-        attempt = Attempt(self._cache, self._policy, self._now())
-        await self._load(attempt, doubtful)
         requests = [job.request for job in jobs if job.request is not None]
+        keys = await self._keys({each.tenant_id for each in requests if _has_personal(each)})
+        attempt = Attempt(self._cache, self._policy, self._now(), keys, self._fingerprint)
+        await self._load(attempt, doubtful)
         for _ in range(2):  # the second for streams that only the tenant's state names
             missing = {ref for request in requests for ref in attempt.missing(request)}
             if not missing:
@@ -136,6 +144,12 @@ class Settler:
             async with asyncio.timeout(self._load_timeout):
                 attempt.add(await self._store.load(refs))
 
+    async def _keys(self, tenants: Collection[UUID]) -> dict[UUID, TenantKeys]:
+        if not tenants:
+            return {}
+        async with asyncio.timeout(self._load_timeout):
+            return await self._keyring.prepare(tenants)
+
     async def _recall(self, attempt: Attempt) -> None:
         """Let the ledger answer repeats of commands that would be refused now without a record."""
         doubtful = {
@@ -151,12 +165,13 @@ class Settler:
             verdict = doubtful[key]
             request = verdict.job.request
             assert request is not None
-            verdict.know(_outcome(request, recorded))
+            verdict.know(self._outcome(request, recorded))
 
     async def _append(self, attempt: Attempt, slices: Iterable[Slice]) -> int | None:
         moving = _moving(slices, attempt)
         batch = attempt.batch(
-            [ProgressRow(each.partition, each.owner, each.sequence, reach) for each, reach in moving]
+            [ProgressRow(each.partition, each.owner, each.sequence, reach) for each, reach in moving],
+            await self._keys(attempt.buried()),
         )
         try:
             with self._metrics.appending(len(attempt.verdicts)):
@@ -189,11 +204,19 @@ class Settler:
         recorded = appended.repeated.get((request.tenant_id, request.command_id)) if request else None
         if request is None or recorded is None:
             return
-        reply = _outcome(request, recorded)
+        reply = self._outcome(request, recorded)
         job.know(reply)
         if job.origin is None:
             self._metrics.settled(job, reply)
             job.settle(reply)
+
+    def _outcome(self, request: Request, recorded: Recorded) -> Reply:
+        """Return what a command gets that the ledger has under its id."""
+        return (
+            remembered(recorded)
+            if recorded.hash == self._fingerprint(request.hash)
+            else reused(request.command_id, request.tenant_id)
+        )
 
     def _fail(self, job: Job, error: Exception) -> None:
         request = job.request
@@ -213,13 +236,9 @@ class Settler:
             job.settle(refused(request.command_id, request.tenant_id, failure))
 
 
-def _outcome(request: Request, recorded: Recorded) -> Reply:
-    """Return what a command gets that the ledger has under its id."""
-    return (
-        remembered(recorded)
-        if recorded.hash == request.hash
-        else reused(request.command_id, request.tenant_id)
-    )
+def _has_personal(request: Request) -> bool:
+    """Return whether a command has to do with personal fields of its tenant."""
+    return COMMANDS[request.command].personal(request.form)
 
 
 def _moving(slices: Iterable[Slice], attempt: Attempt | None) -> list[tuple[Slice, int]]:

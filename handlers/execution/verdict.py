@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from handlers.adapters.keyring import TenantKeys
 from handlers.execution.decode import Request
 from handlers.execution.job import Job
 from handlers.execution.reply import Reply
@@ -15,15 +16,28 @@ class Verdict:
     """What was decided on `job`, the member of its attempt with this number.
 
     `facts` are (stream, version, stored name, body) of its events, `agenda` the kinds of the operations
-    that they belong to. `recorded` is what the ledger keeps. `refusal` is the caller's reply when the command
-    is refused; `first` is the same command earlier in the batch, whose outcome this one shares.
+    that they belong to, `keys` what they were sealed with. `recorded` is what the ledger keeps. `refusal` is
+    the caller's reply when the command is refused; `first` is the same command earlier in the batch, whose
+    outcome this one shares.
     """
 
-    __slots__ = ("agenda", "facts", "first", "job", "member", "operation_id", "recorded", "refusal", "reply")
+    __slots__ = (
+        "agenda",
+        "facts",
+        "first",
+        "job",
+        "keys",
+        "member",
+        "operation_id",
+        "recorded",
+        "refusal",
+        "reply",
+    )
 
     def __init__(self, job: Job, member: int) -> None:
         self.job = job
         self.member = member
+        self.keys: TenantKeys | None = None
         self.facts: list[tuple[UUID, int, str, bytes]] = []
         self.agenda: dict[UUID, str] = {}
         self.operation_id: UUID | None = None

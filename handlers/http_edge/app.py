@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -29,9 +29,15 @@ def http_app(
     asyncapi: bytes,
     registry: CollectorRegistry,
     origins: Collection[str] = (),
+    more_keys: Sequence[Mapping[str, Any]] = (),
 ) -> ASGIApp:
-    """Return the app. `asyncapi` is the bus's document; `origins` are those that browsers may call from."""
-    routes = [*tenants.handlers(doors), *_open(signer, health, asyncapi, registry)]
+    """Return the app.
+
+    `asyncapi` is the bus's document; `origins` are those that browsers may call from; `more_keys` are public
+    keys (JSON Web Keys) that are published beside the one of tokens.
+    """
+    keys = msgspec.json.encode({"keys": [*signer.jwks()["keys"], *more_keys]})
+    routes = [*tenants.handlers(doors), *_open(keys, health, asyncapi, registry)]
     app = Litestar(
         routes,
         exception_handlers={Refusal: problems.of_refusal, Exception: problems.of_framework},
@@ -44,10 +50,9 @@ def http_app(
 
 
 def _open(
-    signer: Signer, health: Health, asyncapi: bytes, registry: CollectorRegistry
+    keys: bytes, health: Health, asyncapi: bytes, registry: CollectorRegistry
 ) -> list[HTTPRouteHandler]:
     document = msgspec.json.encode(openapi())
-    keys = msgspec.json.encode(signer.jwks())
 
     @get("/health/live")
     async def live() -> Response[bytes]:

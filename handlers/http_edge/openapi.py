@@ -11,7 +11,7 @@ from handlers.http_edge import openapi_components as components
 from handlers.http_edge import openapi_parts as parts
 from handlers.http_edge.openapi_components import Json
 from handlers.http_edge.problems import PROBLEMS
-from handlers.http_edge.routes import API, FLEET_QUERIES, ROUTES, Route
+from handlers.http_edge.routes import API, EXPORT_PART, FLEET_QUERIES, ROUTES, Route
 from handlers.wire.subjects import FLEET
 from projections.questions import Listing, LogQuestion, Question
 from projections.registry import QUESTIONS
@@ -56,7 +56,27 @@ def _paths() -> Json:
     for route in ROUTES:
         item = paths.setdefault(re.sub(r":str}", "}", route.path), {})
         item[route.method.lower()] = _command(route) if route.kind == "command" else _query(route)
+    paths[re.sub(r":(str|path)}", "}", EXPORT_PART)] = {"get": _export_part()}
     return {**paths, **parts.open_paths()}
+
+
+def _export_part() -> Json:
+    return {
+        "operationId": "export.part",
+        "tags": ["queries"],
+        "summary": "A part of a tenant's export",
+        "description": "`manifest.json` names all parts, with sizes and SHA-256. Only for operators, and for "
+        "owners and admins of the tenant; also while it is out of service.",
+        "parameters": [parts.path_parameter(name, COMMANDS) for name in ("tenant_id", "part")],
+        "responses": {
+            "200": {
+                "description": "Its bytes",
+                "headers": {"ETag": parts.header("ETag")},
+                "content": {"application/octet-stream": {}, "application/json": {"schema": components.ANY}},
+            },
+            **_problems(_QUERY_REFUSALS),
+        },
+    }
 
 
 def _provision() -> Json:

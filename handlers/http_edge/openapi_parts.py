@@ -170,7 +170,9 @@ def open_paths() -> Json:
         "/metrics": _open("metrics", "Metrics for Prometheus", {"type": "string"}, "text/plain"),
         "/openapi.json": _open("openapi", "This document", document),
         "/asyncapi.json": _open("asyncapi", "The bus's document (AsyncAPI 3)", document),
-        "/.well-known/jwks.json": _open("jwks", "The key that tokens are signed with", ref("KeySet")),
+        "/.well-known/jwks.json": _open(
+            "jwks", "The keys that tokens and certificates of deletion are signed with", ref("KeySet")
+        ),
         "/problems/{name}": {
             "get": {
                 **_open("problem", "What a kind of problem means", ref("ProblemKind"))["get"],

@@ -44,8 +44,15 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route("GET", f"{TENANT}/history", "query", "history", "All facts about a tenant, oldest first"),
     Route("GET", f"{TENANT}/as-of", "query", "as_of", "A tenant as it was"),
+    Route(
+        "GET", f"{TENANT}/export", "query", "export", "The export of a tenant's data, before it is deleted"
+    ),
+    Route("GET", f"{TENANT}/certificate", "query", "certificate", "The certificate of a tenant's deletion"),
     Route("GET", f"{TENANT}/queries/{{query_name:str}}", "query", None, "Any query, by its name"),
 )
+
+EXPORT_PART = f"{TENANT}/export/{{part:path}}"
+"""A part of a tenant's export, as its manifest names it; the manifest itself is `manifest.json`."""
 
 FLEET_QUERIES = {"subdomain": "by_subdomain", "user_id": "memberships"}
 """`GET /api/v1/tenants` with this parameter is another query over all tenants than `tenants`."""

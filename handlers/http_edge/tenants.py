@@ -16,8 +16,9 @@ from handlers.execution.bulk import Bulk
 from handlers.execution.decode import Request as Asked
 from handlers.execution.decode import decoded
 from handlers.execution.reply import Reply, problem_of
-from handlers.http_edge import bodies, preconditions, problems
-from handlers.http_edge.access import check_command, check_read
+from handlers.http_edge import bodies, exports, preconditions, problems
+from handlers.http_edge.access import check_command, check_read, check_service
+from handlers.http_edge.exports import Fetch
 from handlers.http_edge.routes import API, FLEET_QUERIES, ROUTES, Route, location
 from handlers.http_edge.tokens import Caller
 from handlers.queries.spans import asking
@@ -26,6 +27,7 @@ from handlers.wire.subjects import FLEET
 from projections.registry import QUESTIONS
 from tenant_domain.refusals import InvalidCommand
 from tenant_domain.registry import COMMANDS
+from tenant_domain.values import Status
 
 HttpRequest = Request[Caller, Any, Any]
 T = TypeVar("T")
@@ -47,12 +49,13 @@ class Doors(NamedTuple):
 
     `execute` is the command path: it returns the outcome of a request. `answer` takes a tenant or `fleet`, a
     query, its fields as JSON, and returns JSON. Both may raise a Refusal. `new_id` makes ids of tenants and
-    commands that come without one.
+    commands that come without one. `fetch` gives a part of a tenant's export by its path.
     """
 
     execute: Callable[[Asked], Awaitable[Reply]]
     answer: Callable[[str, str, bytes], Awaitable[bytes]]
     new_id: Callable[[], UUID]
+    fetch: Fetch
     limits: Limits = Limits()
 
 
@@ -60,6 +63,11 @@ class _Versioned(msgspec.Struct):
     version: int | None = None
 
 
+class _Standing(msgspec.Struct):
+    status: Status
+
+
+_status_in = msgspec.json.Decoder(_Standing).decode
 _version_in = msgspec.json.Decoder(_Versioned).decode
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
@@ -84,6 +92,7 @@ def handlers(doors: Doors) -> list[HTTPRouteHandler]:
     return [
         HTTPRouteHandler(API, http_method=["POST"], status_code=200)(provision),
         HTTPRouteHandler(API, http_method=["GET"])(fleet),
+        exports.handler(doors.fetch),
         *(_handler(route, doors) for route in ROUTES),
     ]
 
@@ -93,6 +102,7 @@ def _handler(route: Route, doors: Doors) -> HTTPRouteHandler:
         path = request.path_params
         name = route.name or path["command_name"]
         check_command(request.user, path["tenant_id"], name)
+        await check_service(request.user, name, lambda: _status(path["tenant_id"], doors))
         body = await _body(request, doors)
         if path["tenant_id"] == FLEET:
             return await _control(request, doors, name, body)
@@ -192,6 +202,7 @@ async def _query(
     request: HttpRequest, doors: Doors, tenant: str, query: str, given: list[tuple[str, str]]
 ) -> Response[bytes]:
     check_read(request.user, tenant)
+    await check_service(request.user, query, lambda: _status(tenant, doors))
     fields = _encode(bodies.fields(given, _QUERY_KINDS.get((tenant == FLEET, query), {})))
     with asking(tenant, query, request.headers.get(headers.TRACEPARENT)):
         answer = await _in_time(doors.answer(tenant, query, fields), doors)
@@ -202,6 +213,10 @@ async def _query(
         if preconditions.is_known(request.headers.get("if-none-match"), version):
             response.content, response.status_code = b"", 304
     return response
+
+
+async def _status(tenant: str, doors: Doors) -> Status:
+    return _status_in(await _in_time(doors.answer(tenant, "tenant", b""), doors)).status
 
 
 async def _in_time(work: Awaitable[T], doors: Doors) -> T:

@@ -6,8 +6,6 @@ any key is touched. Why a token is refused is logged, never told.
 
 from __future__ import annotations
 
-import os
-import tempfile
 import time
 from collections.abc import Callable
 from functools import lru_cache
@@ -16,14 +14,13 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 import structlog
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from joserfc import jwt
 from joserfc.errors import JoseError, UnsupportedAlgorithmError
 from joserfc.jwa import EdDSAAlgorithm, JWSAlgModel
 from joserfc.jwk import OKPKey
 from joserfc.jws import JWSRegistry
 
+from handlers.adapters.key_files import private_key
 from tenant_domain.refusals import Unauthenticated
 
 _log = structlog.get_logger()
@@ -41,10 +38,6 @@ LONGEST = 4096
 
 VERIFIED = 1024
 """Most tokens whose signature is remembered as good: checking one costs more than the rest of a lookup."""
-
-
-class KeyFileError(Exception):
-    """The signing key's file is missing, unreadable, or not what it must be."""
 
 
 class Caller(NamedTuple):
@@ -96,9 +89,7 @@ class Signer:
 
         Raises KeyFileError, which says what to do.
         """
-        if create and not path.exists():
-            _create(path)
-        return cls(_loaded(path), issuer=issuer, audience=audience)
+        return cls(private_key(path, create=create), issuer=issuer, audience=audience)
 
     def sign(self, *, user: str, role: str, tenant: str | None = None, lifetime: float = HOUR) -> str:
         """Return a token for `user` that ends after `lifetime` seconds.
@@ -172,35 +163,3 @@ def _is_tenant(text: str) -> bool:
         return str(UUID(text)) == text
     except ValueError:
         return False
-
-
-def _loaded(path: Path) -> OKPKey:
-    try:
-        key = OKPKey.import_key(path.read_bytes())
-    except FileNotFoundError:
-        raise KeyFileError(
-            f"there is no signing key at {path}: make one with "
-            f"`openssl genpkey -algorithm ed25519 -out {path}`, or set TENANTS_CREATE_KEYS=true"
-        ) from None
-    except OSError as error:
-        raise KeyFileError(f"the signing key at {path} cannot be read: {error.strerror}") from None
-    except (JoseError, ValueError, TypeError):
-        key = None
-    if key is None or not key.is_private or not isinstance(key.private_key, Ed25519PrivateKey):
-        raise KeyFileError(f"{path} is not an Ed25519 private key in PEM without a password")
-    return key
-
-
-def _create(path: Path) -> None:
-    """Write a new key that only we can read; of several processes at once one wins, for all."""
-    pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, draft = tempfile.mkstemp(prefix=path.name, dir=path.parent)  # with mode 0600
-    with open(descriptor, "wb") as file:
-        file.write(pem)
-    try:
-        os.link(draft, path)
-    except FileExistsError:
-        return
-    finally:
-        os.unlink(draft)

@@ -7,6 +7,8 @@ from uuid import UUID
 import psycopg
 import structlog
 
+from handlers.adapters.keyring import Keyring
+from handlers.adapters.keys import MasterKeyError
 from handlers.queries.asking import Asked, Fields, asked
 from handlers.queries.generations import Generations
 from handlers.queries.lists import listed
@@ -34,12 +36,14 @@ class Queries:
 
     `concurrency` bounds the queries at work, `waiting` those that wait for a position: beyond either, a
     query is refused at once, so that memory and delay stay bounded whatever comes in. Whoever hears hints
-    feeds them to `memory` and `positions`.
+    feeds them to `memory` and `positions`. Rows and facts hold personal fields sealed; `keyring` opens them
+    in the answer, and nowhere else.
     """
 
     def __init__(
         self,
         connections: Connections,
+        keyring: Keyring,
         positions: Positions | None = None,
         *,
         memory: Memory | None = None,
@@ -47,6 +51,7 @@ class Queries:
         waiting: int = 2000,
     ) -> None:
         self._connections = connections
+        self._keyring = keyring
         self._generations = Generations(connections)
         self.positions = positions or Positions(self._generations.position)
         self.memory = memory or Memory()
@@ -69,7 +74,10 @@ class Queries:
         if query != TENANT.name or fields not in _NO_FIELDS:
             return None
         kept = self.memory.get(tenant)
-        return None if kept is None else closed(kept[1], kept[0])
+        if kept is None:
+            return None
+        body = self._keyring.open_json_at_once(kept[1], UUID(tenant))
+        return None if body is None else closed(body, kept[0])
 
     async def answer(self, tenant: str, query: str, fields: Fields = b"") -> bytes:
         """Return the answer as JSON.
@@ -79,11 +87,13 @@ class Queries:
         """
         question = asked(tenant, query, fields)
         try:
-            return await self._answered(question)
+            return await self._keyring.open_json(await self._answered(question), question.tenant_id)
         except StoreError as error:
             log.warning("query without its database", query=query, error=str(error))
         except psycopg.Error as error:
             log.error("query failed", query=query, error=repr(error))
+        except MasterKeyError as error:
+            log.error("query without its key", query=query, error=str(error))
         raise Unavailable("The read models cannot be reached; try again soon.", retry_after=1)
 
     async def _answered(self, question: Asked) -> bytes:

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import msgspec
 
+from handlers.queries import termination
 from handlers.queries.reading import Item, Read, closed, page
 from handlers.store.connections import Connections
 from handlers.store.packing import texts
@@ -20,6 +21,7 @@ from projections.history import FLEET_HISTORY, HISTORY, OUTCOME, GetOutcome, His
 from projections.questions import LogQuestion
 from projections.read_model import Standing, utc
 from projections.tenants import AS_OF, GetAsOf
+from projections.termination import CERTIFICATE, EXPORT
 from tenant_domain.refusals import NotFound, TenantNotFound, Unavailable
 
 Reader = Callable[[Connections, UUID | None, Any], Awaitable[Read]]
@@ -160,4 +162,6 @@ READERS: Mapping[LogQuestion, Reader] = {
     HISTORY: _history,
     FLEET_HISTORY: _history,
     AS_OF: _as_of,
+    EXPORT: termination.export,
+    CERTIFICATE: termination.certificate,
 }

@@ -22,8 +22,10 @@ from nats.aio.msg import Msg
 
 from handlers.adapters import jetstream
 from handlers.adapters.jetstream import StreamMessage
-from handlers.store.batch import Batch, DeadLetterRow
+from handlers.adapters.keyring import Keyring
+from handlers.store.batch import Batch, DeadLetterRow, KeyRow
 from handlers.store.event_store import EventStore
+from handlers.wire.sealing import NOBODY
 from handlers.wire.subjects import Streams, Subjects
 
 log = structlog.get_logger()
@@ -65,9 +67,12 @@ class Advisory(msgspec.Struct, frozen=True):
 class AdvisoryWatcher:
     """Writes a dead letter for each message that a consumer gave up; `run` it."""
 
-    def __init__(self, nc: Client, store: EventStore, subjects: Subjects, streams: Streams) -> None:
+    def __init__(
+        self, nc: Client, store: EventStore, keyring: Keyring, subjects: Subjects, streams: Streams
+    ) -> None:
         self._nc = nc
         self._store = store
+        self._keyring = keyring
         self._subjects = subjects
         self._stream = streams.advisories
 
@@ -111,9 +116,20 @@ class AdvisoryWatcher:
     async def _bury(self, messages: Collection[Msg]) -> None:
         rows = [row for message in messages if (row := await self._row(message.data)) is not None]
         if rows:
-            await self._store.append(Batch(dead_letters=rows))
+            await self._store.append(await self._sealed(rows))
         for message in messages:
             await message.ack()
+
+    async def _sealed(self, rows: Collection[DeadLetterRow]) -> Batch:
+        """Return the batch that keeps the letters, each sealed for its tenant."""
+        keys = await self._keyring.prepare({_owner(row) for row in rows})
+        letters = [row._replace(body=keys[_owner(row)].current.body(row.body)) for row in rows]
+        new = [
+            KeyRow(tenant, each.current.id, each.wrapped, 0)
+            for tenant, each in keys.items()
+            if each.wrapped is not None
+        ]
+        return Batch(dead_letters=letters, keys=new)
 
     async def _row(self, data: bytes) -> DeadLetterRow | None:
         try:
@@ -153,6 +169,10 @@ def _problem(advisory: Advisory, there: StreamMessage | None) -> dict[str, objec
         "consumer": advisory.consumer,
         "deliveries": advisory.deliveries,
     }
+
+
+def _owner(row: DeadLetterRow) -> UUID:
+    return NOBODY if row.tenant == "unknown" else UUID(row.tenant)
 
 
 def _tenant(subject: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from nats.aio.client import Client
 
+from handlers.adapters.keyring import Keyring
 from handlers.adapters.tasks import end
 from handlers.relay.advisories import AdvisoryWatcher
 from handlers.relay.dead_letters import MONTH, DeadLetterRelay
@@ -20,14 +21,15 @@ from handlers.wire.subjects import Streams, Subjects
 class RelayRole:
     """Relays from `start` to `stop`; any number of them may run. Connection and store are their owner's.
 
-    `declare` makes the streams that are missing. `window` is in events, `poll` in seconds (see EventRelay),
-    and so is `letter_retention` (see DeadLetterRelay).
+    `keyring` seals the bodies of dead letters. `declare` makes the streams that are missing. `window` is in
+    events, `poll` in seconds (see EventRelay), and so is `letter_retention` (see DeadLetterRelay).
     """
 
     def __init__(
         self,
         nc: Client,
         store: EventStore,
+        keyring: Keyring,
         subjects: Subjects,
         streams: Streams,
         declare: Callable[[], Awaitable[object]],
@@ -44,7 +46,7 @@ class RelayRole:
         self._letters = DeadLetterRelay(
             nc, store, subjects, streams, declare, poll=poll, retention=letter_retention, metrics=counted
         )
-        self._advisories = AdvisoryWatcher(nc, store, subjects, streams)
+        self._advisories = AdvisoryWatcher(nc, store, keyring, subjects, streams)
         self._tasks: list[asyncio.Task[Any]] = []
 
     async def start(self) -> None:

@@ -41,7 +41,8 @@ _LEDGER = (uuids, uuids, byteas, byteas, booleans, _running, integers)
 _PROGRESS = (integers, uuids, bigints, bigints)
 _AGENDA = (uuids, uuids, names, times, uuids, integers)
 _DEAD_LETTERS = (uuids, texts, names, bigints, names, texts, texts, byteas, texts, integers)
-_PARTS = (_EVENTS, _READS, _LEDGER, _PROGRESS, _AGENDA, _DEAD_LETTERS)
+_KEYS = (uuids, uuids, byteas, integers)
+_PARTS = (_EVENTS, _READS, _LEDGER, _PROGRESS, _AGENDA, _DEAD_LETTERS, _KEYS)
 _EVENTS_ALONE = (True, *[False] * (len(_PARTS) - 1))
 
 
@@ -87,6 +88,7 @@ def append_call(batch: Batch) -> tuple[bytes, list[Packed]]:
         batch.progress,
         _last_words(batch.agenda),
         batch.dead_letters,
+        batch.keys,
     )
     given = tuple(len(rows) > 0 for rows in parts)
     values = [

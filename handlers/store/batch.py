@@ -86,6 +86,15 @@ class DeadLetterRow(NamedTuple):
     group: int
 
 
+class KeyRow(NamedTuple):
+    """A tenant's new data key, wrapped; the same one is written once, and none for an erased tenant."""
+
+    tenant_id: UUID
+    key_id: UUID
+    wrapped: bytes
+    group: int
+
+
 @dataclass(slots=True)
 class Batch:
     """One transaction. The same command id twice in one batch is the caller's mistake."""
@@ -96,6 +105,7 @@ class Batch:
     progress: list[ProgressRow] = field(default_factory=list[ProgressRow])
     agenda: list[AgendaRow] = field(default_factory=list[AgendaRow])
     dead_letters: list[DeadLetterRow] = field(default_factory=list[DeadLetterRow])
+    keys: list[KeyRow] = field(default_factory=list[KeyRow])
 
 
 class Recorded(NamedTuple):

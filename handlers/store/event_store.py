@@ -21,6 +21,7 @@ from handlers.store.batch import Appended, Batch, Recorded
 from handlers.store.connections import Connections
 from handlers.store.packing import Packed, bigints, byteas, names, texts, uuids
 from handlers.store.snapshots import EMPTY, Loaded, folded, snapshot_format
+from handlers.store.tenant_keys import TenantKeyRows
 from tenant_domain.decision import Ref
 
 log = structlog.get_logger()
@@ -97,6 +98,8 @@ class EventStore:
             pool_timeout=pool_timeout,
         )
         self._snapshot_every = snapshot_every
+        self.tenant_keys = TenantKeyRows(self._connections)
+        """The wrapped data keys, for a keyring."""
         self._saving: asyncio.Task[None] | None = None
 
     async def open(self) -> None:

@@ -58,6 +58,10 @@ class Subjects(NamedTuple):
         """Return what the stream stores a partition's commands under (its subject transform)."""
         return f"{self.prefix}.partitions.{number}.>"
 
+    def partitioned(self, tenant_id: UUID) -> str:
+        """Return what the stream stores all commands of a tenant under, whatever their partition."""
+        return f"{self.prefix}.partitions.*.{tenant_id}.>"
+
     def door(self, stored: str) -> str:
         """Return the subject that a message was sent to: of a command, from its partition's subject."""
         head = f"{self.prefix}.partitions."

@@ -146,7 +146,7 @@ def _require_unfinished(operation: Operation, command: str) -> None:
 def _require_no_hold(operation: Operation, world: World, command: str) -> None:
     tenant = world.get(Ref("tenant", operation.tenant_id), Tenant)
     if tenant is not None and tenant.legal_hold and operation.kind == "termination" and not operation.ending:
-        raise LegalHold(f"A legal hold forbids {command}: {tenant.legal_hold}", reason=tenant.legal_hold)
+        raise LegalHold(f"A legal hold forbids {command}; its reason stands in the tenant's history.")
 
 
 def _require_way_back(operation: Operation, world: World, command: str) -> None:

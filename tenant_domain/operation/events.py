@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import ClassVar, Literal
 
+from msgspec import UNSET, UnsetType
+
 from tenant_domain.decision import Event, Upcaster
 from tenant_domain.values import Json
 
@@ -25,8 +27,8 @@ class OperationStarted(Event, frozen=True, kw_only=True):
     steps: tuple[str, ...]
     input: dict[str, Json] = {}
     started_at: datetime
-    rerun_of: str | None = None
-    skipped: tuple[str, ...] = ()
+    rerun_of: str | UnsetType = UNSET
+    skipped: tuple[str, ...] | UnsetType = UNSET
     """The steps that the run it repeats has done, and that are not done again."""
 
 
@@ -86,8 +88,8 @@ class CompensationStarted(Event, frozen=True, kw_only=True):
     name: ClassVar[str] = "operation.compensation_started"
     ending: Ending
     reason: str
-    from_step: str | None = None
-    """Undo from this step backwards: what was done after it was undone by hand. None undoes everything."""
+    from_step: str | UnsetType = UNSET
+    """Undo from this step backwards: what was done after it was undone by hand. Left out: undo everything."""
 
 
 class OperationParked(Event, frozen=True, kw_only=True):
@@ -102,7 +104,7 @@ class OperationRetried(Event, frozen=True, kw_only=True):
     """Somebody asked to go on: the retries of the present step start anew, at once."""
 
     name: ClassVar[str] = "operation.retried"
-    retried_at: datetime | None = None
+    retried_at: datetime | UnsetType = UNSET
 
 
 class OperationSucceeded(Event, frozen=True, kw_only=True):

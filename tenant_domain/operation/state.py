@@ -135,7 +135,7 @@ def _started(event: OperationStarted) -> Operation:
         kind=event.kind,
         status=OperationStatus.RUNNING,
         input=event.input,
-        steps=tuple(_first(name, event.skipped) for name in event.steps),
+        steps=tuple(_first(name, event.skipped or ()) for name in event.steps),
         started_at=event.started_at,
         rerun_of=UUID(event.rerun_of) if event.rerun_of else None,
         active_since=event.started_at,

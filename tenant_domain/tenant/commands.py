@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from tenant_domain.decision import Command
-from tenant_domain.values import Email, Metadata, Name, Reason, Settings, Subdomain
+from tenant_domain.values import Email, Metadata, Name, Reason, Settings, Subdomain, unsealed
 
 
 class Admin(BaseModel):
@@ -16,9 +16,14 @@ class Admin(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
     email: Email
     name: Name
-    user_id: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9._:@|-]+$")] | None = (
-        None
-    )
+    user_id: (
+        Annotated[
+            str,
+            Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9._:@|-]+$"),
+            AfterValidator(unsealed),
+        ]
+        | None
+    ) = None
 
 
 class Provision(Command):

@@ -176,7 +176,8 @@ def terminate(command: Terminate, world: World, ctx: Context) -> Decision:
     if command.confirm_subdomain != tenant.subdomain:
         raise InvalidCommand.of("confirm_subdomain", "must be the tenant's subdomain, to confirm its end")
     if tenant.legal_hold is not None:
-        raise LegalHold(f"A legal hold forbids it: {tenant.legal_hold}", reason=tenant.legal_hold)
+        # Its reason may name a person, and a refusal is recorded.
+        raise LegalHold("A legal hold forbids it; its reason stands in the tenant's history.")
     purge_at = ctx.now + timedelta(days=command.retain_days)
     scheduled = TerminationScheduled(
         operation_id=str(ctx.operation_id), reason=command.reason, purge_at=purge_at
@@ -217,7 +218,8 @@ def release_legal_hold(_command: ReleaseLegalHold, world: World, ctx: Context) -
     if tenant.termination is None:
         return Decision((released,))
     run = _termination(tenant, world)
-    return Decision((released, *operation.release(run, HELD, ctx.now)))
+    resumed = operation.release(run, HELD, ctx.now)
+    return Decision((released, *resumed), operation_id=run.operation_id if resumed else None)
 
 
 def held_run_streams(_tenant_id: UUID, _command: object, tenant: Tenant | None) -> Iterator[Ref]:

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from tenant_domain.decision import Event, Upcaster
-from tenant_domain.values import Json, Personal
+from tenant_domain.values import Personal, PersonalJson
 
 
 class AdminContact(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,8 +32,8 @@ class ProvisioningStarted(Event, frozen=True, kw_only=True):
     region: str
     admin: AdminContact
     trial_ends_at: datetime | None = None
-    metadata: dict[str, str] = {}
-    settings: dict[str, Json] = {}
+    metadata: dict[str, Personal] = {}
+    settings: dict[str, PersonalJson] = {}
 
 
 class DefaultsConfigured(Event, frozen=True, kw_only=True):
@@ -67,8 +67,8 @@ class ProfileUpdated(Event, frozen=True, kw_only=True):
     name: ClassVar[str] = "tenant.profile_updated"
     tenant_name: str | UnsetType = msgspec.field(name="name", default=UNSET)
     subdomain: str | UnsetType = UNSET
-    metadata: dict[str, str] | UnsetType = UNSET
-    settings: dict[str, Json] | UnsetType = UNSET
+    metadata: dict[str, Personal] | UnsetType = UNSET
+    settings: dict[str, PersonalJson] | UnsetType = UNSET
 
 
 class Suspended(Event, frozen=True, kw_only=True):
@@ -76,7 +76,7 @@ class Suspended(Event, frozen=True, kw_only=True):
 
     name: ClassVar[str] = "tenant.suspended"
     operation_id: str
-    reason: str
+    reason: Personal
 
 
 class AccessClosed(Event, frozen=True, kw_only=True):
@@ -152,7 +152,7 @@ class TerminationScheduled(Event, frozen=True, kw_only=True):
 
     name: ClassVar[str] = "tenant.termination_scheduled"
     operation_id: str
-    reason: str | None = None
+    reason: Personal | None = None
     purge_at: datetime
 
 
@@ -205,7 +205,7 @@ class LegalHoldPlaced(Event, frozen=True, kw_only=True):
     """The tenant's data must not be destroyed until the hold is released."""
 
     name: ClassVar[str] = "tenant.legal_hold_placed"
-    reason: str
+    reason: Personal
 
 
 class LegalHoldReleased(Event, frozen=True, kw_only=True):

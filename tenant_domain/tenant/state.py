@@ -39,7 +39,7 @@ from tenant_domain.tenant.events import (
     TerminationCancelled,
     TerminationScheduled,
 )
-from tenant_domain.values import Json, Status
+from tenant_domain.values import Json, Personal, PersonalJson, Status
 
 
 class PlanChange(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,17 +68,17 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True):
     region: str
     admin: AdminContact
     trial_ends_at: datetime | None = None
-    metadata: dict[str, str] = {}
-    settings: dict[str, Json] = {}
+    metadata: dict[str, Personal] = {}
+    settings: dict[str, PersonalJson] = {}
     quotas: dict[str, int] = {}
     flags: dict[str, bool] = {}
     branding: dict[str, str] = {}
     operation_id: UUID | None = None
-    suspension_reason: str | None = None
+    suspension_reason: Personal | None = None
     """Why it is suspended; kept while a resumption can still be undone."""
     plan_change: PlanChange | None = None
     termination: Termination | None = None
-    legal_hold: str | None = None
+    legal_hold: Personal | None = None
     """Why its data must not be destroyed; None when it may be."""
 
 

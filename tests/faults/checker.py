@@ -1,6 +1,7 @@
 """The checker: what was promised against what the log, the stream, the ledger and the read models hold.
 
-It reads the tables and the stream by itself, with none of the service's own readers.
+It reads the tables and the stream by itself, with none of the service's own readers; only what is sealed
+it opens with the service's keyring.
 """
 
 from __future__ import annotations
@@ -8,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, LiteralString
 from uuid import UUID
 
@@ -18,6 +20,9 @@ import nats.js.errors
 import psycopg
 from nats.js import JetStreamContext
 
+from handlers.adapters.keyring import Keyring
+from handlers.adapters.keys import MasterKey, load_master_key
+from handlers.store.event_store import EventStore
 from tests.faults.load import Ledger
 
 QUIET_WITHIN = 120.0
@@ -112,17 +117,28 @@ async def _one(
     return row[0]
 
 
-async def violations(postgres_url: str, nats_url: str, ledger: Ledger) -> list[str]:
+async def violations(postgres_url: str, nats_url: str, master_key: Path, ledger: Ledger) -> list[str]:
     """Return every promise that was broken, as sentences; empty when all was kept."""
     log = await read_log(postgres_url)
+    plain = await _opened(log, postgres_url, load_master_key(master_key, create=False))
     return [
         *_gaps(log),
-        *_effects(log, ledger),
-        *_order(log, ledger),
+        *_effects(plain, ledger),
+        *_order(plain, ledger),
         *await _unrecorded(postgres_url, ledger),
         *await _stream_differs(nats_url, log),
-        *await _read_models_differ(nats_url, log),
+        *await _read_models_differ(nats_url, plain),
     ]
+
+
+async def _opened(log: list[LogEvent], postgres_url: str, key: MasterKey) -> list[LogEvent]:
+    """Return the log with its sealed fields opened."""
+    async with EventStore(postgres_url, readers=1) as store:
+        keyring = Keyring(store.tenant_keys, key)
+        return [
+            replace(event, data=json.loads(await keyring.open_json(json.dumps(event.data).encode())))
+            for event in log
+        ]
 
 
 def _gaps(log: list[LogEvent]) -> list[str]:

@@ -37,7 +37,9 @@ async def run(data_dir: Path, *, seconds: float, seed: int, writers: int = 8, te
         stop.set()
         ledger = await load
         broken = await wait_until_quiet(addresses.postgres, addresses.nats)
-        broken = broken or await violations(addresses.postgres, addresses.nats, ledger)
+        broken = broken or await violations(
+            addresses.postgres, addresses.nats, data_dir / "keys" / "master.key", ledger
+        )
         return Report(seed, len(ledger.promises), ledger.repeats, len(ledger.tenants), chaos.done, broken)
     finally:
         await stack.stop()

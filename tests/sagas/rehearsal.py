@@ -8,13 +8,13 @@ from datetime import datetime, timedelta
 from enum import Enum, auto
 from uuid import UUID, uuid4
 
-from sagas.definition import Action, Deed, Rest, Run, Saga, Scene, Undo, next_action
+from sagas.definition import Action, Deed, Rest, Run, Saga, Scene, Step, Undo, next_action
 from sagas.journal import Failure, Moved, advance, compensated, completed, failed, go_on
 from sagas.registry import SAGAS
 from tenant_domain.catalogue import Policy
 from tenant_domain.decision import Command, Event
 from tenant_domain.operation.state import Operation
-from tenant_domain.tenant.commands import Admin, Provision, Resume, Suspend, Upgrade
+from tenant_domain.tenant.commands import Admin, Provision, Resume, Suspend, Terminate, Upgrade
 from tenant_domain.tenant.state import Tenant
 from tenant_domain.values import Json
 from tests.support.gwt import NOW, Facts
@@ -31,8 +31,13 @@ BEFORE: Mapping[str, tuple[tuple[str, Command], ...]] = {
     "suspension": (SUSPENSION,),
     "resumption": (SUSPENSION, RESUMPTION),
     "upgrade": (("upgrade", Upgrade(plan="enterprise")),),
+    "termination": (("termination", Terminate(confirm_subdomain="acme")),),
 }
 """What follows on a provisioning, up to a run of the kind."""
+
+CERTIFIED: Mapping[str, Json] = {"certificate_id": str(uuid4()), "certificate_sha256": "0" * 64}
+OUTPUTS: Mapping[str, Mapping[str, Json]] = {"delete_securely": CERTIFIED}
+"""What effects return in every rehearsal."""
 
 
 class Ending(Enum):
@@ -147,12 +152,19 @@ class Rehearsal:
     def _recorded(self, action: Run | Undo, started: datetime) -> Moved:
         scene = self.scene()
         if isinstance(action, Run):
-            inside = action.step.inside
-            output = self.outputs.get(inside.do, {}) if inside else {}
+            output = self._output(action.step)
             events = completed(scene, action, started, self.now, output)
         else:
             events = compensated(scene, action, self.now)
         return go_on(self.saga, scene, events, self.now)
+
+    def _output(self, step: Step) -> Mapping[str, Json]:
+        """Return what the effects of a step return, where it is not nothing."""
+        output: dict[str, Json] = {}
+        for deed in (step.outside, step.inside):
+            if deed is not None:
+                output |= {**OUTPUTS.get(deed.do, {}), **self.outputs.get(deed.do, {})}
+        return output
 
     def _fail(self, action: Run | Undo, started: datetime, *, permanent: bool) -> None:
         failure = Failure("The world was against it.", permanent)

@@ -74,9 +74,11 @@ class AnyRun(RuleBasedStateMachine):
             self.operate(command(operation_id=self.rehearsal.operation_id))
 
     def operate(self, command: Command) -> None:
-        """Ask; only a plan that has changed already cannot be changed back."""
-        changed = self.rehearsal.saga.kind == "upgrade" and self.rehearsal.tenant.plan_change is None
-        if changed and not isinstance(command, RetryOperation):
+        """Ask; a plan that has changed already cannot be changed back, nor a purge that has begun."""
+        rehearsal = self.rehearsal
+        changed = rehearsal.saga.kind == "upgrade" and rehearsal.tenant.plan_change is None
+        no_way_back = changed or rehearsal.tenant.status is Status.PURGING
+        if no_way_back and not isinstance(command, RetryOperation):
             with pytest.raises(InvalidTransition):
                 self.rehearsal.ask(command)
         else:
@@ -118,6 +120,17 @@ class AnyRun(RuleBasedStateMachine):
         if not rehearsal.operation.finished:
             assert (tenant.operation_id is None) == changed
             assert changed or "release_backup" not in rehearsal.present or rehearsal.outputs
+
+    @invariant()
+    def a_tenant_that_ends_is_back_as_it_was_or_gone(self) -> None:
+        rehearsal, names = self.rehearsal, [event.name for event in self.rehearsal.journal]
+        if rehearsal.saga.kind != "termination":
+            return
+        if "operation.compensation_started" in names:
+            assert not rehearsal.present & {"remove_belongings", "purge_schema", "delete_securely"}
+        if rehearsal.operation.finished:
+            undone = rehearsal.operation.status is not OperationStatus.SUCCEEDED
+            assert rehearsal.tenant.status is (Status.ACTIVE if undone else Status.DELETED)
 
     @invariant()
     def only_what_was_touched_is_undone_last_one_first(self) -> None:

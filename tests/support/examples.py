@@ -183,7 +183,7 @@ _EVENTS: tuple[Event, ...] = (
     StepCompensated(step="create_schema", attempt=1, finished_at=ENDED),
     CompensationStarted(ending="rolled_back", reason="notify: the mail server did not answer"),
     OperationParked(step="notify", reason="the mail server did not answer in 5 attempts"),
-    OperationRetried(retried_at=AGAIN),
+    OperationRetried(),
     OperationSucceeded(finished_at=ENDED),
     OperationRolledBack(reason="notify: the mail server did not answer", finished_at=ENDED),
     OperationCancelled(reason="Cancelled by an operator.", finished_at=ENDED),

@@ -20,6 +20,7 @@ from handlers.wire.hints import Moved
 from projections.read_model import ReadModel
 from projections.registry import READ_MODELS
 from tests.support.histories import History
+from tests.support.keys import reading_keyring
 
 MODELS = tuple(READ_MODELS.values())
 
@@ -34,7 +35,7 @@ class ReadSide:
         self.history = History()
         self.moves: list[Moved] = []
         self.projector = self.another_projector()
-        self.queries = Queries(connections)
+        self.queries = Queries(connections, reading_keyring(connections))
 
     def another_projector(self, **more: Any) -> Projector:
         """Return a projector that is not running."""

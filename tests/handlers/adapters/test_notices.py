@@ -15,6 +15,7 @@ from uuid import uuid4
 import nats
 import pytest
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
+from msgspec.structs import replace
 from nats.aio.client import Client
 from nats.aio.subscription import Subscription
 
@@ -153,6 +154,27 @@ async def test_a_refusal_for_good_is_not_tried_again_and_nothing_is_told_on_the_
     assert isinstance(failed.value, PermanentlyFailed) is permanent
     assert "ada" not in str(failed.value).lower()
     assert told == []
+
+
+@pytest.mark.parametrize(("answer", "told"), [("250 OK", "mail"), ("550 no such user", "mail, refused")])
+async def test_an_export_is_told_of_by_bus_and_mail_and_a_refused_address_stops_nothing(
+    bus: Client, postmaster: Postmaster, mailer: Mailer, answer: str, told: str
+):
+    postmaster.says_to_recipient = answer
+    door, purge_at = Bus(bus), "2026-12-23T09:00:00+00:00"
+    work = work_on()
+    work = work._replace(operation=replace(work.operation, input={"purge_at": purge_at}))
+    heard = await door.listen()
+    notices = Notices(door.publish, door.subjects, mailer)
+    assert await notices.export_ready(work, {"manifest_sha256": "0a"}) == ["bus", told]
+    message = await heard.next_msg(timeout=10)
+    said = json.loads(message.data)
+    assert message.subject == f"{door.subjects.prefix}.notices.{work.tenant_id}.export_ready"
+    assert (said["manifest_sha256"], said["purge_at"]) == ("0a", purge_at)
+    assert b"ada" not in message.data
+    for mail in postmaster.received:
+        assert said["href"] in mail.get_content()
+        assert purge_at in mail.get_content()
 
 
 async def test_a_mail_server_that_is_not_there_is_a_failure_to_be_tried_again(bus: Client):

@@ -40,7 +40,7 @@ class Change:
         policy = rehearsal.scene().policy
         self.url, self.name = url, schema_of(rehearsal.tenant_id)
         self.work = Work(rehearsal.tenant_id, rehearsal.tenant, rehearsal.operation, (), policy)
-        self.folder, self.buckets = folder, LocalBuckets(folder)
+        self.folder, self.buckets = folder, LocalBuckets(folder, "t")
         self.plans = Plans(self.connect, self.buckets)
 
     @asynccontextmanager

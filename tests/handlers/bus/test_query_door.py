@@ -16,6 +16,7 @@ from handlers.projector.role import ProjectionsRole
 from handlers.queries import Hearing, Queries
 from handlers.wire.subjects import Subjects
 from tenant_domain.tenant.events import ProfileUpdated
+from tests.support.keys import reading_keyring
 from tests.support.readside import ReadSide, somebody_waits
 
 NOBODY = "0192e4a0-5b1c-7d3e-8f00-0a1b2c3d4e5f"
@@ -170,7 +171,9 @@ async def test_too_many_at_once_are_refused_with_a_retry_hint(
 ) -> None:
     tenant = side.history.tenant()
     await side.project()
-    door = QueryDoor(nc, Queries(side.connections, concurrency=2), subjects)
+    door = QueryDoor(
+        nc, Queries(side.connections, reading_keyring(side.connections), concurrency=2), subjects
+    )
     await door.start()
     caller = await nats.connect(nats_url)
     replies = await asyncio.gather(*(ask(caller, subjects.query(tenant, "tenant")) for _ in range(200)))

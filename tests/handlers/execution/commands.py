@@ -14,13 +14,21 @@ from handlers.execution.reply import Reply
 from handlers.store.event_store import EventStore
 from handlers.wire.events import event_of
 from tenant_domain.catalogue import Policy
+from tests.support.keys import KEY, keyring_of
 
 ADMIN = {"email": "ada@example.com", "name": "Ada"}
 
 
 def executor_on(store: EventStore, **options: Any) -> Executor:
     """Return an executor with metrics of its own."""
-    return Executor(store, Policy(), metrics=CommandMetrics(CollectorRegistry()), **options)
+    return Executor(
+        store,
+        Policy(),
+        keyring_of(store),
+        fingerprint=KEY.fingerprint,
+        metrics=CommandMetrics(CollectorRegistry()),
+        **options,
+    )
 
 
 def request(

@@ -104,10 +104,10 @@ async def test_what_may_have_been_written_is_never_called_unavailable(
 ) -> None:
     executor = executor_on(shaky, unavailable_after=0.1)
     await executor.start()
-    tenant = uuid4()
+    tenant, command_id = uuid4(), uuid4()
     await executor.execute(request(tenant, "resume"))
-    proxy.lose_answer(tenant.bytes)
-    command = asyncio.create_task(executor.execute(provision(tenant)))
+    proxy.lose_answer(command_id.bytes)
+    command = asyncio.create_task(executor.execute(provision(tenant, command_id=command_id)))
     await proxy.lost.wait()
     await proxy.down()
 

@@ -1,20 +1,24 @@
 """The edge before the real command path and the real read models, on a database of each test's own."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 from joserfc.jwk import OKPKey
 from litestar.types import ASGIApp
 from prometheus_client import CollectorRegistry
 from uuid_utils.compat import uuid7
 
+from handlers.adapters.exports.shelf import Shelf
+from handlers.adapters.objects import buckets
 from handlers.adapters.tasks import end
 from handlers.execution.executor import Executor
 from handlers.execution.metrics import CommandMetrics
-from handlers.execution.reply import Reply
 from handlers.http_edge.tenants import Doors
 from handlers.http_edge.tokens import Signer
 from handlers.projector.projector import Projector
@@ -26,6 +30,7 @@ from handlers.store.migrate import migrate
 from projections.registry import READ_MODELS
 from tenant_domain.catalogue import Policy
 from tests.support.edge import Made, Service, client, edge, wish
+from tests.support.keys import KEY, keyring_of, reading_keyring
 
 
 @pytest.fixture
@@ -34,8 +39,15 @@ def signer() -> Signer:
 
 
 @pytest.fixture
-async def service(postgres_url: str) -> AsyncIterator[Service]:
+async def service(postgres_url: str, tmp_path: Path) -> AsyncIterator[Service]:
     """A service on a database of this test's own."""
+
+    @asynccontextmanager
+    async def connect() -> AsyncGenerator[psycopg.AsyncConnection[Any]]:
+        async with await psycopg.AsyncConnection.connect(postgres_url, autocommit=True) as connection:
+            yield connection
+
+    shelf = Shelf(buckets(f"file:{tmp_path}", kind="x"), connect)
     await migrate(postgres_url)
     connections = Connections(
         postgres_url, readers=4, statement_timeout=30, lock_timeout=10, idle_timeout=5, pool_timeout=10
@@ -43,7 +55,7 @@ async def service(postgres_url: str) -> AsyncIterator[Service]:
     await connections.open()
     for model in READ_MODELS.values():
         await rebuild(postgres_url, connections, model)
-    queries = Queries(connections)
+    queries = Queries(connections, reading_keyring(connections))
 
     async def announce(position: int, _moved: object) -> None:
         queries.positions.heard(position)
@@ -51,11 +63,16 @@ async def service(postgres_url: str) -> AsyncIterator[Service]:
     async with EventStore(postgres_url, readers=4) as store:
         projector = Projector(store, connections, list(READ_MODELS.values()), announce, poll=0.05)
         executor = Executor(
-            store, Policy(), metrics=CommandMetrics(CollectorRegistry()), committed=lambda _: projector.wake()
+            store,
+            Policy(),
+            keyring_of(store),
+            fingerprint=KEY.fingerprint,
+            metrics=CommandMetrics(CollectorRegistry()),
+            committed=lambda _: projector.wake(),
         )
         projecting = asyncio.create_task(projector.run())
         await executor.start()
-        yield Service(Doors(executor.execute, queries.answer, uuid7), store)
+        yield Service(Doors(executor.execute, queries.answer, uuid7, shelf.fetch), store)
         await executor.stop()
         await end(projecting)
     await queries.close()
@@ -78,7 +95,7 @@ async def operator(app: ASGIApp, signer: Signer) -> AsyncIterator[httpx.AsyncCli
 async def refused(signer: Signer) -> AsyncIterator[httpx.AsyncClient]:
     """An operator of a service without a database: whatever is asked must be refused before it is needed."""
 
-    async def never(_: object) -> Reply:
+    async def never(*_: object) -> Any:
         raise AssertionError
 
     nowhere = Connections(
@@ -89,7 +106,7 @@ async def refused(signer: Signer) -> AsyncIterator[httpx.AsyncClient]:
         idle_timeout=1,
         pool_timeout=1,
     )
-    doors = Doors(never, Queries(nowhere).answer, uuid7)
+    doors = Doors(never, Queries(nowhere, reading_keyring(nowhere)).answer, uuid7, never)
     async with client(edge(doors, signer), signer.sign(user="ops", role="operator")) as caller:
         yield caller
 

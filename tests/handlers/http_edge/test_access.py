@@ -40,7 +40,7 @@ def app(signer: Signer) -> ASGIApp:
     async def never(*_: Any) -> Any:
         raise AssertionError
 
-    return edge(Doors(never, never, uuid4), signer)
+    return edge(Doors(never, never, uuid4, never), signer)
 
 
 @pytest.mark.parametrize(("method", "path"), EVERYTHING)

@@ -20,7 +20,7 @@ async def never(*_: object) -> bytes:
 
 
 def anybody(signer: Signer, **options: object) -> httpx.AsyncClient:
-    return client(edge(Doors(never, never, uuid4), signer, **options))  # pyright: ignore[reportArgumentType]
+    return client(edge(Doors(never, never, uuid4, never), signer, **options))  # pyright: ignore[reportArgumentType]
 
 
 async def well() -> None: ...

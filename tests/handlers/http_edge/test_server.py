@@ -37,6 +37,9 @@ class Backend:
     async def answer(self, *_: Any) -> bytes:
         return b'{"version":7,"position":1}'
 
+    async def fetch(self, *_: Any) -> Any:
+        raise AssertionError
+
 
 @pytest.fixture
 def backend() -> Backend:
@@ -45,7 +48,7 @@ def backend() -> Backend:
 
 @pytest.fixture
 def app(backend: Backend, signer: Signer) -> ASGIApp:
-    return edge(Doors(backend.execute, backend.answer, uuid4, Limits(arrival=0.2)), signer)
+    return edge(Doors(backend.execute, backend.answer, uuid4, backend.fetch, Limits(arrival=0.2)), signer)
 
 
 @asynccontextmanager

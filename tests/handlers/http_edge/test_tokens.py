@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from joserfc import jwt
 from joserfc.jwk import ECKey, OKPKey
 
-from handlers.http_edge.tokens import LEEWAY, Caller, KeyFileError, Signer
+from handlers.adapters.key_files import KeyFileError
+from handlers.http_edge.tokens import LEEWAY, Caller, Signer
 from tenant_domain.refusals import Unauthenticated
 
 TENANT = "0197a3f0-1c5e-7b41-9d27-3f6e8a2b4c10"

@@ -10,6 +10,7 @@ from handlers.projector.rebuild import rebuild
 from handlers.queries import Queries
 from projections import tenants
 from tenant_domain.tenant.events import ProfileUpdated
+from tests.support.keys import reading_keyring
 from tests.support.readside import ReadSide
 
 
@@ -108,7 +109,7 @@ async def test_a_projector_goes_on_in_the_new_generation_at_once(side: ReadSide)
 async def test_another_process_finds_the_new_generation_by_itself(side: ReadSide) -> None:
     tenant = side.history.tenant()
     await side.project()
-    other = Queries(side.connections)
+    other = Queries(side.connections, reading_keyring(side.connections))
     before = await other.answer(str(tenant), "tenant")
     await rebuild(side.url, side.connections, tenants.MODEL)
     assert await other.answer(str(tenant), "tenant") == before

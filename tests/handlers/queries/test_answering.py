@@ -23,6 +23,7 @@ from tenant_domain.refusals import (
     UnknownQuery,
 )
 from tenant_domain.tenant.events import ProfileUpdated
+from tests.support.keys import reading_keyring
 from tests.support.readside import ReadSide, somebody_waits
 
 PAGES = [("fleet", "tenants"), ("fleet", "operations"), ("tenant", "tenant"), ("tenant", "operations")]
@@ -72,7 +73,7 @@ async def test_a_missing_tenant_is_waited_for_before_it_is_said_to_be_missing(si
 async def test_a_lost_hint_costs_only_a_look(side: ReadSide) -> None:
     tenant = side.history.tenant()
     head = await side.history.append(side.store)
-    deaf = Queries(side.connections)
+    deaf = Queries(side.connections, reading_keyring(side.connections))
     body = msgspec.json.encode({"min_position": head, "timeout_ms": 20_000})
     asked = asyncio.create_task(deaf.answer(str(tenant), "tenant", body))
     await somebody_waits(deaf)
@@ -215,7 +216,7 @@ async def test_whatever_comes_in_is_answered_or_refused(
 async def test_too_many_queries_at_once_are_told_to_come_back(side: ReadSide) -> None:
     tenant = side.history.tenant()
     await side.project()
-    queries = Queries(side.connections, concurrency=5)
+    queries = Queries(side.connections, reading_keyring(side.connections), concurrency=5)
     results = await asyncio.gather(
         *(queries.answer(str(tenant), "tenant") for _ in range(20)), return_exceptions=True
     )
@@ -226,7 +227,7 @@ async def test_too_many_queries_at_once_are_told_to_come_back(side: ReadSide) ->
 
 
 async def test_too_many_waiting_queries_are_told_to_come_back(side: ReadSide) -> None:
-    queries = Queries(side.connections, waiting=2)
+    queries = Queries(side.connections, reading_keyring(side.connections), waiting=2)
     body = b'{"min_position":9,"timeout_ms":50}'
     results = await asyncio.gather(
         *(queries.answer("fleet", "tenants", body) for _ in range(5)), return_exceptions=True
@@ -273,7 +274,7 @@ async def test_without_a_database_queries_are_unavailable() -> None:
     await nowhere.open()
     try:
         with pytest.raises(Unavailable) as refused:
-            await Queries(nowhere).answer("fleet", "tenants", b"")
+            await Queries(nowhere, reading_keyring(nowhere)).answer("fleet", "tenants", b"")
         assert refused.value.extra["retry_after"] == 1
     finally:
         await nowhere.close()

@@ -13,11 +13,17 @@ from uuid import UUID, uuid4
 
 import nats
 import psycopg
+from joserfc.jwk import OKPKey
 from nats.aio.client import Client
 from prometheus_client import CollectorRegistry
 
+from handlers.adapters.certificates import CertificateKey
+from handlers.adapters.consumers import TenantConsumers
+from handlers.adapters.deletion import Deletion
 from handlers.adapters.effects import Effects
-from handlers.adapters.keys import MasterKey
+from handlers.adapters.erasure import Erasure
+from handlers.adapters.exports.preservation import Preservation
+from handlers.adapters.exports.shelf import Shelf
 from handlers.adapters.notices import Mailer, Notices
 from handlers.adapters.objects import Buckets, buckets
 from handlers.adapters.plans import Plans
@@ -29,7 +35,7 @@ from handlers.store.batch import AgendaRow, Batch, EventRow, ReadRow
 from handlers.store.event_store import EventStore, StoredEvent
 from handlers.store.migrate import migrate
 from handlers.wire.events import Meta, encoded, event_of
-from handlers.wire.subjects import Subjects
+from handlers.wire.subjects import Streams, Subjects
 from sagas.definition import RetryPolicy, Saga
 from sagas.registry import SAGAS
 from tenant_domain.catalogue import Policy
@@ -41,9 +47,10 @@ from tenant_domain.tenant import decide as tenant_decide
 from tenant_domain.tenant.commands import Provision
 from tenant_domain.tenant.state import Tenant
 from tenant_domain.values import operation_id_of
+from tests.support.keys import KEY, keyring_of
 
 POLICY = Policy()
-KEY = MasterKey(b"k" * 32)
+CERTIFICATE_KEY = CertificateKey(OKPKey.generate_key("Ed25519"))
 PATIENCE = 60.0
 QUICK = RetryPolicy(max_tries=3, first=0.01, factor=1.0, cap=0.01)
 
@@ -81,6 +88,7 @@ class House:
     buckets: Buckets
     effects: Effects
     objects: Path
+    shelf: Shelf
     subjects: Subjects = field(default_factory=lambda: Subjects(f"t{uuid4().hex}"))
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
 
@@ -202,11 +210,17 @@ class House:
             found.add("role")
         if (self.objects / f"t-{tenant_id.hex}").exists():
             found.add("bucket")
+        if (self.objects / f"x-{tenant_id.hex}").exists():
+            found.add("export")
         return found
 
     async def agenda(self) -> list[tuple[Any, ...]]:
         """Return the agenda."""
         return await self.sql("SELECT operation_id, due_at, owner FROM service.saga_agenda")
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 async def kill(role: SagasRole) -> None:
@@ -249,13 +263,39 @@ async def house_at(
         await client.publish(subject, body, headers=headers)
         await client.flush()
 
-    store_of = buckets(f"file:{objects}")
+    store_of, places = (buckets(f"file:{objects}", kind=kind) for kind in ("t", "x"))
+    notices, shelf = Notices(publish, prefix, mailer), Shelf(places, connect)
     async with EventStore(postgres_url) as store:
-        table = effects(
-            KEY, Access(connect), store_of, Notices(publish, prefix, mailer), Plans(connect, store_of)
+        keyring = keyring_of(store)
+        streams = Streams(
+            commands=f"C{prefix.prefix}",
+            events=f"E{prefix.prefix}",
+            dead_letters=f"D{prefix.prefix}",
+            context=prefix.prefix,
         )
+        preservation = Preservation(
+            connect=connect,
+            buckets=store_of,
+            places=places,
+            read_events=store.read_tenant,
+            open_sealed=keyring.open_json,
+            hand_over=notices.export_ready,
+            now=_now,
+        )
+        deletion = Deletion(
+            connect=connect,
+            buckets=store_of,
+            shelf=shelf,
+            consumers=TenantConsumers(client, prefix, streams),
+            eraser=Erasure(connect, client, prefix, streams),
+            key=CERTIFICATE_KEY,
+            issuer="tests",
+            now=_now,
+        )
+        plans = Plans(connect, store_of)
+        table = effects(KEY, keyring, Access(connect), store_of, notices, preservation, deletion, plans)
         try:
-            yield House(postgres_url, store, client, store_of, table, objects, prefix)
+            yield House(postgres_url, store, client, store_of, table, objects, shelf, prefix)
         finally:
             await client.close()
 

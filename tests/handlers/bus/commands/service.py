@@ -15,17 +15,20 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from prometheus_client import CollectorRegistry
 
+from handlers.adapters.keyring import Keyring
 from handlers.bus.commands import CommandsRole
 from handlers.bus.connection import flush
 from handlers.execution.metrics import CommandMetrics
 from handlers.store.batch import Batch, EventRow, ReadRow
 from handlers.store.event_store import EventStore
 from handlers.wire.events import Meta, encoded, event_of
+from handlers.wire.sealing import key_of_body, opened_body
 from tenant_domain.catalogue import Policy
 from tenant_domain.tenant.decide import activated
 from tenant_domain.tenant.decide import ref as tenant_ref
 from tenant_domain.tenant.events import ProfileUpdated
 from tests.support.bus import Bus
+from tests.support.keys import KEY, keyring_of
 
 ADMIN = {"email": "ada@example.com", "name": "Ada"}
 
@@ -50,6 +53,8 @@ async def role_on(nats_url: str, postgres_url: str, bus: Bus, **options: Any) ->
             store,
             postgres_url,
             Policy(),
+            keyring_of(store),
+            fingerprint=KEY.fingerprint,
             subjects=bus.subjects,
             streams=bus.streams,
             metrics=CommandMetrics(CollectorRegistry()),
@@ -181,18 +186,27 @@ async def activate(store: EventStore, tenants: Mapping[UUID, UUID]) -> None:
 async def numbers(store: EventStore, tenant: UUID) -> list[int]:
     """Return the numbers that a tenant's settings were given, in the order of the log."""
     events = await store.read_tenant(tenant, 0, None, 1_000_000, ["tenant.profile_updated"])
-    facts = [event_of(each.topic, each.state) for each in events]
+    keyring = keyring_of(store)
+    facts = [await keyring.opened(tenant, event_of(each.topic, each.state)) for each in events]
     return [fact.settings["number"] for fact in facts if isinstance(fact, ProfileUpdated) and fact.settings]
 
 
 async def dead_letters(postgres_url: str) -> list[tuple[Any, ...]]:
-    """Return (tenant, stream, sequence, reason, subject, headers, body, error) of each."""
+    """Return (tenant, stream, sequence, reason, subject, headers, body, error) of each, the body opened."""
     async with await psycopg.AsyncConnection.connect(postgres_url) as connection:
         found = await connection.execute(
             "SELECT tenant, stream, sequence, reason, subject, headers, body, error"
             " FROM service.dead_letters ORDER BY sequence"
         )
-        return await found.fetchall()
+        rows = await found.fetchall()
+    async with EventStore(postgres_url, readers=1) as store:
+        return [(*row[:6], await _opened(row[6], keyring_of(store)), row[7]) for row in rows]
+
+
+async def _opened(body: bytes, keyring: Keyring) -> bytes | None:
+    key_id = key_of_body(body)
+    assert key_id is not None, "the body of a dead letter is not sealed"
+    return opened_body(body, await keyring.find([key_id]))
 
 
 async def progress(postgres_url: str) -> dict[int, tuple[int, UUID | None]]:

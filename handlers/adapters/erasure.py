@@ -1,0 +1,186 @@
+"""The end of a tenant's data outside its own schema and bucket: its key, and what still holds anything of it.
+
+Personal fields are stored sealed, wherever they stand, so the end of the key is the end of them all. What is
+left is taken away store by store, and each store is looked at again afterwards. All of it may be done twice:
+a second time finds nothing to do, and says what the first one did not live to say.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any, TypeAlias
+from uuid import UUID, uuid4
+
+import msgspec
+from nats.aio.client import Client
+from psycopg import AsyncConnection
+from psycopg.errors import Diagnostic, InsufficientPrivilege
+
+from handlers.adapters import jetstream
+from handlers.adapters.effects import EffectFailed
+from handlers.adapters.jetstream import JetStreamError
+from handlers.wire.subjects import Streams, Subjects
+
+Connect: TypeAlias = Callable[[], AbstractAsyncContextManager[AsyncConnection[Any]]]
+"""Gives a connection of its own, which commits each statement by itself."""
+
+
+class StoreErased(msgspec.Struct, frozen=True, kw_only=True):
+    """What went from a store: how much of what, by which means, and whether a second look found nothing."""
+
+    store: str
+    what: str
+    count: int
+    how: str
+    verified: bool
+
+
+class Erased(msgspec.Struct, frozen=True, kw_only=True):
+    """What an erasure did: the keys that were destroyed, ever, and each store; nothing personal is in it."""
+
+    key_ids: list[str]
+    stores: list[StoreErased]
+
+
+# The log's head is locked first, as by whoever appends: no key can be stored between the look and its end.
+_LOCK = "SELECT FROM service.event_head WHERE single FOR UPDATE"
+_DESTROY = """
+UPDATE service.tenant_keys SET wrapped = NULL, destroyed_at = clock_timestamp()
+WHERE tenant_id = %s AND destroyed_at IS NULL"""
+_NEVER_ANY = """
+INSERT INTO service.tenant_keys (key_id, tenant_id, created_at, destroyed_at)
+SELECT %s, %s, clock_timestamp(), clock_timestamp()
+WHERE NOT EXISTS (SELECT FROM service.tenant_keys WHERE tenant_id = %s)"""
+_KEYS = "SELECT key_id FROM service.tenant_keys WHERE tenant_id = %s ORDER BY created_at, key_id"
+_LIVING_KEYS = "SELECT count(*) FROM service.tenant_keys WHERE tenant_id = %s AND wrapped IS NOT NULL"
+
+_TABLES = {
+    "command_ledger": "tenant_id = %s",
+    "dead_letters": "tenant = %s::uuid::text",
+    "snapshots": "stream_id IN (SELECT originator_id FROM service.events WHERE tenant_id = %s)",
+}
+"""Rows that go, by the table and whose they are; what they hold is sealed, or tells of nobody."""
+
+_FIRST_NUMBER = re.compile(r"\d+")
+
+
+class Erasure:
+    """Erases tenants; `streams` that do not exist hold nothing."""
+
+    def __init__(self, connect: Connect, nc: Client, subjects: Subjects, streams: Streams) -> None:
+        self._connect, self._nc, self._subjects, self._streams = connect, nc, subjects, streams
+
+    async def erase(self, tenant_id: UUID) -> Erased:
+        """Destroy the tenant's key, and remove what is left of it.
+
+        Raises EffectFailed when something is still there, and what the servers' clients raise: do it again.
+        """
+        async with self._connect() as connection:
+            key_ids, destroyed = await _destroy_keys(connection, tenant_id)
+            stores = [destroyed, *[await _delete_rows(connection, name, tenant_id) for name in _TABLES]]
+            for stream, subject in self._whose(tenant_id):
+                stores.append(await self._delete_messages(stream, subject))
+            await _rewrite_keys(connection)
+            stores.append(await _begin_log_anew(connection))
+        return Erased(key_ids=key_ids, stores=stores)
+
+    def _whose(self, tenant_id: UUID) -> tuple[tuple[str, str], ...]:
+        """Return the streams that hold messages of tenants as they were sent, and the tenant's subjects."""
+        return (
+            (self._streams.commands, self._subjects.partitioned(tenant_id)),
+            (self._streams.dead_letters, self._subjects.dead(str(tenant_id), "*", "*")),
+        )
+
+    async def _delete_messages(self, stream: str, subject: str) -> StoreErased:
+        """Overwrite messages one by one: a purge would leave their bytes until their block goes.
+
+        The server writes random bytes over a message that is deleted so, in its file.
+        """
+        count = after = 0
+        while (found := await jetstream.message(self._nc, stream, after + 1, subject)) is not None:
+            after = found.sequence
+            try:
+                await jetstream.call(
+                    self._nc, f"STREAM.MSG.DELETE.{stream}", {"seq": after, "no_erase": False}
+                )
+                count += 1
+            except JetStreamError as error:
+                if error.code not in (jetstream.NO_MESSAGE, jetstream.DELETE_FAILED):
+                    raise
+        if await jetstream.message(self._nc, stream, 1, subject) is not None:
+            raise EffectFailed(f"{stream} still holds messages of the tenant.")
+        how = "overwritten one by one, and deleted"
+        return StoreErased(store=stream, what="messages", count=count, how=how, verified=True)
+
+
+async def _destroy_keys(connection: AsyncConnection[Any], tenant_id: UUID) -> tuple[list[str], StoreErased]:
+    async with connection.transaction():
+        await connection.execute(_LOCK)
+        destroyed = (await connection.execute(_DESTROY, (tenant_id,))).rowcount
+        await connection.execute(_NEVER_ANY, (uuid4(), tenant_id, tenant_id))
+        rows = await (await connection.execute(_KEYS, (tenant_id,))).fetchall()
+    if await _counted(connection, _LIVING_KEYS, tenant_id):
+        raise EffectFailed("A key of the tenant is still there.")
+    how = "the wrapped key removed, its table rewritten"
+    store = StoreErased(
+        store="service.tenant_keys", what="data keys", count=destroyed, how=how, verified=True
+    )
+    return [str(row[0]) for row in rows], store
+
+
+async def _delete_rows(connection: AsyncConnection[Any], table: str, tenant_id: UUID) -> StoreErased:
+    whose = _TABLES[table]
+    delete = f"DELETE FROM service.{table} WHERE {whose}"  # noqa: S608 - names of ours
+    deleted = await connection.execute(delete.encode(), (tenant_id,))
+    left = f"SELECT count(*) FROM service.{table} WHERE {whose}"  # noqa: S608 - names of ours
+    if await _counted(connection, left, tenant_id):
+        raise EffectFailed(f"service.{table} still holds rows of the tenant.")
+    return StoreErased(
+        store=f"service.{table}", what="rows", count=deleted.rowcount, how="deleted", verified=True
+    )
+
+
+async def _rewrite_keys(connection: AsyncConnection[Any]) -> None:
+    """Write the table of keys anew: an updated row leaves its former bytes behind, and they are the key's.
+
+    It is small, and takes a moment's lock. A reader that is older than the end of the key keeps its bytes
+    there, so the server is asked whether any stayed.
+    """
+    kept: list[int] = []
+
+    def heard(notice: Diagnostic) -> None:
+        found = _FIRST_NUMBER.search(notice.message_detail or "")
+        if found is not None:
+            kept.append(int(found[0]))
+
+    connection.add_notice_handler(heard)
+    try:
+        await connection.execute("SET lock_timeout = '5s'")
+        await connection.execute("VACUUM (FULL, VERBOSE) service.tenant_keys")
+    finally:
+        connection.remove_notice_handler(heard)
+    if not kept or any(kept):
+        raise EffectFailed("A reader of the database still holds what the key was; it is tried again.")
+
+
+async def _begin_log_anew(connection: AsyncConnection[Any]) -> StoreErased:
+    """Have the server remove its write-ahead log up to here: it repeats what tables held."""
+    row = await (await connection.execute("SELECT current_setting('wal_recycle') = 'off'")).fetchone()
+    assert row is not None
+    how, verified = "a new segment begun, and the former ones removed by a checkpoint", bool(row[0])
+    if not verified:
+        how = "not removed: wal_recycle is on, so the server uses its segments again as they are"
+    try:
+        await connection.execute("SELECT pg_switch_wal()")
+        await connection.execute("CHECKPOINT")
+    except InsufficientPrivilege:
+        how, verified = "left to the server's own checkpoints: the service may not ask for one", False
+    return StoreErased(store="write-ahead log", what="segments", count=0, how=how, verified=verified)
+
+
+async def _counted(connection: AsyncConnection[Any], query: str, tenant_id: UUID) -> int:
+    row = await (await connection.execute(query.encode(), (tenant_id,))).fetchone()
+    assert row is not None
+    return row[0]

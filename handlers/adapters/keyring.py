@@ -1,0 +1,185 @@
+"""The keyring: each tenant's data key, made with the first thing that it seals, and kept for a moment only.
+
+A tenant without a key gets one that is stored together with what it seals, in the same append. One whose key
+is destroyed gets a key that is never stored: what comes late can be written, and nobody will read it.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from time import monotonic
+from typing import Generic, NamedTuple, Protocol, TypeAlias, TypeVar
+from uuid import UUID, uuid4
+
+import msgspec
+
+from handlers.wire.sealing import KEY_BYTES, DataKey, Keys, key_ids, opened, opened_json
+
+FRESH = 10.0
+"""Seconds that a key stays in memory: so long after its end may a process still read with it."""
+
+_MOST = 20_000
+"""Tenants, and keys, that are kept in memory: some 10 MB."""
+
+Struct = TypeVar("Struct", bound=msgspec.Struct)
+Entry = TypeVar("Entry")
+
+
+class KeyWrap(Protocol):
+    """What protects data keys at rest: the local master key, or a key management service."""
+
+    async def wrap(self, secret: bytes, bound_to: bytes) -> bytes:
+        """Return the key as it is stored."""
+        ...
+
+    async def unwrap(self, wrapped: bytes, bound_to: bytes) -> bytes:
+        """Return the key; raises when it was not wrapped for what it is bound to."""
+        ...
+
+
+WrappedKey: TypeAlias = tuple[UUID, UUID, bytes | None]
+"""Tenant, key, and the key itself as it is stored: None for a destroyed one."""
+
+
+class KeyRows(Protocol):
+    """Where the wrapped keys stand."""
+
+    async def of_tenants(self, tenants: Collection[UUID]) -> Sequence[WrappedKey]:
+        """Return all keys of the tenants, oldest first."""
+        ...
+
+    async def by_id(self, keys: Collection[UUID]) -> Sequence[WrappedKey]:
+        """Return these keys; those that never were are missing."""
+        ...
+
+
+class TenantKeys(NamedTuple):
+    """What seals for a tenant (`current`), and what opens: `known`, by id.
+
+    A `wrapped` one is new, to be stored together with the first thing that it seals.
+    """
+
+    current: DataKey
+    known: Keys
+    wrapped: bytes | None = None
+
+
+class Keyring:
+    """The data keys of all tenants. `clock` is monotonic, in seconds."""
+
+    def __init__(
+        self,
+        rows: KeyRows,
+        wrap: KeyWrap,
+        *,
+        fresh: float = FRESH,
+        clock: Callable[[], float] = monotonic,
+        new_id: Callable[[], UUID] = uuid4,
+        new_secret: Callable[[int], bytes] = secrets.token_bytes,
+    ) -> None:
+        self._rows, self._wrap = rows, wrap
+        self._new_id, self._new_secret = new_id, new_secret
+        self._tenants = _Recent[TenantKeys](fresh, clock)
+        self._keys = _Recent[DataKey | None](fresh, clock)
+
+    async def prepare(self, tenants: Collection[UUID]) -> dict[UUID, TenantKeys]:
+        """Return the keys of each tenant, so that sealing needs no wait.
+
+        A new key is not kept here: it is the tenant's once it is stored.
+        """
+        found = {tenant: keys for tenant in tenants if (keys := self._tenants.get(tenant))}
+        missing = [tenant for tenant in tenants if tenant not in found]
+        if not missing:
+            return found
+        stored: dict[UUID, list[WrappedKey]] = {}
+        for row in await self._rows.of_tenants(missing):
+            stored.setdefault(row[0], []).append(row)
+        for tenant in missing:
+            rows = stored.get(tenant)
+            keys = await (self._made(tenant) if rows is None else self._loaded(tenant, rows))
+            if keys.wrapped is None:
+                self._tenants.put(tenant, keys)
+            found[tenant] = keys
+        return found
+
+    async def find(self, ids: Collection[UUID], tenant_id: UUID | None = None) -> Keys:
+        """Return those of the keys that are not destroyed; with `tenant_id`, only that tenant's."""
+        found = {key_id: self._keys.get(key_id) for key_id in ids if key_id in self._keys}
+        missing = [key_id for key_id in ids if key_id not in found]
+        if missing:
+            rows = {row[1]: row for row in await self._rows.by_id(missing)}
+            for key_id in missing:
+                row = rows.get(key_id)
+                found[key_id] = None if row is None else await self._unwrapped(row)
+                self._keys.put(key_id, found[key_id])
+        return _usable(found, tenant_id)
+
+    async def open_json(self, text: bytes, tenant_id: UUID | None = None) -> bytes:
+        """Return JSON with its sealed values opened, with `tenant_id` only that tenant's."""
+        ids = key_ids(text)
+        return opened_json(text, await self.find(ids, tenant_id)) if ids else text
+
+    def open_json_at_once(self, text: bytes, tenant_id: UUID) -> bytes | None:
+        """Return JSON as `open_json` does; None when a key has to be read first."""
+        ids = key_ids(text)
+        if not ids:
+            return text
+        if any(key_id not in self._keys for key_id in ids):
+            return None
+        found = {key_id: self._keys.get(key_id) for key_id in ids}
+        return opened_json(text, _usable(found, tenant_id))
+
+    async def opened(self, tenant_id: UUID, value: Struct) -> Struct:
+        """Return a state or an event of the tenant with its personal fields opened."""
+        return opened(value, await self.find(key_ids(msgspec.json.encode(value)), tenant_id))
+
+    async def _made(self, tenant_id: UUID) -> TenantKeys:
+        key_id, secret = self._new_id(), self._new_secret(KEY_BYTES)
+        wrapped = await self._wrap.wrap(secret, _binding(tenant_id, key_id))
+        key = DataKey(tenant_id, key_id, secret)
+        return TenantKeys(key, {key_id: key}, wrapped)
+
+    async def _loaded(self, tenant_id: UUID, rows: Iterable[WrappedKey]) -> TenantKeys:
+        living = [key for row in rows if (key := await self._unwrapped(row)) is not None]
+        if not living:
+            return (await self._made(tenant_id))._replace(wrapped=None)
+        return TenantKeys(living[-1], {key.id: key for key in living})
+
+    async def _unwrapped(self, row: WrappedKey) -> DataKey | None:
+        tenant_id, key_id, wrapped = row
+        if wrapped is None:
+            return None
+        return DataKey(tenant_id, key_id, await self._wrap.unwrap(wrapped, _binding(tenant_id, key_id)))
+
+
+def _usable(found: Mapping[UUID, DataKey | None], tenant_id: UUID | None) -> Keys:
+    return {
+        key_id: key for key_id, key in found.items() if key is not None and tenant_id in (None, key.tenant_id)
+    }
+
+
+def _binding(tenant_id: UUID, key_id: UUID) -> bytes:
+    return tenant_id.bytes + key_id.bytes
+
+
+class _Recent(Generic[Entry]):
+    """A bounded map whose entries last for a while."""
+
+    def __init__(self, fresh: float, clock: Callable[[], float]) -> None:
+        self._fresh, self._clock = fresh, clock
+        self._entries: OrderedDict[UUID, tuple[float, Entry]] = OrderedDict()
+
+    def __contains__(self, key: UUID) -> bool:
+        found = self._entries.get(key)
+        return found is not None and self._clock() - found[0] < self._fresh
+
+    def get(self, key: UUID) -> Entry | None:
+        return self._entries[key][1] if key in self else None
+
+    def put(self, key: UUID, entry: Entry) -> None:
+        self._entries[key] = (self._clock(), entry)
+        self._entries.move_to_end(key)
+        while len(self._entries) > _MOST:
+            self._entries.popitem(last=False)

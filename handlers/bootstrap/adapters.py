@@ -1,0 +1,110 @@
+"""The adapters that roles of a process act through, made from its settings."""
+
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from handlers.adapters.certificates import CertificateKey
+from handlers.adapters.consumers import TenantConsumers
+from handlers.adapters.deletion import Deletion
+from handlers.adapters.effects import Effects
+from handlers.adapters.erasure import Erasure
+from handlers.adapters.exports.preservation import Preservation
+from handlers.adapters.exports.shelf import Shelf
+from handlers.adapters.key_files import private_key
+from handlers.adapters.notices import Mailer, Notices
+from handlers.adapters.objects import Buckets, Kind, buckets
+from handlers.adapters.plans import Plans
+from handlers.adapters.schemas import Access, Connect
+from handlers.adapters.table import effects
+from handlers.bootstrap.process import Process
+from handlers.settings import Settings
+
+
+def effects_of(process: Process, started: AsyncExitStack) -> Effects:
+    """Return what the steps of sagas do; the connections that it keeps end with `started`."""
+    settings = process.settings
+    connect = _connect(process)
+    own, places = _buckets(process, started, "t"), _buckets(process, started, "x")
+    notices = _notices(process)
+    preservation = Preservation(
+        connect=connect,
+        buckets=own,
+        places=places,
+        read_events=process.store.read_tenant,
+        open_sealed=process.keyring.open_json,
+        hand_over=notices.export_ready,
+        now=_now,
+    )
+    deletion = Deletion(
+        connect=connect,
+        buckets=own,
+        shelf=Shelf(places, connect),
+        consumers=TenantConsumers(process.nc, process.subjects, process.streams),
+        eraser=Erasure(connect, process.nc, process.subjects, process.streams),
+        key=certificate_key(settings),
+        issuer=settings.token_issuer,
+        now=_now,
+    )
+    plans = Plans(connect, own)
+    return effects(
+        process.master_key,
+        process.keyring,
+        Access(connect),
+        own,
+        notices,
+        preservation,
+        deletion,
+        plans,
+    )
+
+
+def export_shelf(process: Process, started: AsyncExitStack) -> Shelf:
+    """Return where exports are fetched from; its connections end with `started`."""
+    return Shelf(_buckets(process, started, "x"), _connect(process))
+
+
+def certificate_key(settings: Settings) -> CertificateKey:
+    """Return the key that certificates are signed with. Raises KeyFileError."""
+    path = settings.certificate_key_file or Path("certificates.pem")
+    return CertificateKey(private_key(path, create=settings.create_keys))
+
+
+def _buckets(process: Process, started: AsyncExitStack, kind: Kind) -> Buckets:
+    settings = process.settings
+    access_key, secret_key = (
+        key.get_secret_value() if key else None
+        for key in (settings.objects_access_key, settings.objects_secret_key)
+    )
+    made = buckets(settings.objects_url, access_key, secret_key, kind=kind)
+    started.push_async_callback(made.close)
+    return made
+
+
+def _notices(process: Process) -> Notices:
+    settings = process.settings
+    mailer = (
+        Mailer.at(settings.smtp_url.get_secret_value(), settings.smtp_sender) if settings.smtp_url else None
+    )
+
+    async def publish(subject: str, body: bytes, headers: dict[str, str]) -> None:
+        await process.nc.publish(subject, body, headers=headers)
+
+    return Notices(publish, process.subjects, mailer)
+
+
+def _connect(process: Process) -> Connect:
+    @asynccontextmanager
+    async def connect() -> AsyncGenerator[psycopg.AsyncConnection[Any]]:
+        async with await psycopg.AsyncConnection.connect(process.postgres_url, autocommit=True) as connection:
+            yield connection
+
+    return connect
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,101 @@
+"""Termination: a tenant goes out of service, its data is handed over, and one day destroyed for good.
+
+Until its purge begins, a cancellation brings all of it back. From then on there is no way back: what fails is
+parked. It is never undone by itself before that either: a termination must not lapse unseen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from sagas.definition import Deed, Saga, Scene, Step
+from tenant_domain.decision import Event, NewEvent, Ref
+from tenant_domain.operation.state import Operation
+from tenant_domain.subdomain import decide as subdomain
+from tenant_domain.subdomain.commands import Release
+from tenant_domain.subdomain.state import SubdomainClaim
+from tenant_domain.tenant import decide as tenant_decide
+from tenant_domain.tenant.state import Tenant
+from tenant_domain.values import Status
+
+_HOUR = 3600.0
+"""Seconds for one attempt at what may have to move all that a tenant has; the next one goes on from there."""
+
+
+def _reads(_: Operation, tenant: Tenant) -> Iterable[Ref]:
+    return (subdomain.ref(tenant.subdomain),)
+
+
+def _held(scene: Scene) -> str | None:
+    return tenant_decide.HELD if scene.tenant.legal_hold is not None else None
+
+
+def _purge_at(operation: Operation) -> datetime:
+    return datetime.fromisoformat(str(operation.input["purge_at"]))
+
+
+def _purge_started(scene: Scene) -> tuple[NewEvent, ...]:
+    return _told(scene, *tenant_decide.purge_started(scene.tenant, scene.operation.operation_id))
+
+
+def _released(scene: Scene) -> tuple[NewEvent, ...]:
+    """The name is free again; that of a tenant whose provisioning failed has long been."""
+    label, tenant_id = scene.tenant.subdomain, scene.operation.tenant_id
+    claim = scene.world.get(subdomain.ref(label), SubdomainClaim)
+    return subdomain.release(claim, Release(label, tenant_id))
+
+
+def _purged(scene: Scene) -> tuple[NewEvent, ...]:
+    """The end, with the certificate that the step issued; nothing while it has issued none."""
+    issued = scene.operation.step("secure_deletion").output
+    if not issued:
+        return ()
+    fact = tenant_decide.purged(
+        scene.operation.operation_id, str(issued["certificate_id"]), str(issued["certificate_sha256"])
+    )
+    return _told(scene, fact)
+
+
+def _cancelled(scene: Scene) -> tuple[NewEvent, ...]:
+    former = Status(str(scene.operation.input["former"]))
+    return _told(scene, tenant_decide.termination_cancelled(scene.operation.operation_id, former))
+
+
+def _told(scene: Scene, *facts: Event) -> tuple[NewEvent, ...]:
+    return tuple(NewEvent(tenant_decide.ref(scene.operation.tenant_id), fact) for fact in facts)
+
+
+TERMINATION = Saga(
+    kind="termination",
+    reads=_reads,
+    steps=(
+        Step("suspend", outside=Deed("withdraw_access", undo="restore_access"), on_failure="park"),
+        Step(
+            "data_preservation",
+            outside=Deed("preserve_data", undo="drop_export"),
+            limit=_HOUR,
+            on_failure="park",
+        ),
+        Step(
+            "cleanup",
+            outside=Deed("remove_belongings"),
+            inside=Deed("purge_schema"),
+            due=_purge_at,
+            entry=_purge_started,
+            facts=_released,
+            limit=_HOUR,
+            on_failure="park",
+            heavy=True,
+        ),
+        Step(
+            "secure_deletion",
+            outside=Deed("delete_securely"),
+            facts=_purged,
+            limit=_HOUR,
+            on_failure="park",
+        ),
+    ),
+    undone=_cancelled,
+    stop=_held,
+)

@@ -1,0 +1,409 @@
+"""The end of a tenant on real servers: what is kept, what goes, what comes back, and what is certified."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+import json
+from base64 import urlsafe_b64decode
+from pathlib import Path
+from typing import Any, Literal
+from uuid import UUID, uuid4
+
+import obstore
+import psycopg
+import pytest
+from pyarrow import parquet
+
+from handlers.adapters.exports.sources import Source
+from handlers.adapters.schemas import schema_of
+from tenant_domain.operation.commands import RetryOperation
+from tenant_domain.operation.events import StepCompleted, StepFailed
+from tenant_domain.operation.state import OperationStatus
+from tenant_domain.tenant.commands import (
+    CancelTermination,
+    PlaceLegalHold,
+    ReleaseLegalHold,
+    Suspend,
+    Terminate,
+)
+from tenant_domain.tenant.decide import HELD
+from tenant_domain.tenant.events import Purged
+from tenant_domain.values import Status
+from tests.handlers.saga_runner.faults import Faults, Pause, Point, fail, fail_for_good
+from tests.handlers.saga_runner.house import CERTIFICATE_KEY, EVERYTHING, House, kill, topics
+from tests.handlers.saga_runner.test_crashes import SHORT, completed_once
+
+WHENS: tuple[Literal["before", "after"], ...] = ("before", "after")
+EFFECTS = ("withdraw_access", "preserve_data", "remove_belongings", "purge_schema", "delete_securely")
+POINTS: list[Point] = [(when, effect) for effect in EFFECTS for when in WHENS]
+REVERSIBLE: list[Point] = [(when, effect) for effect in ("restore_access", "drop_export") for when in WHENS]
+ROWS = 4500
+"""More than are read at a time."""
+
+
+async def living(house: House, **changes: Any) -> UUID:
+    """Return a tenant with rows, a file, and whatever SQL finds hard to write down."""
+    tenant_id, operation_id = await house.provision(**changes)
+    await house.finished(operation_id)
+    schema = schema_of(tenant_id)
+    await house.sql(
+        f"INSERT INTO {schema}.audit (at, actor, action, detail) SELECT now() - n * interval '1 s', 'ada',"
+        f" 'it''s \\ \"done\" ' || n, jsonb_build_object('n', n, 'text', E'a\\nb')"
+        f" FROM generate_series(1, {ROWS}) n"
+    )
+    await house.sql(
+        f"INSERT INTO {schema}.files VALUES ('a b/ü.txt', 3, 'text/plain', '\\x00ff27', NULL, 'infinity')"
+    )
+    await obstore.put_async(house.buckets.open(tenant_id), "a b/ü.txt", b"abc")
+    return tenant_id
+
+
+async def terminate(house: House, tenant_id: UUID, retain_days: int = 0) -> UUID:
+    tenant = await house.tenant(tenant_id)
+    command = Terminate(confirm_subdomain=tenant.subdomain, retain_days=retain_days)
+    operation_id = await house.ask(tenant_id, command)
+    assert operation_id is not None
+    return operation_id
+
+
+async def preserved(house: House, operation_id: UUID) -> None:
+    """Wait until the run waits for the day of the purge."""
+    operation = await house.until(
+        operation_id, lambda state: bool(state.step("cleanup").due_at or state.parked_reason)
+    )
+    assert operation.parked_reason is None
+
+
+async def tables_of(house: House, tenant_id: UUID) -> list[str]:
+    query = "SELECT tablename FROM pg_tables WHERE schemaname = %s ORDER BY 1"
+    return [row[0] for row in await house.sql(query, schema_of(tenant_id))]
+
+
+async def state_of(house: House, tenant_id: UUID) -> dict[str, Any]:
+    """Return all that a cancellation has to bring back: rows, catalogue, role, objects, the tenant itself."""
+    schema = schema_of(tenant_id)
+    catalogue = await house.sql(
+        "SELECT c.relname, c.relacl::text, a.attname, a.atttypid::regtype::text, a.attnotnull FROM pg_class c"
+        " LEFT JOIN pg_attribute a ON a.attrelid = c.oid WHERE c.relnamespace = %s::regnamespace"
+        " ORDER BY 1, 3",
+        schema,
+    )
+    tables = [
+        row[0] for row in await house.sql("SELECT tablename FROM pg_tables WHERE schemaname = %s", schema)
+    ]
+    rows = {
+        table: await house.sql(
+            f"SELECT md5(string_agg(t::text, '' ORDER BY t::text)) FROM {schema}.{table} t"
+        )
+        for table in tables
+    }
+    role = await house.sql("SELECT rolcanlogin, rolconnlimit FROM pg_roles WHERE rolname = %s", schema)
+    folder = house.objects / f"t-{tenant_id.hex}"
+    files = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    tenant = await house.tenant(tenant_id)
+    return {"catalogue": catalogue, "rows": rows, "role": role, "files": files, "tenant": tenant}
+
+
+async def fetched(house: House, tenant_id: UUID, path: str) -> bytes:
+    _, chunks = await house.shelf.fetch(tenant_id, path)
+    return b"".join([chunk async for chunk in chunks])
+
+
+async def certificate(house: House, tenant_id: UUID) -> bytes:
+    ((document,),) = await house.sql(
+        "SELECT document FROM service.certificates WHERE tenant_id = %s", tenant_id
+    )
+    return document
+
+
+async def test_a_tenant_that_ends_at_once_leaves_nothing_but_its_history_and_a_certificate(house: House):
+    async with house.working():
+        tenant_id = await living(house)
+        subdomain = (await house.tenant(tenant_id)).subdomain
+        operation_id = await terminate(house, tenant_id)
+        operation = await house.finished(operation_id)
+        assert operation.status is OperationStatus.SUCCEEDED
+        assert (await house.tenant(tenant_id)).status is Status.DELETED
+        assert await house.remains(tenant_id) == set()
+        assert await house.sql("SELECT FROM service.exports") == []
+        _, other = await house.provision(subdomain=subdomain)
+        assert (await house.finished(other)).status is OperationStatus.SUCCEEDED
+
+    assert [name for name in topics(await house.history(tenant_id), "tenant") if "provision" not in name] == [
+        "tenant.defaults_configured",
+        "tenant.activated",
+        "tenant.termination_scheduled",
+        "tenant.purge_started",
+        "tenant.purged",
+    ]
+    document = await certificate(house, tenant_id)
+    (purged,) = [fact for fact in await house.facts(tenant_id) if isinstance(fact, Purged)]
+    assert purged.certificate_sha256 == hashlib.sha256(document).hexdigest()
+    check_by_hand(document)
+    said = json.loads(document)["certificate"]
+    assert (said["tenant_id"], said["certificate_id"]) == (str(tenant_id), purged.certificate_id)
+    assert said["export"]["fetched_at"] is None
+    assert [each["channel"] for each in said["export"]["handed_over"]] == ["bus"]
+    counts = {store["what"]: store["count"] for store in said["stores"]}
+    assert counts["objects of the tenant's bucket"] == 1
+    assert counts[f"tables of the schema {schema_of(tenant_id)}, and its role"] == 7
+    assert all(store["verified"] for store in said["stores"])
+    assert b"lumen" not in document.lower()
+    assert b"ada" not in document.lower()
+
+
+def check_by_hand(document: bytes) -> None:
+    """Check a certificate with nothing but JSON and Ed25519, as somebody else would."""
+    parts = json.loads(document)
+    content = json.dumps(parts["certificate"], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    public = Ed25519PublicKey.from_public_bytes(urlsafe_b64decode(CERTIFICATE_KEY.jwk()["x"] + "="))
+    public.verify(urlsafe_b64decode(parts["signature"] + "=="), content.encode())
+
+
+async def test_the_export_is_whole_and_can_be_read_back(house: House):
+    async with house.working():
+        tenant_id = await living(house)
+        schema = schema_of(tenant_id)
+        tables = await tables_of(house, tenant_id)
+        rows = {
+            table: await house.sql(f"SELECT t::text FROM {schema}.{table} t ORDER BY 1") for table in tables
+        }
+        operation_id = await terminate(house, tenant_id, retain_days=30)
+        await preserved(house, operation_id)
+
+        manifest = await fetched(house, tenant_id, "manifest.json")
+        output = (await house.operation(operation_id)).step("data_preservation").output
+        assert hashlib.sha256(manifest).hexdigest() == output["manifest_sha256"]
+        parts: dict[str, bytes] = {}
+        for part in json.loads(manifest)["parts"]:
+            content = parts[part["path"]] = await fetched(house, tenant_id, part["path"])
+            assert (len(content), hashlib.sha256(content).hexdigest()) == (part["size"], part["sha256"])
+        receipt = await house.shelf.receipt(operation_id)
+        assert receipt is not None
+        assert receipt.fetched_at is not None
+
+    assert parts["objects/a b/ü.txt"] == b"abc"
+    events = [json.loads(line) for line in parts["events.jsonl"].splitlines()]
+    assert events[0]["type"] == "tenant.provisioning_started"
+    assert [event["position"] for event in events] == sorted(event["position"] for event in events)
+    read: Any = parquet.read_table  # pyright: ignore[reportUnknownVariableType]
+    audit = read(io.BytesIO(parts["database/audit.parquet"]))
+    assert audit.num_rows == ROWS
+    assert json.loads(audit["detail"][0].as_py())["text"] == "a\nb"
+    files = read(io.BytesIO(parts["database/files.parquet"]))
+    assert files.to_pylist()[0] == {
+        "path": "a b/ü.txt",
+        "size": 3,
+        "media_type": "text/plain",
+        "sha256": b"\x00\xff\x27",
+        "created_by": None,
+        "created_at": None,
+    }
+    async with await psycopg.AsyncConnection.connect(house.postgres_url) as connection:
+        await connection.execute("CREATE SCHEMA restored; SET search_path = restored")
+        for path in sorted(path for path in parts if path.endswith(".sql")):
+            await connection.execute(parts[path])
+        for table in tables:
+            found = await connection.execute(f"SELECT t::text FROM restored.{table} t ORDER BY 1".encode())
+            assert await found.fetchall() == rows[table], table
+        keys = "SELECT count(*) FROM pg_constraint WHERE connamespace = %s::regnamespace"
+        counts = [await (await connection.execute(keys, (of,))).fetchone() for of in ("restored", schema)]
+        assert counts[0] == counts[1]
+
+
+async def test_a_cancellation_brings_all_of_it_back(house: House):
+    async with house.working():
+        for suspended in (False, True):
+            tenant_id = await living(house)
+            if suspended:
+                held = await house.ask(tenant_id, Suspend(reason="unpaid"))
+                assert held is not None
+                await house.finished(held)
+            before = await state_of(house, tenant_id)
+            operation_id = await terminate(house, tenant_id, retain_days=30)
+            await preserved(house, operation_id)
+            assert await house.remains(tenant_id) == {*EVERYTHING, "export"}
+            login = await house.sql(
+                "SELECT rolcanlogin FROM pg_roles WHERE rolname = %s", schema_of(tenant_id)
+            )
+            assert login == [(False,)]
+            await house.ask(tenant_id, CancelTermination())
+            operation = await house.finished(operation_id)
+            assert operation.status is OperationStatus.CANCELLED
+            assert await state_of(house, tenant_id) == before
+            assert await house.remains(tenant_id) == EVERYTHING
+            assert await house.sql("SELECT FROM service.exports") == []
+
+
+async def test_a_failure_before_or_after_any_effect_is_tried_again(house: House):
+    faults = Faults(house.effects)
+    async with house.working(effects=faults.effects()):
+        for point in POINTS:
+            tenant_id = await living(house)
+            faults.plan(point, fail, tenant_id=tenant_id)
+            operation_id = await terminate(house, tenant_id)
+            operation = await house.finished(operation_id)
+            assert operation.status is OperationStatus.SUCCEEDED, point
+            assert await house.remains(tenant_id) == set(), point
+            failed = [fact for fact in await house.facts(tenant_id) if isinstance(fact, StepFailed)]
+            assert len(failed) == 1, point
+            said = json.loads(await certificate(house, tenant_id))["certificate"]
+            assert said["export"]["parts"] > 10, point
+
+
+async def test_a_step_that_fails_for_good_parks_the_run_and_an_operator_lets_it_go_on(house: House):
+    faults = Faults(house.effects)
+    async with house.working(effects=faults.effects()):
+        for effect in EFFECTS:
+            tenant_id = await living(house)
+            faults.plan(("before", effect), *[fail_for_good] * 2, tenant_id=tenant_id)
+            operation_id = await terminate(house, tenant_id)
+            operation = await house.finished(operation_id)
+            assert operation.status is OperationStatus.PARKED, effect
+            assert "The world will always be against it." in (operation.parked_reason or ""), effect
+            faults.plans.clear()
+            await house.ask(tenant_id, RetryOperation(operation_id=operation_id))
+            operation = await house.until(operation_id, lambda state: state.finished)
+            assert operation.status is OperationStatus.SUCCEEDED, effect
+            assert await house.remains(tenant_id) == set(), effect
+
+
+async def test_a_worker_that_dies_at_any_point_is_followed_by_another_that_finishes(house: House):
+    for point in POINTS:
+        async with house.working(limits=SHORT):
+            tenant_id = await living(house)
+        faults, pause = Faults(house.effects), Pause()
+        faults.plan(point, pause)
+        doomed = house.role(effects=faults.effects(), limits=SHORT)
+        await doomed.start()
+        operation_id = await terminate(house, tenant_id)
+        await asyncio.wait_for(pause.reached.wait(), 30)
+        await kill(doomed)
+        async with house.working(limits=SHORT):
+            operation = await house.finished(operation_id)
+        assert operation.status is OperationStatus.SUCCEEDED, point
+        assert await house.remains(tenant_id) == set(), point
+        await completed_once(house, tenant_id)
+        check_by_hand(await certificate(house, tenant_id))
+
+
+async def test_a_worker_that_dies_while_bringing_it_back_is_followed_by_another(house: House):
+    for point in REVERSIBLE:
+        async with house.working(limits=SHORT):
+            tenant_id = await living(house)
+            before = await state_of(house, tenant_id)
+            operation_id = await terminate(house, tenant_id, retain_days=30)
+            await preserved(house, operation_id)
+        faults, pause = Faults(house.effects), Pause()
+        faults.plan(point, pause)
+        doomed = house.role(effects=faults.effects(), limits=SHORT)
+        await doomed.start()
+        await house.ask(tenant_id, CancelTermination())
+        await asyncio.wait_for(pause.reached.wait(), 30)
+        await kill(doomed)
+        async with house.working(limits=SHORT):
+            operation = await house.finished(operation_id)
+        assert operation.status is OperationStatus.CANCELLED, point
+        assert await state_of(house, tenant_id) == before, point
+
+
+async def test_an_export_goes_on_from_the_parts_that_stand(house: House, monkeypatch: pytest.MonkeyPatch):
+    written: list[str] = []
+    keep = type(house.shelf).keep
+
+    async def dying(self: Any, tenant: UUID, operation: UUID, source: Source) -> Any:
+        if source.path == "database/3-constraints.sql" and not written.count("died"):
+            written.append("died")
+            raise RuntimeError
+        chunks = source.chunks
+
+        def noted() -> Any:
+            written.append(source.path)
+            return chunks()
+
+        return await keep(self, tenant, operation, source._replace(chunks=noted))
+
+    async with house.working():
+        tenant_id = await living(house)
+        monkeypatch.setattr(type(house.shelf), "keep", dying)
+        operation_id = await terminate(house, tenant_id, retain_days=30)
+        spoiled = house.objects / f"x-{tenant_id.hex}" / str(operation_id) / "database" / "2-users.sql"
+        await house.until(operation_id, lambda state: "died" in written)
+        spoiled.write_bytes(b"rubbish")
+        await preserved(house, operation_id)
+        content = await fetched(house, tenant_id, "database/2-users.sql")
+    again = written[written.index("died") :]
+    assert "database/1-schema.sql" in written
+    assert "database/1-schema.sql" not in again
+    assert "database/audit.parquet" in again
+    assert content.startswith(b"INSERT INTO")
+
+
+async def test_a_legal_hold_stops_the_end_where_it_is_and_its_release_lets_it_go_on(house: House):
+    faults, pause = Faults(house.effects), Pause()
+    faults.plan(("before", "remove_belongings"), pause)
+    async with house.working(effects=faults.effects(), look=0.05):
+        tenant_id = await living(house)
+        operation_id = await terminate(house, tenant_id)
+        await asyncio.wait_for(pause.reached.wait(), 30)
+        await house.ask(tenant_id, PlaceLegalHold(reason="Case 26-114"))
+        operation = await house.finished(operation_id)
+        assert (operation.status, operation.parked_reason) == (OperationStatus.PARKED, HELD)
+        async with asyncio.timeout(30):
+            while not pause.cancelled:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        assert await house.remains(tenant_id) == {*EVERYTHING, "export"}
+        assert await house.agenda() == []
+
+        await house.ask(tenant_id, ReleaseLegalHold())
+        operation = await house.until(operation_id, lambda state: state.finished)
+    assert operation.status is OperationStatus.SUCCEEDED
+    assert await house.remains(tenant_id) == set()
+
+
+async def test_a_tenant_whose_provisioning_failed_can_be_ended_too(house: House):
+    faults = Faults(house.effects)
+    faults.plan(("before", "write_admin"), fail_for_good)
+    async with house.working(effects=faults.effects()):
+        tenant_id, provisioning = await house.provision()
+        await house.finished(provisioning)
+        heir, other = await house.provision(subdomain=(await house.tenant(tenant_id)).subdomain)
+        await house.finished(other)
+        operation_id = await terminate(house, tenant_id)
+        assert (await house.finished(operation_id)).status is OperationStatus.SUCCEEDED
+    assert (await house.tenant(tenant_id)).status is Status.DELETED
+    assert await house.remains(heir) == EVERYTHING
+    released = topics(await house.history(tenant_id), "subdomain")
+    assert released == ["subdomain.claimed", "subdomain.released"]
+
+
+async def test_durable_consumers_of_the_tenants_events_go_and_those_of_others_stay(house: House):
+    js = house.nats.jetstream()
+    stream = f"E{house.subjects.prefix}"
+    await js.add_stream(name=stream, subjects=[f"{house.subjects.prefix}.events.>"])
+    async with house.working():
+        tenant_id, other = await living(house), uuid4()
+        for name, whose in (("own", tenant_id), ("others", other), ("all", "*")):
+            subject = f"{house.subjects.prefix}.events.{whose}.>"
+            await js.subscribe(subject, durable=name, stream=stream, manual_ack=True)
+        operation_id = await terminate(house, tenant_id)
+        operation = await house.finished(operation_id)
+    (done,) = [
+        fact
+        for fact in await house.facts(tenant_id)
+        if isinstance(fact, StepCompleted) and fact.step == "cleanup"
+    ]
+    assert operation.status is OperationStatus.SUCCEEDED
+    assert done.output["consumers"] == 1
+    assert sorted(info.name for info in await js.consumers_info(stream)) == ["all", "others"]
+    await js.delete_stream(stream)
+
+
+@pytest.fixture(autouse=True)
+def _objects_exist(house: House) -> Path:
+    house.objects.mkdir(exist_ok=True)
+    return house.objects
