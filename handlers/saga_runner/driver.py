@@ -6,8 +6,7 @@ It keeps nothing that is not in the store: after any trouble it reads the run ag
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import suppress
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -23,6 +22,7 @@ from handlers.adapters.effects import Effects, Output, Work
 from handlers.saga_runner.agenda import Due
 from handlers.saga_runner.failures import EffectRaised, Overtaken, described, place
 from handlers.saga_runner.lane import Entry, Inside, Lane
+from handlers.saga_runner.late import Late
 from handlers.saga_runner.news import Tell
 from handlers.saga_runner.run import RunState, Sagas, load
 from handlers.saga_runner.shelf import shelve
@@ -35,7 +35,6 @@ from sagas.journal import Moved, advance, compensated, completed, failed, go_on
 from tenant_domain.catalogue import Policy
 from tenant_domain.decision import Event
 from tenant_domain.operation import decide as operation_decide
-from tenant_domain.operation.state import StepStatus
 
 log = structlog.get_logger()
 
@@ -75,6 +74,7 @@ class Driver:
 
     def __init__(self, parts: Parts, owner: UUID) -> None:
         self._parts, self._owner = parts, owner
+        self._late = Late(parts.store, parts.effects, parts.chance)
         self.stopping = False
         """Set it to leave every run at its next step."""
 
@@ -138,12 +138,11 @@ class Driver:
         """Do or undo a step; nothing of it stays where somebody else has undone it meanwhile."""
         try:
             return await self._act(run, action)
-        except Overtaken:
-            await _to_the_end(self._take_back(run, action))
-            raise
         except asyncio.CancelledError:
-            with suppress(Exception):  # nobody may go on who was told to end, whatever becomes of this
-                await self._take_back(run, action)
+            await self._late.take_back_now(run, action, _work(run, action))
+            raise
+        except Exception:
+            await self._late.take_back(run, action, _work(run, action))
             raise
 
     async def _act(self, run: RunState, action: Run | Undo) -> Moved:
@@ -227,17 +226,6 @@ class Driver:
         finally:
             await _ended(acting)
 
-    async def _take_back(self, run: RunState, action: Run | Undo) -> None:
-        """Undo a part outside that came late: the step was undone meanwhile by who took the run over."""
-        deed = action.step.outside
-        if isinstance(action, Undo) or deed is None or deed.undo is None:
-            return
-        ref = operation_decide.ref(run.operation_id)
-        operation = (await self._parts.store.load([ref]))[ref.stream].state
-        if operation.step(action.step.name).status is StepStatus.COMPENSATED:
-            async with asyncio.timeout(action.step.limit):
-                await self._parts.effects[deed.undo](_work(run, action))
-
     async def _overtaken(self, run: RunState) -> bool:
         ref = operation_decide.ref(run.operation_id)
         try:
@@ -249,16 +237,6 @@ class Driver:
 
 def _as_it_is(moved: Moved, _: Output) -> Moved:
     return moved
-
-
-async def _to_the_end(deed: Coroutine[Any, Any, None]) -> None:
-    """Await `deed`, also where who awaits it is cancelled in the middle."""
-    doing = asyncio.ensure_future(deed)
-    try:
-        await asyncio.shield(doing)
-    except asyncio.CancelledError:
-        await asyncio.gather(doing, return_exceptions=True)
-        raise
 
 
 async def _ended(acting: asyncio.Future[Any]) -> None:

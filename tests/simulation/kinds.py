@@ -13,7 +13,7 @@ from sagas.registry import SAGAS
 from tenant_domain.decision import Command, Event, NewEvent
 from tenant_domain.operation.state import Operation
 from tenant_domain.tenant import decide as tenant_decide
-from tenant_domain.tenant.commands import Admin, Provision, Resume, Suspend
+from tenant_domain.tenant.commands import Admin, Provision, Resume, Suspend, Terminate, Upgrade
 from tenant_domain.tenant.events import PlanChangeBegun, PurgeStarted
 from tenant_domain.values import Status
 
@@ -114,14 +114,26 @@ def _resume(_: int) -> Resume:
     return Resume()
 
 
+def _upgrade(_: int) -> Upgrade:
+    return Upgrade(plan="enterprise")
+
+
+def _terminate(tenant: int) -> Terminate:
+    return Terminate(confirm_subdomain=f"tenant-{tenant}", retain_days=0)
+
+
 BEGINNINGS: Mapping[str, Beginning] = {
     "provisioning": Beginning(None, _provision),
     "suspension": Beginning("provisioning", _suspend),
     "resumption": Beginning("suspension", _resume),
+    "upgrade": Beginning("provisioning", _upgrade),
+    "termination": Beginning("provisioning", _terminate),
     "journey": Beginning("provisioning", None),
 }
 
-OUTPUTS: Mapping[str, Output] = {}
+OUTPUTS: Mapping[str, Output] = {
+    "delete_securely": {"certificate_id": str(UUID(int=0xCE)), "certificate_sha256": "00" * 32},
+}
 """What effects give back that later steps need, by their names."""
 
 

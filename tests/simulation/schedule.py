@@ -156,13 +156,18 @@ class Schedule:
             raise Violation("it never comes to rest")
         if self._crew.busy or not self.database.up:
             return False
-        return all(self._waits_for_a_person(row.tenant_id) for row in self.database.agenda.values())
+        agenda = self.database.agenda
+        return all(self._waits_for_a_person(run, row.tenant_id) for run, row in agenda.items())
 
-    def _waits_for_a_person(self, tenant_id: UUID) -> bool:
+    def _waits_for_a_person(self, run: UUID, tenant_id: UUID) -> bool:
         """Return whether a run that waits for its tenant will have to wait: who holds it is parked."""
         tenant = self.database.states[tenant_id].state
         holder = self.database.states.get(tenant.operation_id)
-        return holder is not None and holder.state.status is OperationStatus.PARKED
+        return (
+            tenant.operation_id != run
+            and holder is not None
+            and holder.state.status is OperationStatus.PARKED
+        )
 
 
 @cache

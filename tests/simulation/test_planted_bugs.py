@@ -15,6 +15,7 @@ import handlers.saga_runner.lane as lane
 import sagas.definition as definition
 import sagas.journal as journal
 import tenant_domain.operation.decide as operation_decide
+from handlers.saga_runner.late import Late
 from handlers.saga_runner.lease import Lease
 from handlers.saga_runner.worker import Worker
 from handlers.store.errors import AmbiguousCommit
@@ -26,19 +27,24 @@ from tests.simulation.store import SimulatedAgenda
 
 # pyright: reportPrivateUsage=false, reportUnknownLambdaType=false, reportUnknownArgumentType=false
 
-SOON = 1000
+SOON = 300
 """Random schedules within which a bug has to be found."""
 
 Patch = Callable[[pytest.MonkeyPatch], None]
-BUGS: dict[str, Patch] = {}
+BUGS: dict[str, tuple[Patch, str]] = {}
 
 
-def bug(plant: Patch) -> Patch:
-    BUGS[plant.__name__] = plant
-    return plant
+def bug(seen_as: str) -> Callable[[Patch], Patch]:
+    """Name a bug; `seen_as` stands in what is violated by it."""
+
+    def named(plant: Patch) -> Patch:
+        BUGS[plant.__name__] = plant, seen_as
+        return plant
+
+    return named
 
 
-@bug
+@bug("is done before its intent is recorded")
 def an_effect_is_done_before_its_intent_is_recorded(patch: pytest.MonkeyPatch) -> None:
     entered = journal._entered
 
@@ -49,7 +55,7 @@ def an_effect_is_done_before_its_intent_is_recorded(patch: pytest.MonkeyPatch) -
     patch.setattr(journal, "_entered", forgetful)
 
 
-@bug
+@bug("whose lease is over")
 def a_worker_acts_outside_after_its_lease_is_over(patch: pytest.MonkeyPatch) -> None:
     async def careless(_: Lease) -> None:
         return
@@ -57,26 +63,26 @@ def a_worker_acts_outside_after_its_lease_is_over(patch: pytest.MonkeyPatch) -> 
     patch.setattr(Lease, "held", careless)
 
 
-@bug
+@bug("what was left last")
 def an_effect_that_came_late_is_not_taken_back(patch: pytest.MonkeyPatch) -> None:
     async def nothing(*_: Any) -> None:
         return
 
-    patch.setattr(driver.Driver, "_take_back", nothing)
+    patch.setattr(Late, "take_back_once", nothing)
 
 
-@bug
+@bug("there is nothing to undo")
 def a_compensation_is_recorded_twice(patch: pytest.MonkeyPatch) -> None:
     compensated = journal.compensated
     patch.setattr(driver, "compensated", lambda *given: compensated(*given) * 2)
 
 
-@bug
+@bug("never comes to rest")
 def a_compensation_is_not_recorded_and_done_again(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(driver, "compensated", lambda *_: ())
 
 
-@bug
+@bug("is undone before the step")
 def steps_are_undone_in_the_order_they_were_done(patch: pytest.MonkeyPatch) -> None:
     def forwards(known: Any, *, key: Any, reverse: bool) -> Any:
         return sorted(known, key=key)
@@ -84,7 +90,7 @@ def steps_are_undone_in_the_order_they_were_done(patch: pytest.MonkeyPatch) -> N
     patch.setattr(definition, "sorted", forwards, raising=False)
 
 
-@bug
+@bug("is forgotten")
 def a_timer_is_forgotten(patch: pytest.MonkeyPatch) -> None:
     write = lane.write
 
@@ -95,12 +101,12 @@ def a_timer_is_forgotten(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(lane, "write", forgetful)
 
 
-@bug
+@bug("is done before its time")
 def a_timer_goes_off_too_early(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(journal, "_waits_until", lambda *_: None)
 
 
-@bug
+@bug("never comes to rest")
 def a_run_at_rest_stays_on_the_agenda(patch: pytest.MonkeyPatch) -> None:
     write = lane.write
 
@@ -111,7 +117,7 @@ def a_run_at_rest_stays_on_the_agenda(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(lane, "write", clinging)
 
 
-@bug
+@bug("never comes to rest")
 def the_runs_of_the_dead_are_never_taken_over(patch: pytest.MonkeyPatch) -> None:
     async def nobody(_: SimulatedAgenda) -> int:
         return 0
@@ -119,7 +125,7 @@ def the_runs_of_the_dead_are_never_taken_over(patch: pytest.MonkeyPatch) -> None
     patch.setattr(SimulatedAgenda, "free", nobody)
 
 
-@bug
+@bug("never comes to rest")
 def a_worker_looks_only_when_it_is_woken(patch: pytest.MonkeyPatch) -> None:
     async def trusting(worker: Any) -> None:
         await asyncio.sleep(worker._limits.breath)
@@ -129,7 +135,7 @@ def a_worker_looks_only_when_it_is_woken(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Worker, "_wait_until_awake", trusting)
 
 
-@bug
+@bug("was committed 2 times, and recorded 1 times")
 def an_effect_inside_is_kept_although_its_event_was_dropped(patch: pytest.MonkeyPatch) -> None:
     async def careless(self: Any, entries: list[Any]) -> Any:
         async with self._store.transaction() as transaction:
@@ -141,7 +147,7 @@ def an_effect_inside_is_kept_although_its_event_was_dropped(patch: pytest.Monkey
     patch.setattr(lane.Lane, "_act", careless)
 
 
-@bug
+@bug("never comes to rest")
 def an_ambiguous_commit_is_taken_for_a_commit(patch: pytest.MonkeyPatch) -> None:
     record = lane.Lane._record
 
@@ -154,7 +160,7 @@ def an_ambiguous_commit_is_taken_for_a_commit(patch: pytest.MonkeyPatch) -> None
     patch.setattr(lane.Lane, "_record", hopeful)
 
 
-@bug
+@bug("where there is no way back")
 def a_run_turns_back_from_where_there_is_no_way_back(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(operation_decide, "_require_way_back", lambda *_: None)
 
@@ -175,12 +181,13 @@ def pasts() -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("plant", BUGS.values(), ids=BUGS)
-def test_a_planted_bug_is_found(plant: Patch, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize(("plant", "seen_as"), BUGS.values(), ids=BUGS)
+def test_a_planted_bug_is_found(plant: Patch, seen_as: str, monkeypatch: pytest.MonkeyPatch):
     plant(monkeypatch)
     tally = Tally()
     hunt(tally)
     assert tally.wrong is not None, f"not found in {tally.schedules} schedules"
+    assert seen_as in str(tally.wrong.violation)
 
 
 def test_without_a_bug_nothing_is_found():

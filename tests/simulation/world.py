@@ -102,7 +102,8 @@ class World:
     def _check_late(self, name: str, part: Part, work: Work, process: Process) -> None:
         """Only a worker that was asleep may act without a lease, or one that takes back what it did late."""
         run = self._database.states[work.operation.operation_id].state
-        taken_back = name == part.deed.undo and run.step(part.step).status is StepStatus.COMPENSATED
+        undone = run.ending is not None or run.step(part.step).status is StepStatus.COMPENSATED
+        taken_back = name == part.deed.undo and undone
         if process.awake_for > _GRACE and not taken_back:
             self._loop.violated(f"{name} is done by {process.name}, whose lease is over")
 
