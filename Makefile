@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.stamp
 
-.PHONY: help setup demo test check format lock faults documents bench clean
+.PHONY: help setup demo test check format lock faults simulate documents bench clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ format: setup ## format and sort imports
 
 faults: setup ## a long round of kills, stops and restarts under load (SECONDS=600)
 	$(BIN)/python -m tests.faults --seconds $(or $(SECONDS),600)
+
+simulate: setup ## simulated schedules of the saga runner (SEEDS=10000), or one of them told (SEED=334, PLAN='…')
+	$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED)) $(if $(PLAN),--plan '$(PLAN)') --seeds $(or $(SEEDS),10000)
 
 documents: setup ## check AsyncAPI and OpenAPI by their official parsers; fails where npm has no registry
 	DOCUMENTS=required $(BIN)/pytest tests/documents $(ARGS)

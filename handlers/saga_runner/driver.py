@@ -22,6 +22,7 @@ from handlers.adapters.effects import Effects, Output, Work
 from handlers.saga_runner.agenda import Due
 from handlers.saga_runner.failures import EffectRaised, Overtaken, described, place
 from handlers.saga_runner.lane import Entry, Inside, Lane
+from handlers.saga_runner.late import Late
 from handlers.saga_runner.news import Tell
 from handlers.saga_runner.run import RunState, Sagas, load
 from handlers.saga_runner.shelf import shelve
@@ -34,7 +35,6 @@ from sagas.journal import Moved, advance, compensated, completed, failed, go_on
 from tenant_domain.catalogue import Policy
 from tenant_domain.decision import Event
 from tenant_domain.operation import decide as operation_decide
-from tenant_domain.operation.state import StepStatus
 
 log = structlog.get_logger()
 
@@ -74,6 +74,7 @@ class Driver:
 
     def __init__(self, parts: Parts, owner: UUID) -> None:
         self._parts, self._owner = parts, owner
+        self._late = Late(parts.store, parts.effects, parts.chance)
         self.stopping = False
         """Set it to leave every run at its next step."""
 
@@ -134,6 +135,17 @@ class Driver:
         return moved.waits_until
 
     async def _attempt(self, run: RunState, action: Run | Undo) -> Moved:
+        """Do or undo a step; nothing of it stays where somebody else has undone it meanwhile."""
+        try:
+            return await self._act(run, action)
+        except asyncio.CancelledError:
+            await self._late.take_back_now(run, action, _work(run, action))
+            raise
+        except Exception:
+            await self._late.take_back(run, action, _work(run, action))
+            raise
+
+    async def _act(self, run: RunState, action: Run | Undo) -> Moved:
         """Do or undo a step: its part outside, then its part inside together with what is recorded of it."""
         parts, step = self._parts, action.step
         started = parts.now()
@@ -145,9 +157,6 @@ class Driver:
             alone = run.scene.operation.step(step.name).tries > 0
             then = partial(self._later, run)
             return await lane.commit(Entry(run, follow, inside, step.limit, alone, then))
-        except Overtaken:
-            await self._take_back(run, action)
-            raise
         except EffectRaised as raised:
             cause = raised.cause
             if isinstance(raised.action, Run):
@@ -223,16 +232,6 @@ class Driver:
             raise EffectRaised(error) from error
         finally:
             await _ended(acting)
-
-    async def _take_back(self, run: RunState, action: Run | Undo) -> None:
-        """Undo a part outside that came late: the step was undone meanwhile by who took the run over."""
-        deed = action.step.outside
-        if isinstance(action, Undo) or deed is None or deed.undo is None:
-            return
-        ref = operation_decide.ref(run.operation_id)
-        operation = (await self._parts.store.load([ref]))[ref.stream].state
-        if operation.step(action.step.name).status is StepStatus.COMPENSATED:
-            await self._parts.effects[deed.undo](_work(run, action))
 
     async def _overtaken(self, run: RunState) -> bool:
         ref = operation_decide.ref(run.operation_id)

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from math import ceil
 from typing import Any, NamedTuple, TypeAlias
 
+import psycopg
 from psycopg import AsyncConnection
 
 from handlers.adapters.effects import Output
@@ -199,8 +200,8 @@ async def _effect(entry: Entry, transaction: Transaction) -> Output:
         async with asyncio.timeout(entry.limit):
             return await entry.inside(transaction.connection) or {}
     except Exception as error:
-        if transaction.connection.closed:
-            raise
+        if isinstance(error, psycopg.Error) and transaction.connection.closed:
+            raise  # the store failed; an effect that was too slow failed itself
         raise EffectRaised(error) from error
 
 

@@ -1,0 +1,129 @@
+"""Late effects: what a worker did outside although its run had been turned back meanwhile is taken back.
+
+A worker may sleep between its look at the lease and its effect. Who took the run over has undone the step
+by then, and the run may have ended: nobody else would ever look at what came late.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import structlog
+
+from handlers.adapters.effects import Effects, Work
+from handlers.saga_runner.failures import place
+from handlers.saga_runner.run import RunState
+from handlers.store.errors import StoreError
+from handlers.store.event_store import EventStore
+from sagas.definition import RetryPolicy, Run, Undo, next_action
+from tenant_domain.operation import decide as operation_decide
+from tenant_domain.operation.events import OperationStarted
+from tenant_domain.operation.state import Operation, StepStatus
+from tenant_domain.tenant import decide as tenant_decide
+
+log = structlog.get_logger()
+
+_PATIENCE = RetryPolicy(first=0.1, cap=2.0, jitter=0.5)
+_PAGE = 1000
+
+
+class Late:
+    """Takes back late effects. `chance` (0–1) spreads the waits between tries."""
+
+    def __init__(self, store: EventStore, effects: Effects, chance: Callable[[], float]) -> None:
+        self._store, self._effects, self._chance = store, effects, chance
+
+    async def take_back(self, run: RunState, action: Run | Undo, work: Work) -> None:
+        """Undo the part outside of an attempt if it must not stand; waits for a store that is away.
+
+        One whose undoing fails too often stays, and so does one on top of which a later run of the tenant
+        works: what is right then only a person can tell, so that is logged as an error.
+        """
+        tries = 0
+        while True:
+            try:
+                await _to_the_end(self.take_back_once(run, action, work))
+                return
+            except Exception as error:  # noqa: BLE001 - whatever it is, the effect is not forgotten
+                tries += 1
+                away = isinstance(error, StoreError | psycopg.OperationalError)
+                if not away and tries >= action.step.retry.max_tries:
+                    log.error("late effect stays", **_names(run, action), error=type(error).__name__)
+                    return
+                told = {**_names(run, action), "error": type(error).__name__, "where": place(error)}
+                log.warning("late effect not taken back yet", **told)
+            await asyncio.sleep(_PATIENCE.delay(tries, self._chance()).total_seconds())
+
+    async def take_back_now(self, run: RunState, action: Run | Undo, work: Work) -> None:
+        """The same in one try, for a worker that was told to end: it raises nothing."""
+        try:
+            await self.take_back_once(run, action, work)
+        except Exception as error:  # noqa: BLE001 - nobody may go on who was told to end
+            told = {**_names(run, action), "error": type(error).__name__, "where": place(error)}
+            log.warning("late effect may stay", **told)
+
+    async def take_back_once(self, run: RunState, action: Run | Undo, work: Work) -> None:
+        """Raises what the store and the undoing raise."""
+        deed = action.step.outside
+        if isinstance(action, Undo) or deed is None or deed.undo is None:
+            return
+        if not await self._must_not_stand(run, action):
+            return
+        if await self._built_upon(run):
+            log.error("late effect stays: another run of the tenant is at work", **_names(run, action))
+            return
+        async with asyncio.timeout(action.step.limit):
+            await self._effects[deed.undo](work)
+
+    async def _must_not_stand(self, run: RunState, action: Run) -> bool:
+        """Return whether the step is undone, or is just being undone by somebody else."""
+        ref = operation_decide.ref(run.operation_id)
+        operation = (await self._store.load([ref]))[ref.stream].state
+        if operation.step(action.step.name).status is StepStatus.COMPENSATED:
+            return True
+        following = next_action(run.saga, operation)
+        return isinstance(following, Undo) and following.step.name == action.step.name
+
+    async def _built_upon(self, run: RunState) -> bool:
+        """Return whether another run holds the tenant, or a later one did what is not undone."""
+        tenant_ref = tenant_decide.ref(run.tenant_id)
+        later = [operation_decide.ref(stream) for stream in await self._begun_after(run)]
+        known = await self._store.load([tenant_ref, *later])
+        if known[tenant_ref.stream].state.operation_id not in (None, run.operation_id):
+            return True
+        operations: list[Operation] = [known[ref.stream].state for ref in later]
+        return any(step.touched for operation in operations for step in operation.steps)
+
+    async def _begun_after(self, run: RunState) -> list[UUID]:
+        begun: list[UUID] = []
+        after = 0
+        while page := await self._store.read_tenant(
+            run.tenant_id, after, None, _PAGE, (OperationStarted.name,)
+        ):
+            begun += [event.stream_id for event in page]
+            after = page[-1].position
+        return begun[begun.index(run.operation_id) + 1 :]
+
+
+async def _to_the_end(deed: Coroutine[Any, Any, None]) -> None:
+    """Await `deed`, also where who awaits it is cancelled in the middle."""
+    doing = asyncio.ensure_future(deed)
+    try:
+        await asyncio.shield(doing)
+    except asyncio.CancelledError:
+        for error in await asyncio.gather(doing, return_exceptions=True):
+            if error is not None:
+                log.warning("late effect may stay", error=type(error).__name__)
+        raise
+
+
+def _names(run: RunState, action: Run | Undo) -> dict[str, str]:
+    return {
+        "tenant_id": str(run.tenant_id),
+        "operation_id": str(run.operation_id),
+        "step": action.step.name,
+    }

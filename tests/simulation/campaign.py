@@ -1,0 +1,120 @@
+"""Campaigns: many schedules, each of another plan, until one of them goes wrong."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import count, product
+
+import msgspec
+import structlog
+
+from tests.simulation.kinds import KINDS
+from tests.simulation.plan import Failing, Pause, Plan, Wish, random_plan
+from tests.simulation.schedule import Outcome, Schedule
+from tests.simulation.world import HOWS
+
+_CRITICAL = 50
+_SWEEP = 200
+
+
+class Tally:
+    """Runs plans, counts them, and stops at the first that goes wrong."""
+
+    def __init__(self) -> None:
+        self.schedules = 0
+        self.wrong: Outcome | None = None
+
+    def run(self, plan: Plan) -> Outcome:
+        """Run a plan; afterwards `wrong` says whether it went wrong."""
+        self.schedules += 1
+        if self.schedules % _SWEEP == 0:
+            gc.collect()
+        outcome = Schedule(plan).run()
+        if outcome.violation is not None:
+            self.wrong = outcome
+        return outcome
+
+
+@contextmanager
+def undisturbed() -> Generator[None]:
+    """Run many schedules without a log of theirs, and without a garbage collector that looks all the time."""
+    former = structlog.get_config()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(_CRITICAL))
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        structlog.configure(**former)
+
+
+def crash_everywhere(tally: Tally, plan: Plan, *, times: int = 1) -> None:
+    """Run `plan` with a crash at every step of a worker, again and again until the step is beyond its end.
+
+    With `times` 2 the worker that takes over dies as well, at every step of its own.
+    """
+    for at in count():
+        crashed = plan._replace(crashes=(*plan.crashes, at))
+        if tally.wrong or not tally.run(crashed).whole:
+            return
+        if times > 1:
+            crash_again(tally, crashed, at)
+
+
+def crash_again(tally: Tally, plan: Plan, first: int) -> None:
+    """Run `plan` with one more crash, at every step after `first`."""
+    for at in count(first + 1):
+        if tally.wrong or not tally.run(plan._replace(crashes=(*plan.crashes, at))).whole:
+            return
+
+
+def pause_everywhere(tally: Tally, plan: Plan, seconds: float) -> None:
+    """Run `plan` with a worker that falls asleep, at every step."""
+    for at in count():
+        if tally.wrong or not tally.run(plan._replace(pauses=(Pause(at, seconds),))).whole:
+            return
+
+
+def failures(kind: str, seed: int) -> Iterator[Plan]:
+    """Yield plans in which an effect fails, in every way; and another one while the run is undone."""
+    calls = 2 * sum(bool(deed) for step in KINDS[kind].steps for deed in (step.outside, step.inside))
+    alone = Plan(seed, (kind,))
+    yield alone
+    for call, how in product(range(1, calls // 2 + 1), HOWS):
+        yield alone._replace(failing=(Failing(call, how),))
+    for call, later, how in product(range(1, calls // 2 + 1), range(1, 4), HOWS):
+        yield alone._replace(failing=(Failing(call, "for_good"), Failing(call + later, how)))
+
+
+def interventions(kind: str, seed: int, commands: Iterable[str], tally: Tally) -> None:
+    """Run plans in which somebody asks for something at every step, and a worker dies at every step."""
+    for command in commands:
+        for at in count():
+            plan = Plan(seed, (kind,), wishes=(Wish(at, command),))
+            if tally.wrong or not tally.run(plan).whole:
+                break
+            crash_everywhere(tally, plan)
+
+
+def random_schedules(tally: Tally, seeds: Iterable[int]) -> None:
+    """Run the random plans of these seeds."""
+    for seed in seeds:
+        if tally.wrong:
+            return
+        tally.run(random_plan(seed, tuple(KINDS)))
+
+
+def story(outcome: Outcome) -> str:
+    """Tell what went wrong, and how to see it again."""
+    traced = Schedule(outcome.plan, traced=True).run()
+    return "\n".join((f"{outcome.violation}", *traced.trace, *again(outcome.plan)))
+
+
+def again(plan: Plan) -> tuple[str, ...]:
+    """Return the plan, and the command that replays it."""
+    words = msgspec.json.encode(plan).decode()
+    if plan == random_plan(plan.seed, tuple(KINDS)):
+        return f"{plan}", f"make simulate SEED={plan.seed}"
+    return f"{plan}", f"make simulate PLAN='{words}'"

@@ -1,0 +1,182 @@
+"""One schedule: workers, a database and a world, and a plan of what happens to them; checked all the way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache, partial
+from random import Random
+from typing import NamedTuple
+from uuid import UUID
+
+from handlers.store.event_store import Loaded
+from tenant_domain.operation.commands import RetryOperation
+from tenant_domain.operation.state import Operation, OperationStatus
+from tenant_domain.tenant.commands import ReleaseLegalHold
+from tests.simulation.crew import Crew
+from tests.simulation.database import Database, Recorded
+from tests.simulation.door import Door
+from tests.simulation.kinds import BEGINNINGS, KINDS, TENANTS
+from tests.simulation.loop import Violation, VirtualLoop
+from tests.simulation.plan import Plan
+from tests.simulation.store import cut_all
+from tests.simulation.watcher import Watcher
+from tests.simulation.world import World
+
+MOST_SECONDS, MOST_STEPS = 120.0, 30_000
+"""No schedule is that long: who has not come to rest by then is stuck."""
+
+
+class Past(NamedTuple):
+    """What was before a schedule began."""
+
+    states: Mapping[UUID, Loaded]
+    first: Mapping[UUID, bytes]
+    things: Mapping[tuple[UUID, str], str]
+
+
+class Outcome(NamedTuple):
+    """How a schedule went: what was violated, if anything; its steps; whether its whole plan happened."""
+
+    plan: Plan
+    violation: str | None
+    steps: int
+    whole: bool
+    trace: list[str]
+
+
+class Schedule:
+    """Runs a plan, once; its tenants are numbered from `first` on, the ids of its runs from `ids` on."""
+
+    def __init__(self, plan: Plan, *, first: int = 0, ids: int = 0, traced: bool = False) -> None:
+        self.plan, self._first = plan, first
+        self._loop = loop = VirtualLoop(Random(plan.seed))
+        loop.trace = [] if traced else None
+        loop.slow = plan.slow
+        loop.idle = self._quiet
+        self._watcher = Watcher()
+        self.database = Database(loop, self._see)
+        self.world = World(loop, self.database, dict(plan.failing))
+        self._crew = Crew(loop, self.database, self.world, self._loses_answer)
+        self._door = Door(self.database, self._crew.wake, ids)
+        self._ambiguous = set(plan.ambiguous)
+        self._writes = 0
+
+    def run(self) -> Outcome:
+        """Run the plan until all is quiet, and then with a person who helps; says what was violated."""
+        before = self._begin()
+        violation = None
+        try:
+            self._loop.run(MOST_STEPS)
+            whole = not self._loop.moments
+            self._watcher.check_rest(self.database, self.world, before)
+            self._help(before)
+        except Violation as found:
+            violation, whole = str(found), True
+        finally:
+            self._loop.close()
+            self._crew.leave()
+        return Outcome(self.plan, violation, self._loop.steps, whole, self._loop.trace or [])
+
+    def _begin(self) -> Mapping[tuple[UUID, str], str]:
+        before: dict[tuple[UUID, str], str] = {}
+        for number, kind in enumerate(self.plan.kinds, self._first):
+            past = past_of(BEGINNINGS[kind].after, number)
+            self.database.states |= past.states
+            self.database.first |= past.first
+            before |= past.things
+        self.world.things = dict(before)
+        for number, kind in enumerate(self.plan.kinds, self._first):
+            self._ask(kind, number)
+        for _ in range(self.plan.workers):
+            self._crew.begin()
+        self._plan_moments()
+        return before
+
+    def _ask(self, kind: str, number: int) -> None:
+        command, tenant_id = BEGINNINGS[kind].command, TENANTS[number]
+        if command is not None:
+            self._door.ask(tenant_id, command(number))
+        else:
+            self._door.begin(tenant_id, kind, tuple(step.name for step in KINDS[kind].steps))
+
+    def _plan_moments(self) -> None:
+        plan, crew, door = self.plan, self._crew, self._door
+        moments = [
+            *((at, crew.die) for at in plan.crashes),
+            *((at, crew.stop) for at in plan.restarts),
+            *((pause.at, partial(crew.sleep, pause.seconds)) for pause in plan.pauses),
+            *((outage.at, partial(self._go_away, outage.seconds)) for outage in plan.outages),
+            *((wish.at, partial(door.wish, wish.command, TENANTS[wish.tenant])) for wish in plan.wishes),
+        ]
+        self._loop.moments = sorted(moments, key=lambda moment: -moment[0])
+
+    def _help(self, before: Mapping[tuple[UUID, str], str]) -> None:
+        """Let a person go on with what is parked, in a world that works: then everything ends."""
+        self.world.failing.clear()
+        self._ambiguous.clear()
+        self._loop.moments = []
+        for _ in range(3):
+            parked = [run for run in self._runs() if run.status is OperationStatus.PARKED]
+            if not parked:
+                break
+            for run in parked:
+                self._door.ask(run.tenant_id, ReleaseLegalHold())
+                self._door.ask(run.tenant_id, RetryOperation(operation_id=run.operation_id))
+            self._loop.run(MOST_STEPS)
+            self._watcher.check_rest(self.database, self.world, before)
+        for run in self._runs():
+            if not run.finished:
+                raise Violation(f"a {run.kind} does not end although somebody helps")
+
+    def _runs(self) -> list[Operation]:
+        states = (loaded.state for loaded in self.database.states.values())
+        return [state for state in states if isinstance(state, Operation)]
+
+    def _see(self, recorded: Recorded) -> None:
+        tenant = self.database.states.get(recorded.tenant_id)
+        self._watcher.see(recorded, None if tenant is None else tenant.state)
+
+    def _go_away(self, seconds: float) -> None:
+        if self.database.up:
+            self._loop.note("sees the database go away for", seconds, "s")
+            cut_all(self._loop)
+            self.database.crash()
+            self._loop.at(self._loop.now + seconds, self._come_back)
+
+    def _come_back(self) -> None:
+        self._loop.note("sees the database come back")
+        self.database.up = True
+
+    def _loses_answer(self) -> bool:
+        self._writes += 1
+        return self._writes in self._ambiguous
+
+    def _quiet(self) -> bool:
+        if self._loop.now > MOST_SECONDS:
+            raise Violation("it never comes to rest")
+        if self._crew.busy or not self.database.up:
+            return False
+        agenda = self.database.agenda
+        return all(self._waits_for_a_person(run, row.tenant_id) for run, row in agenda.items())
+
+    def _waits_for_a_person(self, run: UUID, tenant_id: UUID) -> bool:
+        """Return whether a run that waits for its tenant will have to wait: who holds it is parked."""
+        tenant = self.database.states[tenant_id].state
+        holder = self.database.states.get(tenant.operation_id)
+        return (
+            tenant.operation_id != run
+            and holder is not None
+            and holder.state.status is OperationStatus.PARKED
+        )
+
+
+@cache
+def past_of(kind: str | None, number: int) -> Past:
+    """Return what a run of the kind leaves that went well, for the tenant of the number."""
+    if kind is None:
+        return Past({}, {}, {})
+    ids = 0x100 * (1 + number + len(TENANTS) * list(KINDS).index(kind))
+    schedule = Schedule(Plan(0, (kind,)), first=number, ids=ids)
+    outcome = schedule.run()
+    assert outcome.violation is None, outcome.violation
+    return Past(schedule.database.states, schedule.database.first, schedule.world.things)

@@ -1,0 +1,38 @@
+"""A worker dies at every await of every saga, whatever failed before, and the next one as well."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.simulation.campaign import Tally, crash_everywhere, failures, story, undisturbed
+from tests.simulation.kinds import KINDS
+from tests.simulation.plan import Plan
+
+SHORT, SEEDS = ("suspension", "resumption"), range(25)
+"""Sagas of one step, whose workers die in all pairs of places, in so many orders of things."""
+
+
+@pytest.fixture(autouse=True)
+def many() -> Iterator[None]:
+    with undisturbed():
+        yield
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_crash_at_every_await_also_after_failures_and_while_undoing(kind: str):
+    tally = Tally()
+    for plan in failures(kind, seed=1):
+        crash_everywhere(tally, plan)
+    assert tally.wrong is None, story(tally.wrong)
+    assert tally.schedules > 20 * len(KINDS[kind].steps) ** 2
+
+
+@pytest.mark.parametrize("kind", SHORT)
+def test_two_crashes_at_every_pair_of_awaits(kind: str):
+    tally = Tally()
+    for seed in SEEDS:
+        crash_everywhere(tally, Plan(seed, (kind,)), times=2)
+    assert tally.wrong is None, story(tally.wrong)
+    assert tally.schedules > 12_000

@@ -1,0 +1,196 @@
+"""Bugs planted into the real machinery, one at a time: the simulation finds each soon, and none without."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+import handlers.saga_runner.driver as driver
+import handlers.saga_runner.lane as lane
+import sagas.definition as definition
+import sagas.journal as journal
+import tenant_domain.operation.decide as operation_decide
+from handlers.saga_runner.late import Late
+from handlers.saga_runner.lease import Lease
+from handlers.saga_runner.worker import Worker
+from handlers.store.errors import AmbiguousCommit
+from tests.simulation.campaign import Tally, pause_everywhere, random_schedules, story, undisturbed
+from tests.simulation.kinds import BEGINNINGS, TENANTS
+from tests.simulation.plan import Failing, Plan
+from tests.simulation.schedule import past_of
+from tests.simulation.store import SimulatedAgenda
+
+# pyright: reportPrivateUsage=false, reportUnknownLambdaType=false, reportUnknownArgumentType=false
+
+SOON = 300
+"""Random schedules within which a bug has to be found."""
+
+Patch = Callable[[pytest.MonkeyPatch], None]
+BUGS: dict[str, tuple[Patch, str]] = {}
+
+
+def bug(seen_as: str) -> Callable[[Patch], Patch]:
+    """Name a bug; `seen_as` stands in what is violated by it."""
+
+    def named(plant: Patch) -> Patch:
+        BUGS[plant.__name__] = plant, seen_as
+        return plant
+
+    return named
+
+
+@bug("is done before its intent is recorded")
+def an_effect_is_done_before_its_intent_is_recorded(patch: pytest.MonkeyPatch) -> None:
+    entered = journal._entered
+
+    def forgetful(saga: Any, scene: Any, run: Any, now: datetime) -> Any:
+        events, ready = entered(saga, scene, run, now)
+        return ((), True) if ready else (events, ready)
+
+    patch.setattr(journal, "_entered", forgetful)
+
+
+@bug("whose lease is over")
+def a_worker_acts_outside_after_its_lease_is_over(patch: pytest.MonkeyPatch) -> None:
+    async def careless(_: Lease) -> None:
+        return
+
+    patch.setattr(Lease, "held", careless)
+
+
+@bug("what was left last")
+def an_effect_that_came_late_is_not_taken_back(patch: pytest.MonkeyPatch) -> None:
+    async def nothing(*_: Any) -> None:
+        return
+
+    patch.setattr(Late, "take_back_once", nothing)
+
+
+@bug("there is nothing to undo")
+def a_compensation_is_recorded_twice(patch: pytest.MonkeyPatch) -> None:
+    compensated = journal.compensated
+    patch.setattr(driver, "compensated", lambda *given: compensated(*given) * 2)
+
+
+@bug("never comes to rest")
+def a_compensation_is_not_recorded_and_done_again(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(driver, "compensated", lambda *_: ())
+
+
+@bug("is undone before the step")
+def steps_are_undone_in_the_order_they_were_done(patch: pytest.MonkeyPatch) -> None:
+    def forwards(known: Any, *, key: Any, reverse: bool) -> Any:
+        return sorted(known, key=key)
+
+    patch.setattr(definition, "sorted", forwards, raising=False)
+
+
+@bug("is forgotten")
+def a_timer_is_forgotten(patch: pytest.MonkeyPatch) -> None:
+    write = lane.write
+
+    def forgetful(batch: Any, *given: Any) -> None:
+        write(batch, *given)
+        batch.agenda = [row._replace(due_at=None) for row in batch.agenda]
+
+    patch.setattr(lane, "write", forgetful)
+
+
+@bug("is done before its time")
+def a_timer_goes_off_too_early(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(journal, "_waits_until", lambda *_: None)
+
+
+@bug("never comes to rest")
+def a_run_at_rest_stays_on_the_agenda(patch: pytest.MonkeyPatch) -> None:
+    write = lane.write
+
+    def clinging(batch: Any, *given: Any) -> None:
+        write(batch, *given)
+        batch.agenda = [row for row in batch.agenda if row.due_at is not None]
+
+    patch.setattr(lane, "write", clinging)
+
+
+@bug("never comes to rest")
+def the_runs_of_the_dead_are_never_taken_over(patch: pytest.MonkeyPatch) -> None:
+    async def nobody(_: SimulatedAgenda) -> int:
+        return 0
+
+    patch.setattr(SimulatedAgenda, "free", nobody)
+
+
+@bug("never comes to rest")
+def a_worker_looks_only_when_it_is_woken(patch: pytest.MonkeyPatch) -> None:
+    async def trusting(worker: Any) -> None:
+        await asyncio.sleep(worker._limits.breath)
+        await worker._awake.wait()
+        worker._awake.clear()
+
+    patch.setattr(Worker, "_wait_until_awake", trusting)
+
+
+@bug("was committed 2 times, and recorded 1 times")
+def an_effect_inside_is_kept_although_its_event_was_dropped(patch: pytest.MonkeyPatch) -> None:
+    async def careless(self: Any, entries: list[Any]) -> Any:
+        async with self._store.transaction() as transaction:
+            moves = [entry.follow(await lane._effect(entry, transaction)) for entry in entries]
+            appended = await transaction.append(self._batch(entries, moves))
+        kept = [None if group in appended.dropped else moved for group, moved in enumerate(moves)]
+        return lane._Written(kept, appended.head)
+
+    patch.setattr(lane.Lane, "_act", careless)
+
+
+@bug("never comes to rest")
+def an_ambiguous_commit_is_taken_for_a_commit(patch: pytest.MonkeyPatch) -> None:
+    record = lane.Lane._record
+
+    async def hopeful(self: Any, entries: list[Any]) -> Any:
+        moves = [entry.follow({}) for entry in entries]
+        with suppress(AmbiguousCommit):
+            return await record(self, entries)
+        return lane._Written(list(moves), 0)
+
+    patch.setattr(lane.Lane, "_record", hopeful)
+
+
+@bug("where there is no way back")
+def a_run_turns_back_from_where_there_is_no_way_back(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(operation_decide, "_require_way_back", lambda *_: None)
+
+
+def hunt(tally: Tally) -> None:
+    """Look for a bug: let a worker sleep at every await while another turns the run back; then by chance."""
+    pause_everywhere(tally, Plan(1, ("provisioning",), workers=2, failing=(Failing(1, "for_good"),)), 1.3)
+    random_schedules(tally, range(SOON))
+
+
+@pytest.fixture(autouse=True)
+def pasts() -> Iterator[None]:
+    """What was before a schedule is made without any bug."""
+    with undisturbed():
+        for beginning in BEGINNINGS.values():
+            for number in range(len(TENANTS)):
+                past_of(beginning.after, number)
+        yield
+
+
+@pytest.mark.parametrize(("plant", "seen_as"), BUGS.values(), ids=BUGS)
+def test_a_planted_bug_is_found(plant: Patch, seen_as: str, monkeypatch: pytest.MonkeyPatch):
+    plant(monkeypatch)
+    tally = Tally()
+    hunt(tally)
+    assert tally.wrong is not None, f"not found in {tally.schedules} schedules"
+    assert seen_as in str(tally.wrong.violation)
+
+
+def test_without_a_bug_nothing_is_found():
+    tally = Tally()
+    hunt(tally)
+    assert tally.wrong is None, story(tally.wrong)
