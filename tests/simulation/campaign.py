@@ -88,6 +88,22 @@ def failures(kind: str, seed: int) -> Iterator[Plan]:
         yield alone._replace(failing=(Failing(call, "for_good"), Failing(call + later, how)))
 
 
+def late_effects(tally: Tally) -> None:
+    """Run plans in which a worker sleeps while an operator turns its run back, and acts when it wakes up.
+
+    Then the effect fails and the store's answer is lost, or a later run of the tenant has gone on meanwhile.
+    """
+    for at in range(15, 45):
+        wish = Wish(at + 6, "compensate_operation")
+        plan = Plan(1, ("resumption",), workers=2, pauses=(Pause(at, 2.5),), wishes=(wish,))
+        for more in (
+            plan._replace(failing=(Failing(2, "after"),), ambiguous=(3,)),
+            plan._replace(wishes=(wish, Wish(at + 50, "resume"))),
+        ):
+            if not tally.wrong:
+                tally.run(more)
+
+
 def interventions(kind: str, seed: int, commands: Iterable[str], tally: Tally) -> None:
     """Run plans in which somebody asks for something at every step, and a worker dies at every step."""
     for command in commands:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import datetime
@@ -18,8 +19,15 @@ import tenant_domain.operation.decide as operation_decide
 from handlers.saga_runner.late import Late
 from handlers.saga_runner.lease import Lease
 from handlers.saga_runner.worker import Worker
-from handlers.store.errors import AmbiguousCommit
-from tests.simulation.campaign import Tally, pause_everywhere, random_schedules, story, undisturbed
+from handlers.store.errors import AmbiguousCommit, StoreError
+from tests.simulation.campaign import (
+    Tally,
+    late_effects,
+    pause_everywhere,
+    random_schedules,
+    story,
+    undisturbed,
+)
 from tests.simulation.kinds import BEGINNINGS, TENANTS
 from tests.simulation.plan import Failing, Plan
 from tests.simulation.schedule import past_of
@@ -71,6 +79,25 @@ def an_effect_that_came_late_is_not_taken_back(patch: pytest.MonkeyPatch) -> Non
     patch.setattr(Late, "take_back_once", nothing)
 
 
+@bug("what was left last")
+def an_effect_that_came_late_is_forgotten_in_trouble_with_the_store(patch: pytest.MonkeyPatch) -> None:
+    take_back = Late.take_back_once
+
+    async def forgetful(self: Late, *given: Any) -> None:
+        if not isinstance(sys.exc_info()[1], StoreError):
+            await take_back(self, *given)
+
+    patch.setattr(Late, "take_back", forgetful)
+
+
+@bug("what was left last")
+def a_late_effect_is_taken_back_although_a_later_run_had_it_too(patch: pytest.MonkeyPatch) -> None:
+    async def nobody(*_: Any) -> bool:
+        return False
+
+    patch.setattr(Late, "_built_upon", nobody)
+
+
 @bug("there is nothing to undo")
 def a_compensation_is_recorded_twice(patch: pytest.MonkeyPatch) -> None:
     compensated = journal.compensated
@@ -101,7 +128,7 @@ def a_timer_is_forgotten(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(lane, "write", forgetful)
 
 
-@bug("is done before its time")
+@bug("before its time")
 def a_timer_goes_off_too_early(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(journal, "_waits_until", lambda *_: None)
 
@@ -168,6 +195,7 @@ def a_run_turns_back_from_where_there_is_no_way_back(patch: pytest.MonkeyPatch) 
 def hunt(tally: Tally) -> None:
     """Look for a bug: let a worker sleep at every await while another turns the run back; then by chance."""
     pause_everywhere(tally, Plan(1, ("provisioning",), workers=2, failing=(Failing(1, "for_good"),)), 1.3)
+    late_effects(tally)
     random_schedules(tally, range(SOON))
 
 

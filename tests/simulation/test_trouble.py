@@ -44,6 +44,7 @@ def test_an_operator_at_every_await_and_a_crash_at_every_await(kind: str):
     for seed in range(9):
         interventions(kind, seed, OPERATORS, tally)
     assert tally.wrong is None, story(tally.wrong)
+    assert tally.schedules > 14_000
 
 
 @pytest.mark.parametrize(
