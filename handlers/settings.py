@@ -80,6 +80,13 @@ class Settings(BaseSettings):
         tuple(sorted(RESERVED_SUBDOMAINS)), description="subdomains that no tenant gets"
     )
 
+    settings_bytes: int = Field(
+        64 * 1024,
+        ge=1024,
+        le=256 * 1024,
+        description="most bytes of a tenant's own settings: an answer must fit into one message",
+    )
+
     # streams
     replicas: int = Field(1, ge=1, le=5, description="replicas of each JetStream stream; 3 on a cluster")
     commands_max_bytes: int = Field(
@@ -194,6 +201,7 @@ class Settings(BaseSettings):
             regions=self.regions,
             default_region=self.default_region,
             reserved_subdomains=frozenset(self.reserved_subdomains),
+            settings_bytes=self.settings_bytes,
         )
 
 

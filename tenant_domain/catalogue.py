@@ -105,6 +105,8 @@ class Policy(msgspec.Struct, frozen=True):
     regions: tuple[str, ...] = REGIONS
     default_region: str = DEFAULT_REGION
     reserved_subdomains: frozenset[str] = RESERVED_SUBDOMAINS
+    settings_bytes: int = 64 * 1024
+    """Most bytes of a tenant's own settings as JSON: with all else an answer must fit into one message."""
 
 
 def leaving(plan: Plan, schema: Mapping[str, int]) -> list[str]:

@@ -151,6 +151,11 @@ def same_json(one: Json, other: Json) -> bool:
     return _canonical(one) == _canonical(other)
 
 
+def json_size(value: Json) -> int:
+    """Return how many bytes a JSON value has."""
+    return len(_canonical(value))
+
+
 def subdomain_stream(label: str) -> UUID:
     """Return the id of the stream that says who holds the subdomain `label`."""
     return uuid5(_SUBDOMAINS, label)

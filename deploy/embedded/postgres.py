@@ -161,9 +161,10 @@ async def furnish(memory: Memory) -> None:
             await connection.execute(
                 sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(DATABASE), role)
             )
-    own = _url(memory, ADMIN, memory.postgres_admin_password, DATABASE)
-    async with await psycopg.AsyncConnection.connect(own, autocommit=True) as connection:
-        await connection.execute(sql.SQL("GRANT EXECUTE ON FUNCTION pg_switch_wal() TO {}").format(role))
+    for database in ("template1", DATABASE):  # the former is what databases to come are made like
+        own = _url(memory, ADMIN, memory.postgres_admin_password, database)
+        async with await psycopg.AsyncConnection.connect(own, autocommit=True) as connection:
+            await connection.execute(sql.SQL("GRANT EXECUTE ON FUNCTION pg_switch_wal() TO {}").format(role))
 
 
 def remove_stale_pid(data: Path) -> None:

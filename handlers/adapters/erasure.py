@@ -27,6 +27,9 @@ Connect: TypeAlias = Callable[[], AbstractAsyncContextManager[AsyncConnection[An
 """Gives a connection of its own, which commits each statement by itself."""
 
 
+WRITE_AHEAD_LOG = "write-ahead log"
+
+
 class StoreErased(msgspec.Struct, frozen=True, kw_only=True):
     """What went from a store: how much of what, by which means, and whether a second look found nothing."""
 
@@ -177,7 +180,7 @@ async def _begin_log_anew(connection: AsyncConnection[Any]) -> StoreErased:
         await connection.execute("CHECKPOINT")
     except InsufficientPrivilege:
         how, verified = "left to the server's own checkpoints: the service may not ask for one", False
-    return StoreErased(store="write-ahead log", what="segments", count=0, how=how, verified=verified)
+    return StoreErased(store=WRITE_AHEAD_LOG, what="segments", count=0, how=how, verified=verified)
 
 
 async def _counted(connection: AsyncConnection[Any], query: str, tenant_id: UUID) -> int:

@@ -5,7 +5,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import psycopg
 
@@ -16,7 +15,6 @@ from handlers.adapters.effects import Effects
 from handlers.adapters.erasure import Erasure
 from handlers.adapters.exports.preservation import Preservation
 from handlers.adapters.exports.shelf import Shelf
-from handlers.adapters.exports.sources import ReadEvents, StoredEvent
 from handlers.adapters.key_files import private_key
 from handlers.adapters.notices import Mailer, Notices
 from handlers.adapters.objects import Buckets, Kind, buckets
@@ -37,7 +35,8 @@ def effects_of(process: Process, started: AsyncExitStack) -> Effects:
         connect=connect,
         buckets=own,
         places=places,
-        read_events=_opened_events(process),
+        read_events=process.store.read_tenant,
+        open_sealed=process.keyring.open_json,
         hand_over=notices.export_ready,
         now=_now,
     )
@@ -52,8 +51,16 @@ def effects_of(process: Process, started: AsyncExitStack) -> Effects:
         now=_now,
     )
     plans = Plans(connect, own)
-    access = Access(connect)
-    return effects(process.master_key, process.keyring, access, own, notices, preservation, deletion, plans)
+    return effects(
+        process.master_key,
+        process.keyring,
+        Access(connect),
+        own,
+        notices,
+        preservation,
+        deletion,
+        plans,
+    )
 
 
 def export_shelf(process: Process, started: AsyncExitStack) -> Shelf:
@@ -88,18 +95,6 @@ def _notices(process: Process) -> Notices:
         await process.nc.publish(subject, body, headers=headers)
 
     return Notices(publish, process.subjects, mailer)
-
-
-def _opened_events(process: Process) -> ReadEvents:
-    """Return what reads a tenant's events with their personal fields opened: they are the tenant's own."""
-
-    async def read(tenant_id: UUID, after: int, upto: int | None, limit: int) -> list[StoredEvent]:
-        events = await process.store.read_tenant(tenant_id, after, upto, limit)
-        return [
-            event._replace(state=await process.keyring.open_json(event.state, tenant_id)) for event in events
-        ]
-
-    return read
 
 
 def _connect(process: Process) -> Connect:

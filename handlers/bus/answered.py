@@ -24,7 +24,7 @@ from handlers.adapters.tasks import end
 from handlers.bus.connection import flush
 from handlers.bus.endpoints import Endpoint
 from handlers.bus.replies import Replies
-from handlers.execution.bulk import BULK, Bulk, ControlOperations
+from handlers.execution.bulk import BULK, Bulk, BulkOutcome, ControlOperations
 from handlers.execution.decode import Request, command_id_of, decoded
 from handlers.execution.executor import Executor
 from handlers.execution.reply import Reply, refused
@@ -154,6 +154,6 @@ def _endpoint(name: str, form: type[Command], subjects: Subjects) -> Endpoint:
 
 
 def _bulk_endpoint(name: str, subjects: Subjects) -> Endpoint:
-    schemas = ControlOperations.model_json_schema(), {"type": "object"}
+    schemas = ControlOperations.model_json_schema(), msgspec.json.schema(BulkOutcome)
     description = f"{ControlOperations.__doc__}"
     return Endpoint(f"fleet-{name}", subjects.rpc(FLEET, name), QUEUE, description, *schemas)

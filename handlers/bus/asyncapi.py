@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from handlers.bus import asyncapi_parts as parts
 from handlers.bus.asyncapi_parts import Json, ref
+from handlers.execution.bulk import BULK, BulkOutcome, ControlOperations
 from handlers.wire.subjects import FLEET, Streams, Subjects
 from projections.questions import Question, answer_type
 from projections.registry import QUESTIONS
@@ -38,6 +39,7 @@ def asyncapi_document(subjects: Subjects, streams: Streams, version: str) -> Jso
     every = [
         *_stored_commands(subjects, streams),
         *_answered_commands(subjects),
+        *_bulk_commands(subjects),
         *_queries(subjects),
         *_events(subjects, streams),
         _dead_letters(subjects, streams),
@@ -52,7 +54,7 @@ def asyncapi_document(subjects: Subjects, streams: Streams, version: str) -> Jso
         "channels": {**channels, **_answer_channels()},
         "operations": {part.name: part.operation for part in every},
         "components": {
-            "messages": {**messages, **parts.ANSWERS, **_query_answers()},
+            "messages": {**messages, **parts.ANSWERS, **_query_answers(), "controlled": _controlled()},
             "parameters": parts.PARAMETERS,
             "schemas": dict(sorted(_schemas().items())),
         },
@@ -132,6 +134,24 @@ def _answered_commands(subjects: Subjects) -> Iterator[_Part]:
         yield _Part(key, channel, operation, _command_message(name, spec, "CommandHeaders", what))
 
 
+def _bulk_commands(subjects: Subjects) -> Iterator[_Part]:
+    what = _said(ControlOperations)
+    for name in BULK:
+        key = f"rpc.{FLEET}.{name}"
+        channel = _channel(subjects.rpc(FLEET, name), key, name, (), description=parts.ANSWERED_DOOR)
+        operation = _operation(
+            key, "receive", what, "commands", reply=_reply("outcomes", ["controlled", "rejected"])
+        )
+        message = {
+            "name": name,
+            "title": name,
+            "summary": what,
+            "headers": ref("schemas", "CommandHeaders"),
+            "payload": ref("schemas", ControlOperations.__name__),
+        }
+        yield _Part(key, channel, operation, message)
+
+
 def _queries(subjects: Subjects) -> Iterator[_Part]:
     for question in QUESTIONS.values():
         name, what = _query_name(question), _said(question.form)
@@ -183,7 +203,7 @@ def _answer_channels() -> Json:
             "address": None,
             "title": "Outcomes of commands",
             "description": "The inbox of whoever asked.",
-            "messages": {"outcome": ref("messages", "outcome"), "rejected": ref("messages", "rejected")},
+            "messages": {each: ref("messages", each) for each in ("outcome", "rejected", "controlled")},
         },
         "answers": {
             "address": None,
@@ -205,6 +225,11 @@ def _query_answers() -> Json:
     }
 
 
+def _controlled() -> Json:
+    payload = ref("schemas", BulkOutcome.__name__)
+    return {"name": "controlled", "title": "Outcome for many operations", "payload": payload}
+
+
 def _query_name(question: Question) -> str:
     return f"{FLEET}.{question.name}" if question.fleet else question.name
 
@@ -212,13 +237,12 @@ def _query_name(question: Question) -> str:
 def _schemas() -> Json:
     """Return the schemas of all forms, events and answers, each under the name of its class."""
     schemas = dict(parts.SCHEMAS)
-    for form in [spec.form for spec in COMMANDS.values()] + [
-        question.form for question in QUESTIONS.values()
-    ]:
+    forms = [spec.form for spec in COMMANDS.values()] + [question.form for question in QUESTIONS.values()]
+    for form in [*forms, ControlOperations]:
         schema = form.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas |= schema.pop("$defs", {})
         schemas[form.__name__] = schema
-    structs = [*EVENTS.values(), *(answer_type(question) for question in QUESTIONS.values())]
+    structs = [BulkOutcome, *EVENTS.values(), *(answer_type(question) for question in QUESTIONS.values())]
     _, found = msgspec.json.schema_components(structs, ref_template="#/components/schemas/{name}")
     return schemas | found
 

@@ -93,8 +93,8 @@ def settings(common: Common) -> Settings:
     }
     for name, file in (
         ("signing_key_file", "signing.pem"),
-        ("master_key_file", "master.key"),
         ("certificate_key_file", "certificates.pem"),
+        ("master_key_file", "master.key"),
     ):
         key = common.data_dir / "keys" / file
         if getattr(present, name) is None and key.exists():

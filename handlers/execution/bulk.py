@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Annotated, Any, ClassVar
+from functools import partial
+from typing import Annotated, ClassVar, Literal
 from uuid import UUID, uuid5
 
 import msgspec
@@ -52,6 +53,33 @@ class ControlOperations(Command):
         if self.kind is None and self.status is None and self.tenant_id is None:
             raise ValueError("at least one of kind, status, tenant_id must be given")
         return self
+
+
+class ControlledOperation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What became of one operation: `problem` and `detail` tell why it was refused."""
+
+    tenant_id: UUID
+    operation_id: UUID
+    status: Literal["completed", "rejected"]
+    new_operation_id: UUID | None = None
+    problem: str | None = None
+    detail: str | None = None
+
+
+class ControlledPage(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of the operations of one page, and where the next one begins."""
+
+    items: list[ControlledOperation]
+    next_cursor: str | None
+
+
+class BulkOutcome(msgspec.Struct, frozen=True, kw_only=True):
+    """The outcome of a command for many operations."""
+
+    command_id: UUID
+    tenant_id: Literal["fleet"] = FLEET
+    status: Literal["completed"] = "completed"
+    result: ControlledPage
 
 
 class _Found(msgspec.Struct):
@@ -101,9 +129,8 @@ class Bulk:
         items = await asyncio.gather(
             *(self._one(BULK[command], headers, bulk_id, found, form) for found in page.items)
         )
-        result = {"items": items, "next_cursor": page.next_cursor}
-        outcome = {"command_id": bulk_id, "tenant_id": FLEET, "status": "completed", "result": result}
-        return Reply(_encode(outcome))
+        result = ControlledPage(items=items, next_cursor=page.next_cursor)
+        return Reply(_encode(BulkOutcome(command_id=bulk_id, result=result)))
 
     def _id(self, headers: Mapping[str, str]) -> UUID:
         given = headers.get(COMMAND_ID)
@@ -114,23 +141,23 @@ class Bulk:
 
     async def _one(
         self, command: str, headers: Mapping[str, str], bulk_id: UUID, found: _Found, form: ControlOperations
-    ) -> dict[str, Any]:
+    ) -> ControlledOperation:
         said = {**headers, COMMAND_ID: str(uuid5(bulk_id, str(found.operation_id)))}
         fields = {"operation_id": str(found.operation_id)}
         if form.from_step is not None:
             fields["from_step"] = form.from_step
-        told: dict[str, Any] = {"tenant_id": found.tenant_id, "operation_id": found.operation_id}
+        told = partial(ControlledOperation, tenant_id=found.tenant_id, operation_id=found.operation_id)
         try:
             request = decoded(
                 str(found.tenant_id), command, said, _encode(fields), durable=False, new_id=self._new_id
             )
             reply = await self._execute(request)
         except Refusal as refusal:
-            return {**told, "status": "rejected", "problem": refusal.problem, "detail": refusal.detail}
+            return told(status="rejected", problem=refusal.problem, detail=refusal.detail)
         if reply.problem is None:
-            return {**told, "status": "completed", "new_operation_id": _new_run(reply, found)}
+            return told(status="completed", new_operation_id=_new_run(reply, found))
         problem = msgspec.json.decode(problem_of(reply))
-        return {**told, "status": "rejected", "problem": reply.problem, "detail": problem["detail"]}
+        return told(status="rejected", problem=reply.problem, detail=problem["detail"])
 
 
 def _new_run(reply: Reply, found: _Found) -> UUID | None:

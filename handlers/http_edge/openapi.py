@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from handlers.execution.bulk import BULK, BulkOutcome, ControlOperations
 from handlers.http_edge import openapi_components as components
 from handlers.http_edge import openapi_parts as parts
 from handlers.http_edge.openapi_components import Json
@@ -31,6 +32,9 @@ def openapi() -> Json:
         schemas[name] = parts.hoisted(spec.form.model_json_schema(), schemas)
     for question in QUESTIONS.values():
         schemas[_answer_name(question)] = _answer(question, schemas)
+    schemas["ControlOperations"] = parts.hoisted(ControlOperations.model_json_schema(), schemas)
+    _, found = msgspec.json.schema_components([BulkOutcome], ref_template="#/components/schemas/{name}")
+    schemas.update(found)
     return {
         "openapi": "3.1.0",
         "info": parts.info(VERSION),
@@ -57,6 +61,7 @@ def _paths() -> Json:
         item = paths.setdefault(re.sub(r":str}", "}", route.path), {})
         item[route.method.lower()] = _command(route) if route.kind == "command" else _query(route)
     paths[re.sub(r":(str|path)}", "}", EXPORT_PART)] = {"get": _export_part()}
+    paths |= {f"{API}/{FLEET}/commands/{name}": {"post": _bulk(name)} for name in BULK}
     return {**paths, **parts.open_paths()}
 
 
@@ -75,6 +80,25 @@ def _export_part() -> Json:
                 "content": {"application/octet-stream": {}, "application/json": {"schema": components.ANY}},
             },
             **_problems(_QUERY_REFUSALS),
+        },
+    }
+
+
+def _bulk(name: str) -> Json:
+    return {
+        "operationId": f"{FLEET}.{name}",
+        "tags": ["commands"],
+        "summary": f"{name.replace('_', ' ').capitalize()} that fit a filter",
+        "description": f"{' '.join((ControlOperations.__doc__ or '').split())} Only for operators.",
+        "parameters": [parts.parameter("IdempotencyKey"), *parts.TRACE_HEADERS],
+        "requestBody": parts.body(parts.ref("ControlOperations"), name, required=True),
+        "responses": {
+            "200": {
+                "description": "What became of each",
+                "headers": {"Command-Id": parts.header("CommandId")},
+                "content": {"application/json": {"schema": parts.ref("BulkOutcome")}},
+            },
+            **_problems(_COMMAND_REFUSALS),
         },
     }
 

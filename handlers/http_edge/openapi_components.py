@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from handlers.execution.bulk import BULK
 from handlers.http_edge.problems import PROBLEMS
 
 Json = dict[str, Any]
@@ -50,6 +51,7 @@ EXAMPLES: Mapping[str, Json] = {
     "retry_operation": {"operation_id": OPERATION},
     "cancel_operation": {"operation_id": OPERATION},
     "compensate_operation": {"operation_id": OPERATION},
+    **{name: {"kind": "provisioning", "status": "parked"} for name in BULK},
     "rerun_operation": {"operation_id": OPERATION, "from_step": "notify"},
 }
 """One body for each command."""

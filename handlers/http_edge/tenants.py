@@ -159,8 +159,11 @@ async def _control(request: HttpRequest, doors: Doors, name: str, body: bytes) -
     bulk = Bulk(
         lambda tenant, fields: doors.answer(tenant, "operations", fields), doors.execute, doors.new_id
     )
-    reply = await _in_time(bulk.control(name, _said(request), body), doors)
-    return Response(reply.body, media_type=MediaType.JSON, headers={"Cache-Control": "no-store"})
+    said = _said(request)
+    said.setdefault(headers.COMMAND_ID, str(doors.new_id()))
+    reply = await _in_time(bulk.control(name, said, body), doors)
+    told = {"Cache-Control": "no-store", headers.COMMAND_ID: said[headers.COMMAND_ID]}
+    return Response(reply.body, media_type=MediaType.JSON, headers=told)
 
 
 async def _command(

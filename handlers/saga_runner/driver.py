@@ -175,7 +175,14 @@ class Driver:
             return None
         run = replace(run, scene=moved.scene)
         follow = partial(self._done, run, action, self._parts.now(), {})
-        return Entry(run, follow, self._inside(run, action), step.limit)
+        inside = self._inside(run, action)
+        assert inside is not None
+
+        async def act(connection: AsyncConnection[Any]) -> Output | None:
+            with stepping(run, action):
+                return await inside(connection)
+
+        return Entry(run, follow, act, step.limit)
 
     def _done(
         self, run: RunState, action: Run | Undo, started: datetime, outside: Output, inside: Output

@@ -17,6 +17,7 @@ from tenant_domain.refusals import (
     InvalidTransition,
     LegalHold,
     OperationInProgress,
+    QuotaExceeded,
     TenantExists,
 )
 from tenant_domain.subdomain import decide as subdomain
@@ -57,8 +58,8 @@ from tenant_domain.tenant.events import (
     TerminationCancelled,
     TerminationScheduled,
 )
-from tenant_domain.tenant.state import PlanChange, Tenant, Termination, living
-from tenant_domain.values import Json, Status, same_json
+from tenant_domain.tenant.state import PlanChange, Tenant, Termination, living, merged
+from tenant_domain.values import Json, Status, json_size, same_json
 
 PROVISIONING = ("validate", "create_schema", "configure_defaults", "setup_admin", "notify", "activate")
 SUSPENSION = ("close_access",)
@@ -81,6 +82,8 @@ def provision(command: Provision, world: World, ctx: Context) -> Decision:
         raise TenantExists(f"The tenant id {ctx.tenant_id} is in use, or was used before.")
     region = command.region or ctx.policy.default_region
     check_offer(command.plan, region, command.subdomain, ctx.policy)
+    settings = merged({}, dict(command.settings))
+    _check_settings(settings, ctx.policy)
     claimed = _claim(command.subdomain, world, ctx)
     trial = ctx.now + timedelta(days=command.trial_days) if command.trial_days else None
     started = ProvisioningStarted(
@@ -92,7 +95,7 @@ def provision(command: Provision, world: World, ctx: Context) -> Decision:
         admin=AdminContact(email=command.admin.email, name=command.admin.name, user_id=command.admin.user_id),
         trial_ends_at=trial,
         metadata=command.metadata,
-        settings={key: value for key, value in command.settings.items() if value is not None},
+        settings=settings,
     )
     return _with_operation(started, "provisioning", PROVISIONING, ctx, claimed)
 
@@ -112,6 +115,8 @@ def update_profile(command: UpdateProfile, world: World, ctx: Context) -> Decisi
         for key, value in (command.settings or {}).items()
         if not same_json(tenant.settings.get(key), value)
     }
+    if changes:
+        _check_settings(merged(tenant.settings, changes), ctx.policy)
     renamed = command.name is not None and command.name != tenant.name
     relabelled = command.metadata is not None and command.metadata != tenant.metadata
     if not (moved or changes or renamed or relabelled):
@@ -410,6 +415,13 @@ def _require(tenant: Tenant, command: str, *allowed: Status) -> None:
         names = " or ".join(status.value for status in allowed)
         detail = f"{command} needs a tenant that is {names}; it is {tenant.status.value}."
         raise InvalidTransition(detail, **{"from": tenant.status.value, "command": command})
+
+
+def _check_settings(settings: dict[str, Json], policy: Policy) -> None:
+    used = json_size(settings)
+    if used > policy.settings_bytes:
+        detail = f"A tenant's settings may have {policy.settings_bytes} bytes as JSON; these have {used}."
+        raise QuotaExceeded(detail, resource="settings", limit=policy.settings_bytes, used=used)
 
 
 def _check_reserved(label: str, policy: Policy) -> None:

@@ -16,6 +16,7 @@ from jsonschema import Draft202012Validator
 from handlers.adapters import jetstream
 from handlers.bus.asyncapi import asyncapi_document
 from handlers.client.requests import Request, packed
+from handlers.execution.bulk import BULK
 from handlers.relay.cloud_events import message
 from handlers.store.event_store import StoredEvent
 from handlers.wire import headers as names
@@ -67,6 +68,8 @@ def test_every_message_of_the_registry_is_in_it():
     for name in COMMANDS:
         assert told.pop(f"commands.{name}") == f"acme.commands.{{tenant_id}}.{name}"
         assert told.pop(f"rpc.{name}") == f"acme.rpc.{{tenant_id}}.{name}"
+    for name in BULK:
+        assert told.pop(f"rpc.fleet.{name}") == f"acme.rpc.fleet.{name}"
     for fleet, name in QUESTIONS:
         scope, key = ("fleet", f"fleet.{name}") if fleet else ("{tenant_id}", name)
         assert told.pop(f"queries.{key}") == f"acme.queries.{scope}.{name}"

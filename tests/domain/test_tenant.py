@@ -17,6 +17,7 @@ from tenant_domain.refusals import (
     InvalidCommand,
     InvalidTransition,
     OperationInProgress,
+    QuotaExceeded,
     SubdomainTaken,
     TenantExists,
     TenantGone,
@@ -97,6 +98,19 @@ def test_a_setting_given_as_null_is_not_set():
     command = PLAIN.model_copy(update={"settings": {"locale": None, "theme": "dark"}})
     facts = given().when(command)
     assert _first(facts).settings == {"theme": "dark"}
+
+
+def test_settings_have_an_end():
+    policy = Policy(settings_bytes=100)
+    full = {"settings": {"a": "x" * 92}}
+    size = {"resource": "settings", "limit": 100, "used": 101}
+    more = PLAIN.model_copy(update={"settings": {"a": "x" * 93}})
+    assert given().when(PLAIN.model_copy(update=full), policy=policy).decision.events
+    given().when(more, policy=policy).then_refused(QuotaExceeded, **size)
+    given(*IN_SERVICE).when(UpdateProfile(settings={"a": "x" * 100}), policy=policy).then_refused(
+        QuotaExceeded, resource="settings", limit=100, used=149
+    )
+    assert given(*IN_SERVICE).when(UpdateProfile(settings={"locale": None}), policy=policy).decision.events
 
 
 def test_a_trial_of_no_days_is_no_trial():

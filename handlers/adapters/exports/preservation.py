@@ -16,6 +16,7 @@ from psycopg import AsyncConnection
 from handlers.adapters.effects import Output, Work
 from handlers.adapters.exports.shelf import MANIFEST, Shelf
 from handlers.adapters.exports.sources import (
+    OpenSealed,
     ReadEvents,
     Source,
     of_database,
@@ -41,11 +42,13 @@ class Preservation:
         buckets: Buckets,
         places: Buckets,
         read_events: ReadEvents,
+        open_sealed: OpenSealed,
         hand_over: HandOver,
         now: Callable[[], datetime],
     ) -> None:
         self._connect, self._buckets, self._places = connect, buckets, places
-        self._read_events, self._hand_over, self._now = read_events, hand_over, now
+        self._read_events, self._open_sealed = read_events, open_sealed
+        self._hand_over, self._now = hand_over, now
 
     async def preserve(self, work: Work) -> Output:
         """Write the tenant's export and hand it over; what stands of it, and was said, is left as it is."""
@@ -108,4 +111,4 @@ class Preservation:
             yield source
         async for source in of_objects(self._buckets, work.tenant_id):
             yield source
-        yield of_events(self._read_events, work.tenant_id)
+        yield of_events(self._read_events, self._open_sealed, work.tenant_id)

@@ -65,6 +65,9 @@ class StoredEvent(Protocol):
         ...
 
 
+OpenSealed: TypeAlias = Callable[[bytes, UUID], Awaitable[bytes]]
+"""Returns JSON with the sealed values of a tenant opened."""
+
 ReadEvents: TypeAlias = Callable[[UUID, int, int | None, int], Awaitable[Sequence[StoredEvent]]]
 """Reads up to so many events of a tenant after a position up to another one."""
 
@@ -134,13 +137,13 @@ async def of_objects(buckets: Buckets, tenant_id: UUID) -> AsyncGenerator[Source
             yield Source(f"objects/{entry['path']}", "object", lambda of=entry["path"]: chunks(of))
 
 
-def of_events(read: ReadEvents, tenant_id: UUID) -> Source:
-    """Return the tenant's events up to now, one JSON object a line, oldest first."""
+def of_events(read: ReadEvents, open_sealed: OpenSealed, tenant_id: UUID) -> Source:
+    """Return the tenant's events up to now, one JSON object a line, oldest first, all in clear."""
 
     async def chunks() -> AsyncGenerator[bytes]:
         after = 0
         while events := await read(tenant_id, after, None, _PAGE):
-            yield b"".join(_line(event) for event in events)
+            yield await open_sealed(b"".join(map(_line, events)), tenant_id)
             after = events[-1].position
 
     return Source("events.jsonl", "events", chunks)

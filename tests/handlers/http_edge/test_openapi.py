@@ -11,6 +11,7 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from handlers.execution.body import canonical, validated
+from handlers.execution.bulk import BULK
 from handlers.http_edge.openapi import openapi
 from handlers.http_edge.openapi_components import EXAMPLES
 from handlers.http_edge.problems import PROBLEMS
@@ -52,6 +53,7 @@ def test_every_route_is_documented_and_no_other() -> None:
     documented = {(method.upper(), path) for method, path, _ in OPERATIONS}
     routes = {(route.method, route.path.replace(":str", "")) for route in ROUTES}
     routes.add(("GET", EXPORT_PART.replace(":str", "").replace(":path", "")))
+    routes |= {("POST", f"{API}/fleet/commands/{name}") for name in BULK}
     opened = {("GET", path) for path in (*OPEN, "/problems/{name}")}
     assert documented == routes | opened | {("GET", API), ("POST", API)}
 

@@ -266,11 +266,19 @@ async def house_at(
     store_of, places = (buckets(f"file:{objects}", kind=kind) for kind in ("t", "x"))
     notices, shelf = Notices(publish, prefix, mailer), Shelf(places, connect)
     async with EventStore(postgres_url) as store:
+        keyring = keyring_of(store)
+        streams = Streams(
+            commands=f"C{prefix.prefix}",
+            events=f"E{prefix.prefix}",
+            dead_letters=f"D{prefix.prefix}",
+            context=prefix.prefix,
+        )
         preservation = Preservation(
             connect=connect,
             buckets=store_of,
             places=places,
             read_events=store.read_tenant,
+            open_sealed=keyring.open_json,
             hand_over=notices.export_ready,
             now=_now,
         )
@@ -278,24 +286,14 @@ async def house_at(
             connect=connect,
             buckets=store_of,
             shelf=shelf,
-            consumers=TenantConsumers(
-                client, prefix, Streams(events=f"E{prefix.prefix}", context=prefix.prefix)
-            ),
-            eraser=Erasure(connect, client, prefix, Streams()),
+            consumers=TenantConsumers(client, prefix, streams),
+            eraser=Erasure(connect, client, prefix, streams),
             key=CERTIFICATE_KEY,
             issuer="tests",
             now=_now,
         )
-        table = effects(
-            KEY,
-            keyring_of(store),
-            Access(connect),
-            store_of,
-            notices,
-            preservation,
-            deletion,
-            Plans(connect, store_of),
-        )
+        plans = Plans(connect, store_of)
+        table = effects(KEY, keyring, Access(connect), store_of, notices, preservation, deletion, plans)
         try:
             yield House(postgres_url, store, client, store_of, table, objects, shelf, prefix)
         finally:
