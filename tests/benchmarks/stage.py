@@ -90,6 +90,7 @@ async def service(
             "TENANTS_OBJECTS_URL": f"file:{keys}/objects",
             "TENANTS_MASTER_KEY_FILE": f"{keys}/master.key",
             "TENANTS_SIGNING_KEY_FILE": f"{keys}/signing.pem",
+            "TENANTS_CERTIFICATE_KEY_FILE": f"{keys}/certificates.pem",
             "TENANTS_CREATE_KEYS": "true",
             "TENANTS_HTTP_HOST": "127.0.0.1",
             "TENANTS_HTTP_PORT": "0",

@@ -101,6 +101,11 @@ class SharedStack:
                     sql.Identifier(name), sql.Identifier(postgres.USER)
                 )
             )
+        async with await psycopg.AsyncConnection.connect(
+            self._admin_url, dbname=name, autocommit=True
+        ) as own:
+            grant = sql.SQL("GRANT EXECUTE ON FUNCTION pg_switch_wal() TO {}")  # as in the service's database
+            await own.execute(grant.format(sql.Identifier(postgres.USER)))
         return urlsplit(self.endpoints.postgres_url)._replace(path=f"/{name}").geturl()
 
     async def drop_database(self, url: str) -> None:

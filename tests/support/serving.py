@@ -28,6 +28,7 @@ async def serving(
         "TENANTS_OBJECTS_URL": f"file:{folder}/objects",
         "TENANTS_MASTER_KEY_FILE": str(folder / "master.key"),
         "TENANTS_SIGNING_KEY_FILE": str(folder / "signing.pem"),
+        "TENANTS_CERTIFICATE_KEY_FILE": str(folder / "certificates.pem"),
         "TENANTS_CREATE_KEYS": "true",
         "TENANTS_HTTP_HOST": "127.0.0.1",
         "TENANTS_HTTP_PORT": "0",

@@ -162,6 +162,7 @@ async def test_nothing_that_people_said_outlives_the_key_of_their_tenant(
         "TENANTS_POSTGRES_URL": url,
         "TENANTS_OBJECTS_URL": f"file:{warm_dir / 'objects'}",
         "TENANTS_MASTER_KEY_FILE": str(master_file),
+        "TENANTS_CERTIFICATE_KEY_FILE": str(warm_dir.parent / "certificates.pem"),
         "TENANTS_CREATE_KEYS": "true",
     }
     service = ServiceProcess("all", ROLES, environment)
