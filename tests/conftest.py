@@ -27,6 +27,14 @@ async def postgres_url(stack: SharedStack) -> AsyncIterator[str]:
 
 
 @pytest.fixture
+async def store_url(stack: SharedStack) -> AsyncIterator[str]:
+    """A migrated database of this test's own, owned by the service's role; dropped afterwards."""
+    url = await stack.migrated_database()
+    yield url
+    await stack.drop_database(url)
+
+
+@pytest.fixture
 def nats_url(stack: SharedStack) -> str:
     """The shared nats-server: use subjects and stream names that no other test uses."""
     return stack.nats_url

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 from deploy.demo.board import Board, picture
 from deploy.demo.samples import FOLDER, load
@@ -17,10 +21,19 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 FILES = ("1-provision.jsonl", "2-fails.jsonl", "3-refused.jsonl", "4-history.jsonl", "5-operations.jsonl")
 
 
-def demo(*options: str) -> subprocess.CompletedProcess[str]:
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Where the demo finds the place for temporary files."""
+    made = public_folder()
+    yield made
+    shutil.rmtree(made)
+
+
+def demo(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "deploy.tenantctl", "demo", *options],
         cwd=CHECKOUT,
+        env={**os.environ, "TMPDIR": str(folder)},
         capture_output=True,
         text=True,
         timeout=180,
@@ -28,23 +41,19 @@ def demo(*options: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_demo_comes_true():
-    run = demo()
+def test_the_demo_comes_true(folder: Path):
+    run = demo(folder)
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr
     assert "✗ " not in run.stdout.split("What had to come true")[1]
 
 
-def test_the_demo_fails_when_something_does_not_come_true():
-    folder = public_folder()
-    try:
-        samples = folder / "samples"
-        shutil.copytree(FOLDER, samples)
-        lines = (samples / FILES[3]).read_text().splitlines()
-        changed = {**json.loads(lines[0]), "expect": "rejected:tenant-gone"}
-        (samples / FILES[3]).write_text("\n".join([json.dumps(changed), *lines[1:]]) + "\n")
-        run = demo("--samples", str(samples))
-    finally:
-        shutil.rmtree(folder)
+def test_the_demo_fails_when_something_does_not_come_true(folder: Path):
+    samples = folder / "samples"
+    shutil.copytree(FOLDER, samples)
+    lines = (samples / FILES[3]).read_text().splitlines()
+    changed = {**json.loads(lines[0]), "expect": "rejected:tenant-gone"}
+    (samples / FILES[3]).write_text("\n".join([json.dumps(changed), *lines[1:]]) + "\n")
+    run = demo(folder, "--samples", str(samples))
     assert run.returncode == 1
     assert "expected rejected:tenant-gone, got completed" in " ".join(run.stdout.split())
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.servers import public_folder
+from tests.support.servers import disk_folder
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 CLIENT = CHECKOUT / "deploy" / "client"
@@ -69,7 +69,7 @@ def _uv(*words: str) -> str:
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """A folder that the database's own user may enter."""
-    made = public_folder()
+    made = disk_folder()
     yield made
     shutil.rmtree(made)
 

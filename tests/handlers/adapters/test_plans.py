@@ -21,7 +21,6 @@ from handlers.adapters.plan_state import PlanState
 from handlers.adapters.plan_tables import dropping, making
 from handlers.adapters.plans import Plans, backup_path
 from handlers.adapters.schemas import schema_of
-from handlers.store.migrate import migrate
 from tenant_domain.catalogue import PLANS
 from tenant_domain.operation.events import StepCompleted
 from tenant_domain.operation.state import evolve
@@ -54,7 +53,6 @@ class Change:
 
     async def provision(self) -> None:
         """Make the tenant's schema and bucket."""
-        await migrate(self.url)
         await self.buckets.create(self.work.tenant_id)
         defaults = work_on("configure_defaults")._replace(tenant_id=self.work.tenant_id)
         async with self.connect() as connection, connection.transaction():
@@ -123,13 +121,13 @@ async def changing(url: str, folder: Path, plan: str) -> Change:
 
 
 @pytest.fixture
-async def up(postgres_url: str, tmp_path: Path) -> Change:
-    return await changing(postgres_url, tmp_path, "enterprise")
+async def up(store_url: str, tmp_path: Path) -> Change:
+    return await changing(store_url, tmp_path, "enterprise")
 
 
 @pytest.fixture
-async def down(postgres_url: str, tmp_path: Path) -> Change:
-    return await changing(postgres_url, tmp_path, "basic")
+async def down(store_url: str, tmp_path: Path) -> Change:
+    return await changing(store_url, tmp_path, "basic")
 
 
 async def test_a_new_tenant_has_the_tables_of_its_plan(up: Change):
@@ -144,9 +142,9 @@ async def test_a_new_tenant_has_the_tables_of_its_plan(up: Change):
 
 @pytest.mark.parametrize("plan", ["enterprise", "basic", "free"])
 async def test_what_was_changed_is_as_the_plan_says_and_restored_to_the_letter(
-    postgres_url: str, tmp_path: Path, plan: str
+    store_url: str, tmp_path: Path, plan: str
 ):
-    change = await changing(postgres_url, tmp_path, plan)
+    change = await changing(store_url, tmp_path, plan)
     before, dumped = await change.state(), await change.dumped()
     await change.keep()
     await change.apply()

@@ -15,7 +15,6 @@ import pytest
 from handlers.adapters import schemas
 from handlers.adapters.effects import PermanentlyFailed, Work
 from handlers.adapters.schemas import Access, schema_of
-from handlers.store.migrate import migrate
 from tests.handlers.adapters.works import KEY, inside, of_tenant, work_on
 
 TABLES = {"schema_version", "users", "settings", "usage", "files", "audit", "sso_connections"}
@@ -64,9 +63,8 @@ class Database:
 
 
 @pytest.fixture
-async def database(postgres_url: str) -> Database:
-    await migrate(postgres_url)
-    database = Database(postgres_url)
+async def database(store_url: str) -> Database:
+    database = Database(store_url)
     async with database.connect() as connection:
         await schemas.prepare(connection)
     return database

@@ -6,14 +6,12 @@ import pytest
 
 from handlers.execution.executor import Executor
 from handlers.store.event_store import EventStore
-from handlers.store.migrate import migrate
 from tests.handlers.execution.commands import executor_on
 
 
 @pytest.fixture
-async def store(postgres_url: str) -> AsyncIterator[EventStore]:
-    await migrate(postgres_url)
-    async with EventStore(postgres_url) as opened:
+async def store(store_url: str) -> AsyncIterator[EventStore]:
+    async with EventStore(store_url) as opened:
         yield opened
 
 

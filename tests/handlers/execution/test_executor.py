@@ -44,7 +44,7 @@ async def happened(store: EventStore, tenant: UUID, event: Any) -> None:
 
 
 async def test_a_tenant_that_is_provisioned_exists_and_its_saga_is_due(
-    store: EventStore, executor: Executor, postgres_url: str
+    store: EventStore, executor: Executor, store_url: str
 ) -> None:
     tenant, command_id = uuid4(), uuid4()
 
@@ -66,7 +66,7 @@ async def test_a_tenant_that_is_provisioned_exists_and_its_saga_is_due(
         "subdomain.claimed",
         "operation.started",
     ]
-    async with await psycopg.AsyncConnection.connect(postgres_url) as connection:
+    async with await psycopg.AsyncConnection.connect(store_url) as connection:
         agenda = await connection.execute(
             "SELECT operation_id, tenant_id, kind, due_at <= now(), owner FROM service.saga_agenda"
         )
@@ -274,9 +274,9 @@ async def test_an_id_that_was_refused_without_a_record_serves_again_in_the_same_
 
 
 @pytest.fixture
-async def other(postgres_url: str, store: EventStore) -> AsyncIterator[Executor]:
+async def other(store_url: str, store: EventStore) -> AsyncIterator[Executor]:
     """A second executor, as another process would have it: own connections, own cache."""
-    async with EventStore(postgres_url) as another:
+    async with EventStore(store_url) as another:
         executor = executor_on(another)
         await executor.start()
         yield executor
@@ -376,14 +376,14 @@ async def test_a_lone_command_does_not_wait_and_what_comes_meanwhile_shares_a_ba
 
 
 async def test_an_operation_that_is_older_than_the_ledger_s_memory_is_met_again(
-    store: EventStore, executor: Executor, postgres_url: str
+    store: EventStore, executor: Executor, store_url: str
 ) -> None:
     tenant, command_id = await active_tenant(store, executor), uuid4()
     suspend = request(tenant, "suspend", {"reason": "late"}, command_id=command_id)
     operation = (await executor.execute(suspend)).operation_id
     assert operation is not None
     await happened(store, tenant, status_reverted(operation, Status.ACTIVE))
-    async with await psycopg.AsyncConnection.connect(postgres_url) as connection:
+    async with await psycopg.AsyncConnection.connect(store_url) as connection:
         await connection.execute("DELETE FROM service.command_ledger")
     forgetful = executor_on(store)
     await forgetful.start()

@@ -18,8 +18,8 @@ from tests.support.proxy import Proxy
 
 
 @pytest.fixture
-async def proxy(postgres_url: str, store: EventStore) -> AsyncIterator[Proxy]:
-    async with Proxy(postgres_url) as between:
+async def proxy(store_url: str, store: EventStore) -> AsyncIterator[Proxy]:
+    async with Proxy(store_url) as between:
         yield between
 
 
@@ -171,11 +171,11 @@ async def test_a_command_that_no_transaction_can_hold_is_found_among_the_others(
 
 
 async def test_a_stream_that_cannot_be_read_troubles_its_own_tenant_only(
-    executor: Executor, store: EventStore, postgres_url: str
+    executor: Executor, store: EventStore, store_url: str
 ) -> None:
     odd = uuid4()
     await executor.execute(provision(odd))
-    async with await psycopg.AsyncConnection.connect(postgres_url) as connection:
+    async with await psycopg.AsyncConnection.connect(store_url) as connection:
         await connection.execute(
             "UPDATE service.events SET topic = 'tenant.from_the_future' WHERE originator_id = %s", (odd,)
         )

@@ -27,9 +27,9 @@ def no_collector() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("no_collector")
-async def test_a_batch_goes_without_the_garbage_collector(executor: Executor, postgres_url: str) -> None:
+async def test_a_batch_goes_without_the_garbage_collector(executor: Executor, store_url: str) -> None:
     owner, tenant = uuid4(), uuid4()
-    async with await psycopg.AsyncConnection.connect(postgres_url, autocommit=True) as connection:
+    async with await psycopg.AsyncConnection.connect(store_url, autocommit=True) as connection:
         await connection.execute(
             "UPDATE service.command_progress SET owner = %s WHERE partition = 0", (owner,)
         )

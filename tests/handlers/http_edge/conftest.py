@@ -26,7 +26,6 @@ from handlers.projector.rebuild import rebuild
 from handlers.queries import Queries
 from handlers.store.connections import Connections
 from handlers.store.event_store import EventStore
-from handlers.store.migrate import migrate
 from projections.registry import READ_MODELS
 from tenant_domain.catalogue import Policy
 from tests.support.edge import Made, Service, client, edge, wish
@@ -39,28 +38,27 @@ def signer() -> Signer:
 
 
 @pytest.fixture
-async def service(postgres_url: str, tmp_path: Path) -> AsyncIterator[Service]:
+async def service(store_url: str, tmp_path: Path) -> AsyncIterator[Service]:
     """A service on a database of this test's own."""
 
     @asynccontextmanager
     async def connect() -> AsyncGenerator[psycopg.AsyncConnection[Any]]:
-        async with await psycopg.AsyncConnection.connect(postgres_url, autocommit=True) as connection:
+        async with await psycopg.AsyncConnection.connect(store_url, autocommit=True) as connection:
             yield connection
 
     shelf = Shelf(buckets(f"file:{tmp_path}", kind="x"), connect)
-    await migrate(postgres_url)
     connections = Connections(
-        postgres_url, readers=4, statement_timeout=30, lock_timeout=10, idle_timeout=5, pool_timeout=10
+        store_url, readers=4, statement_timeout=30, lock_timeout=10, idle_timeout=5, pool_timeout=10
     )
     await connections.open()
     for model in READ_MODELS.values():
-        await rebuild(postgres_url, connections, model)
+        await rebuild(store_url, connections, model)
     queries = Queries(connections, reading_keyring(connections))
 
     async def announce(position: int, _moved: object) -> None:
         queries.positions.heard(position)
 
-    async with EventStore(postgres_url, readers=4) as store:
+    async with EventStore(store_url, readers=4) as store:
         projector = Projector(store, connections, list(READ_MODELS.values()), announce, poll=0.05)
         executor = Executor(
             store,

@@ -6,15 +6,7 @@ import pytest
 
 from handlers.bus.streams import Limits, declare
 from handlers.store.event_store import EventStore
-from handlers.store.migrate import migrate
 from tests.support.bus import Bus, own_bus
-
-
-@pytest.fixture
-async def store_url(postgres_url: str) -> str:
-    """A migrated database."""
-    await migrate(postgres_url)
-    return postgres_url
 
 
 @pytest.fixture

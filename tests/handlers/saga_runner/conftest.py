@@ -9,6 +9,6 @@ from tests.handlers.saga_runner.house import House, house_at
 
 
 @pytest.fixture
-async def house(postgres_url: str, nats_url: str, tmp_path: Path) -> AsyncIterator[House]:
-    async with house_at(postgres_url, nats_url, tmp_path / "objects") as built:
+async def house(store_url: str, nats_url: str, tmp_path: Path) -> AsyncIterator[House]:
+    async with house_at(store_url, nats_url, tmp_path / "objects") as built:
         yield built

@@ -5,14 +5,6 @@ from collections.abc import AsyncIterator
 import pytest
 
 from handlers.store.event_store import EventStore
-from handlers.store.migrate import migrate
-
-
-@pytest.fixture
-async def store_url(postgres_url: str) -> str:
-    """A migrated database."""
-    await migrate(postgres_url)
-    return postgres_url
 
 
 @pytest.fixture

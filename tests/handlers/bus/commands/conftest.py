@@ -2,12 +2,12 @@
 
 from collections.abc import AsyncIterator
 
+import psycopg
 import pytest
 
 from handlers.bus.commands import CommandsRole
 from handlers.bus.streams import Limits, declare
 from handlers.store.event_store import EventStore
-from handlers.store.migrate import migrate
 from tests.handlers.bus.commands.service import Caller, role_on
 from tests.support.bus import Bus, own_bus
 
@@ -15,9 +15,12 @@ LIMITS = Limits(partitions=8, commands_max_bytes=64 * 1024**2, dead_letters_max_
 
 
 @pytest.fixture
-async def migrated(postgres_url: str) -> str:
-    await migrate(postgres_url, partitions=8)
-    return postgres_url
+async def migrated(store_url: str) -> str:
+    async with await psycopg.AsyncConnection.connect(store_url) as connection:
+        await connection.execute(
+            "DELETE FROM service.command_progress WHERE partition >= %s", (LIMITS.partitions,)
+        )
+    return store_url
 
 
 @pytest.fixture
