@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.simulation.breadth import BREADTH
 from tests.simulation.campaign import (
     Tally,
     crash_everywhere,
@@ -19,7 +20,7 @@ from tests.simulation.kinds import KINDS
 from tests.simulation.plan import OPERATORS, Failing, Plan, random_plan
 from tests.simulation.schedule import Schedule
 
-SEEDS = 10_000
+SEEDS = 2_000 * BREADTH
 
 
 @pytest.fixture(autouse=True)
@@ -41,10 +42,10 @@ def test_a_worker_that_slept_at_any_await_does_no_harm_when_it_wakes_up(kind: st
 @pytest.mark.parametrize("kind", ["suspension", "resumption"])
 def test_an_operator_at_every_await_and_a_crash_at_every_await(kind: str):
     tally = Tally()
-    for seed in range(9):
+    for seed in range(BREADTH):
         interventions(kind, seed, OPERATORS, tally)
     assert tally.wrong is None, story(tally.wrong)
-    assert tally.schedules > 14_000
+    assert tally.schedules > 1_500 * BREADTH
 
 
 @pytest.mark.parametrize(
