@@ -231,7 +231,9 @@ async def test_a_large_command_does_not_stop_its_partition(caller: Caller, store
     text = "x" * 250_000
     replies = [
         await caller.put(
-            tenant, "update_profile", {"settings": {"number": number, "text": f"{number}{text}"}}
+            tenant,
+            "update_profile",
+            {"settings": {"number": number}, "metadata": {"text": f"{number}{text}"}},
         )
         for number in range(20)
     ]
