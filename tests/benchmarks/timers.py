@@ -56,7 +56,7 @@ async def sleeping(rounds: int) -> Row:
 
 
 async def due_at_once(rounds: int) -> Row:
-    """Compare runs a second that do one step each, from the moment they are due, with plain commits of it."""
+    """Tell how many seconds pass until all have begun their step; the reference is one second."""
     row = Row(f"{AT_ONCE:,} sleeping runs due at once, until all have started", "s", "(≤ 2 s)", "1 s")
     async with servers() as stack, _house(stack.endpoints.postgres_url, stack.endpoints.nats_url) as house:
         pids = everything([stack.endpoints.nats_pid, stack.endpoints.postgres_pid])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 BREADTH = int(os.environ.get("SIMULATION_BREADTH", "1"))
-"""Multiplies the seeds of each campaign: at 12 there are more than 100,000 schedules."""
+"""Multiplies the seeds of each campaign."""
 
 STRIDE = max(1, 8 // BREADTH)
-"""Of the plans with failures every eighth is crashed everywhere, at full breadth each."""
+"""Of the plans with failures one in so many is crashed everywhere; from a breadth of 8 on, each."""
