@@ -106,7 +106,7 @@ class Queries:
                 detail = f"Position {form.min_position} was not reached in time."
                 raise StaleRead(detail, position=read.position)
         if read.nothing and question.tenant_id is not None:
-            await self._require_tenant(question.tenant_id)
+            await self._require_tenant(question.tenant_id, question.form.min_position or 0)
         return read.answer()
 
     async def _reached(self, position: int, within: float) -> bool:
@@ -148,8 +148,11 @@ class Queries:
         nothing = lookup is not TENANT and (row is None or row.tenant_id != tenant_id)
         return Read(position, lambda: closed(lookup.answer(tenant_id, form, row), position), nothing)
 
-    async def _require_tenant(self, tenant_id: UUID) -> None:
-        """Refuse when the tenant never existed: then it is not that it has no such thing."""
+    async def _require_tenant(self, tenant_id: UUID, min_position: int) -> None:
+        """Refuse when the tenant never existed: then it is not that it has no such thing.
+
+        Tenants that are read at an earlier position than was asked for do not tell.
+        """
         found = await self._lookups[TENANT].find(tenant_id)
-        if found.row is None:
+        if found.row is None and found.position >= min_position:
             raise TenantNotFound(f"There is no tenant {tenant_id}.")
