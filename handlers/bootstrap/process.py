@@ -30,6 +30,16 @@ LONGEST_PAUSE = 2.0
 """Seconds between two tries to reach a server at the start."""
 
 
+def stream_limits(settings: Settings) -> Limits:
+    """Return how large the streams may be, and how they are kept."""
+    return Limits(
+        partitions=settings.partitions,
+        replicas=settings.replicas,
+        commands_max_bytes=settings.commands_max_bytes,
+        dead_letters_max_bytes=settings.dead_letters_max_bytes,
+    )
+
+
 class Process:
     """What the roles of one process share."""
 
@@ -44,12 +54,7 @@ class Process:
         self.broker = broker
         self.store = store
         self.postgres_url = settings.postgres_url.get_secret_value()
-        self.limits = Limits(
-            partitions=settings.partitions,
-            replicas=settings.replicas,
-            commands_max_bytes=settings.commands_max_bytes,
-            dead_letters_max_bytes=settings.dead_letters_max_bytes,
-        )
+        self.limits = stream_limits(settings)
 
     @property
     def nc(self) -> Client:

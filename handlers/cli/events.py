@@ -70,7 +70,8 @@ async def rebuild(*, first: Annotated[int, Parameter(name="--from")] = 1, common
     """
     from prometheus_client import CollectorRegistry
 
-    from handlers.bus.streams import Limits, declare, recreate_events
+    from handlers.bootstrap.process import stream_limits
+    from handlers.bus.streams import declare, recreate_events
     from handlers.cli.progress import bar
     from handlers.relay.events import EventRelay
     from handlers.relay.metrics import RelayMetrics
@@ -79,12 +80,7 @@ async def rebuild(*, first: Annotated[int, Parameter(name="--from")] = 1, common
 
     chosen = settings(common)
     subjects, streams = Subjects(chosen.subject_prefix), Streams()
-    limits = Limits(
-        partitions=chosen.partitions,
-        replicas=chosen.replicas,
-        commands_max_bytes=chosen.commands_max_bytes,
-        dead_letters_max_bytes=chosen.dead_letters_max_bytes,
-    )
+    limits = stream_limits(chosen)
     async with bus(common) as nc, store(common) as events:
         relay = EventRelay(
             nc,

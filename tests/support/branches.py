@@ -1,6 +1,6 @@
 """Whether the branches alone are covered, since coverage's own `fail_under` counts them together with lines.
 
-    python -m tests.support.branches REPORT.json FLOOR
+python -m tests.support.branches REPORT.json FLOOR
 """
 
 import json
