@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.demo.board import Board, picture
+from deploy.demo.board import Board, latest, picture, telling
 from deploy.demo.samples import FOLDER, load
 from deploy.running import INTERRUPTED
 from tenant_domain.registry import COMMANDS
@@ -129,4 +129,14 @@ def test_the_board_shows_steps_as_events_tell_them():
     line = board.lines["t"]
     assert line.steps == {"validate": "completed", "notify": "failed", "create_schema": "compensated"}
     assert (line.status, board.position, board.statuses()["failed"]) == ("failed", 5, 1)
-    assert picture(board, "1 tenants/s", 10)
+    assert picture(board, "1 tenants/s", latest(board, 10))
+
+
+def test_the_board_shows_who_moved_last_and_its_summary_who_has_more_to_tell():
+    board = Board()
+    for position, tenant in enumerate("abc"):
+        board.take(tenant, "tenant.provisioning_started", {"name": tenant, "plan": "free"}, position)
+        end = "tenant.provisioning_failed" if tenant == "a" else "tenant.activated"
+        board.take(tenant, end, {}, position)
+    assert [line.name for line in latest(board, 2)] == ["b", "c"]
+    assert [line.name for line in telling(board, 2)] == ["a", "c"]
