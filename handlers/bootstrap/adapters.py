@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from handlers.adapters.plans import Plans
 from handlers.adapters.schemas import Access, Connect
 from handlers.adapters.table import effects
 from handlers.bootstrap.process import Process
+from handlers.bus.connection import publish
 from handlers.settings import Settings
 
 
@@ -91,10 +93,7 @@ def _notices(process: Process) -> Notices:
         Mailer.at(settings.smtp_url.get_secret_value(), settings.smtp_sender) if settings.smtp_url else None
     )
 
-    async def publish(subject: str, body: bytes, headers: dict[str, str]) -> None:
-        await process.nc.publish(subject, body, headers=headers)
-
-    return Notices(publish, process.subjects, mailer)
+    return Notices(partial(publish, process.nc), process.subjects, mailer)
 
 
 def _connect(process: Process) -> Connect:

@@ -10,7 +10,7 @@ from cyclopts import App, Parameter
 
 from handlers.cli import output
 from handlers.cli.asking import tenant_of
-from handlers.cli.where import Common, bus, connected, settings, store
+from handlers.cli.where import Common, Limit, bus, connected, settings, store
 
 if TYPE_CHECKING:
     from handlers.client import ReceivedEvent
@@ -26,7 +26,7 @@ async def tail(
     *,
     from_position: Annotated[int | None, Parameter(name="--from")] = None,
     types: Annotated[list[str] | None, Parameter(name="--type", negative="")] = None,
-    limit: int = 0,
+    limit: Limit = 0,
     common: Common = COMMON,
 ) -> None:
     """Print events as they come, until Ctrl-C.

@@ -63,6 +63,17 @@ def test_a_setting_that_does_not_fit_is_named(lonely: CommandLine) -> None:
         assert "TENANTS_PARTITIONS" in result.err + result.out
 
 
+def test_settings_come_from_a_file_that_must_be_there(lonely: CommandLine, tmp_path: Path) -> None:
+    file = tmp_path / "production.env"
+    named = {"TENANTS_ENV_FILE": str(file)}
+    missing = lonely("settings", env=named)
+    assert (missing.code, missing.out) == (2, "")
+    assert f"TENANTS_ENV_FILE names '{file}'" in missing.err
+    file.write_text("TENANTS_HTTP_PORT=7\n")
+    listed = {line["variable"]: line for line in lonely.json("settings", env=named).lines}
+    assert listed["TENANTS_HTTP_PORT"]["value"] == 7
+
+
 def test_all_settings_are_listed_and_secrets_are_not(lonely: CommandLine) -> None:
     given = {
         "TENANTS_NATS_URL": "nats://u:swordfish@h",
@@ -115,6 +126,13 @@ def every_help() -> list[tuple[str, ...]]:
         found.append((name,))
         found += [(name, inner) for inner in app[name] if not inner.startswith("-")]
     return found
+
+
+def test_a_groups_help_tells_what_each_command_is_for(lonely: CommandLine) -> None:
+    for words in every_help():
+        listed = [line for line in lonely(*words, "--help").out.splitlines() if line.startswith("│ ")]
+        names = [line.strip("│ ") for line in listed if line[2] != " "]
+        assert [name for name in names if " " not in name] == []
 
 
 @pytest.mark.parametrize("words", every_help(), ids=" ".join)
