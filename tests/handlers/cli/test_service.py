@@ -190,3 +190,14 @@ def test_serve_says_what_it_cannot_run_with(tmp_path: Path) -> None:
     )
     assert result.returncode == 2
     assert "TENANTS_POOL_SIZE" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "option", [("--nats-port", "99999"), ("--http-port", "-1"), ("--sync-interval", "12q")], ids=" ".join
+)
+def test_dev_refuses_what_no_server_could_take(tmp_path: Path, option: tuple[str, str]) -> None:
+    words = [sys.executable, "-m", "deploy.tenantctl", "dev", "--data-dir", str(tmp_path / "new"), *option]
+    result = subprocess.run(words, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert option[0] in result.stderr
+    assert list(tmp_path.iterdir()) == []
