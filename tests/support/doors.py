@@ -117,8 +117,8 @@ class Doors:
         left = set(self.tenants)
         try:
             while left:
-                entry: KeyValue.Entry | None = await watcher.updates(timeout=PATIENCE)
-                if entry is None or entry.value is None or not _of_any(left, entry.key):
+                entry = await watcher.updates(timeout=PATIENCE)
+                if not isinstance(entry, KeyValue.Entry) or not entry.value or not _of_any(left, entry.key):
                     continue
                 tenant = UUID(entry.key)
                 if json.loads(entry.value)["status"] == wanted:

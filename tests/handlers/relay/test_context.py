@@ -3,13 +3,14 @@
 import asyncio
 import json
 import random
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
 import msgspec
 import pytest
+from nats.js.kv import KeyValue
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
@@ -103,7 +104,7 @@ class House:
 
 
 @pytest.fixture
-async def house(bus: Bus, store: EventStore) -> AsyncIterator[House]:
+def house(bus: Bus, store: EventStore) -> House:
     return House(bus, store)
 
 
@@ -116,7 +117,7 @@ async def test_a_stock_client_of_the_bucket_sees_each_change_of_a_tenant(house: 
 
         async def seen() -> dict[str, Any]:
             entry = await watcher.updates(timeout=20) or await watcher.updates(timeout=20)
-            assert entry is not None
+            assert isinstance(entry, KeyValue.Entry)
             assert entry.key == str(tenant)
             return json.loads(entry.value or b"")
 
