@@ -23,7 +23,7 @@ _SESSIONS = "SELECT pid FROM pg_stat_activity WHERE usename = %s"
 
 
 class Access:
-    """Whether tenants' roles may log in. `connect` gives a connection that commits each statement by itself."""
+    """Closes and opens it. `connect` gives a connection that commits each statement by itself."""
 
     def __init__(self, connect: Connect) -> None:
         self._connect = connect

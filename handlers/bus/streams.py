@@ -19,6 +19,7 @@ from nats.aio.client import Client
 from handlers.adapters import jetstream
 from handlers.adapters.jetstream import JetStreamError, Json
 from handlers.bus.stream_rules import StreamWeakened, compared
+from handlers.settings import Settings
 from handlers.wire.subjects import Streams, Subjects
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "declare",
     "declare_one",
     "definitions",
+    "limits_of",
     "recreate_events",
 ]
 
@@ -65,6 +67,16 @@ class Limits:
     dead_letters_max_bytes: int = 1024**3
     dead_letters_window: float = 3600.0
     advisories_max_bytes: int = 64 * 1024**2
+
+
+def limits_of(settings: Settings) -> Limits:
+    """Return the limits that the settings give."""
+    return Limits(
+        partitions=settings.partitions,
+        replicas=settings.replicas,
+        commands_max_bytes=settings.commands_max_bytes,
+        dead_letters_max_bytes=settings.dead_letters_max_bytes,
+    )
 
 
 class Unsupported(Exception):

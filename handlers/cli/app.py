@@ -37,6 +37,7 @@ _COMMANDS = (
     ("Tenants", "history", "history:history"),
     ("Tenants", "as-of", "history:as_of"),
     ("Data", "events", "events:app"),
+    ("Data", "context", "context:app"),
     ("Data", "replay", "replay:replay"),
     ("Data", "dead-letters", "dead_letters:app"),
     ("Data", "projections", "projections:app"),

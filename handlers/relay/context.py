@@ -59,6 +59,39 @@ class Place(NamedTuple):
     position: int
 
 
+async def place_of(
+    nc: Client, store: EventStore, streams: Streams, known: Place | None = None
+) -> Place | None:
+    """Return where the bucket is, which is still as `known` unless it has moved; None when there is none.
+
+    Raises JetStreamError, StoreError, and nats-py's errors.
+    """
+    info = await jetstream.stream_info(nc, streams.context_stream)
+    if info is None:
+        return None
+    created, sequence = info["created"], info["state"]["last_seq"]
+    if known is not None and known[:2] == (created, sequence):
+        return known
+    last = await jetstream.last_message(nc, streams.context_stream, streams.context_subject(">"))
+    return Place(created, sequence, await _position_of(last, store))
+
+
+async def _position_of(last: StreamMessage | None, store: EventStore) -> int:
+    """Return the position of the last entry; 0 for what the log does not have like this."""
+    if last is None:
+        return 0
+    try:
+        entry = _decode(last.body)
+    except (msgspec.ValidationError, msgspec.DecodeError):
+        entry = None
+    if entry is not None and entry.position > 0:
+        there = [(event.stream_id, event.version) for event in await store.read(entry.position - 1, 1)]
+        if there == [(entry.tenant_id, entry.version)]:
+            return entry.position
+    log.warning("last entry of the live context is not the log's", sequence=last.sequence)
+    return 0
+
+
 class ContextRelay:
     """A relay of tenants' contexts from the log of `store` into the bucket; `run` it.
 
@@ -109,17 +142,9 @@ class ContextRelay:
 
         Raises JetStreamError, StoreError, and nats-py's errors.
         """
-        stream = self._streams.context_stream
-        info = await jetstream.stream_info(self._nc, stream)
-        if info is None:
+        while (found := await place_of(self._nc, self._store, self._streams, self._place)) is None:
             await self._declare()
-            info = await jetstream.call(self._nc, f"STREAM.INFO.{stream}")
-        created, sequence = info["created"], info["state"]["last_seq"]
-        known = self._place
-        if known is None or known[:2] != (created, sequence):
-            last = await jetstream.last_message(self._nc, stream, self._streams.context_subject(">"))
-            known = Place(created, sequence, await self._position_of(last))
-        return known
+        return found
 
     async def begin_anew(self) -> Place:
         """Write the first entries once more, so that any relay goes on from there with all others.
@@ -227,23 +252,6 @@ class ContextRelay:
             middle = len(tenants) // 2
             return {**await self._states(tenants[:middle]), **await self._states(tenants[middle:])}
         return {stream: each.state for stream, each in loaded.items() if each.state is not None}
-
-    async def _position_of(self, last: StreamMessage | None) -> int:
-        """Return the position of the last entry; 0 for what the log does not have like this."""
-        if last is None:
-            return 0
-        try:
-            entry = _decode(last.body)
-        except (msgspec.ValidationError, msgspec.DecodeError):
-            entry = None
-        if entry is not None and entry.position > 0:
-            there = [
-                (event.stream_id, event.version) for event in await self._store.read(entry.position - 1, 1)
-            ]
-            if there == [(entry.tenant_id, entry.version)]:
-                return entry.position
-        log.warning("live context is filled anew", sequence=last.sequence)
-        return 0
 
     async def _stand_by(self) -> None:
         """Return when the bucket stands still while the log has more for it."""
