@@ -22,6 +22,12 @@ ANSWERED_DOOR = (
     f"command again with the same `{names.COMMAND_ID}`, it is done once."
 )
 
+LIVE_CONTEXT = (
+    "A key-value bucket, an entry for each tenant under its id: watch it, and look nothing up on a hot path. An entry is "
+    "written anew when a fact changes it, and never by an older one. Of a tenant that is being destroyed, or was, "
+    "there is only the status."
+)
+
 SERVERS: Json = {
     "nats": {
         "host": "127.0.0.1:4222",
@@ -52,6 +58,7 @@ def info(version: str) -> Json:
             },
             {"name": "queries", "description": "What is known about tenants."},
             {"name": "events", "description": "What happened, in one order for all tenants."},
+            {"name": "context", "description": "What holds for each tenant now, to be watched."},
             {"name": "dead letters", "description": "What could not be done."},
         ],
     }
