@@ -1,7 +1,7 @@
 """The AsyncAPI document of the bus, made from the tables that the service is made from.
 
-Every command through both doors, every query, every event, the live context and the dead letters; not the hints between the
-processes of one service, and not NATS's own protocols.
+Every command through both doors, every query, every event, the live context and the dead letters; not the
+hints between the processes of one service, and not NATS's own protocols.
 """
 
 from __future__ import annotations
@@ -202,12 +202,8 @@ def _context(streams: Streams) -> _Part:
         **kept,
     )
     operation = _operation(key, "send", "Keep what holds for each tenant in a key-value bucket.", "context")
-    message = {
-        "name": key,
-        "title": "Entry",
-        "summary": what,
-        "payload": ref("schemas", TenantContext.__name__),
-    }
+    payload = ref("schemas", TenantContext.__name__)
+    message = {"name": key, "title": "Entry", "summary": what, "payload": payload}
     return _Part(key, channel, operation, message)
 
 
@@ -266,12 +262,8 @@ def _schemas() -> Json:
         schema = form.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas |= schema.pop("$defs", {})
         schemas[form.__name__] = schema
-    structs = [
-        BulkOutcome,
-        TenantContext,
-        *EVENTS.values(),
-        *(answer_type(question) for question in QUESTIONS.values()),
-    ]
+    answers = [answer_type(question) for question in QUESTIONS.values()]
+    structs = [BulkOutcome, TenantContext, *EVENTS.values(), *answers]
     _, found = msgspec.json.schema_components(structs, ref_template="#/components/schemas/{name}")
     return schemas | found
 
