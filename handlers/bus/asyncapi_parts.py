@@ -23,9 +23,9 @@ ANSWERED_DOOR = (
 )
 
 LIVE_CONTEXT = (
-    "A key-value bucket with an entry for each tenant under its id: watch it, and a hot path asks nobody. A fact "
-    "that changes an entry writes it anew; an older one never does. Of a tenant whose data is being destroyed, "
-    "or is gone, there is only the status."
+    "A key-value bucket with an entry for each tenant under its id: watch it, and a hot path asks nobody. A "
+    "fact that changes an entry writes it anew; an older one never does. Of a tenant whose data is being "
+    "destroyed, or is gone, there is only the status."
 )
 
 SERVERS: Json = {
