@@ -38,9 +38,9 @@ log = structlog.get_logger()
 RANGE = 1000
 """Positions looked through at once, and so the most entries of one run."""
 
-PACE = 0.02
+PACE = 0.05
 """Seconds between the beginnings of two looks at the log that hints cause: the first change after a pause
-goes at once, and a flood of commands, which seldom changes an entry, costs fifty looks a second."""
+goes at once, and a flood of commands, which seldom changes an entry, costs twenty looks a second."""
 
 LONGEST_WAIT = 5.0
 """Seconds between two tries at most, while NATS or PostgreSQL is away."""
