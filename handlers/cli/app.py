@@ -15,6 +15,7 @@ from cyclopts import App, CycloptsError
 
 from handlers.cli import (
     certificates,
+    context,
     dead_letters,
     doctor,
     events,
@@ -39,7 +40,7 @@ app = App(
 
 for _apps, _group in (
     ((tenants.app, operations.app, certificates.app), "Tenants"),
-    ((events.app, dead_letters.app, projections.app), "Data"),
+    ((events.app, context.app, dead_letters.app, projections.app), "Data"),
 ):
     for _app in _apps:
         _app.group = _group

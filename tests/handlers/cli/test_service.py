@@ -25,7 +25,9 @@ def test_a_doctor_finds_a_running_service_well(tenantctl: CommandLine) -> None:
     findings = {finding["what"]: finding for finding in result.lines}
     broken = [finding for finding in findings.values() if finding["state"] == "broken"]
     assert (result.code, broken) == (0, [])
-    assert {"nats", "postgres", "commands", "queries", "relay", "sagas", "http"} <= set(findings)
+    assert {"nats", "postgres", "commands", "queries", "relay", "live context", "sagas", "http"} <= set(
+        findings
+    )
     assert "what" in tenantctl("doctor").out
 
 
@@ -45,6 +47,7 @@ def test_a_doctor_names_what_is_not_there(lonely: CommandLine) -> None:
         ("events", "tail"),
         ("replay",),
         ("projections", "status"),
+        ("context", "rebuild"),
         ("dead-letters", "list"),
     ],
 )
