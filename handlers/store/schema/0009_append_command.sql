@@ -1,5 +1,6 @@
 -- What service.append does for one command with one event, which most lone commands are: the same lock, the same checks and
--- the same answer in a third of the time, since arrays and their rows cost more than what is done with them.
+-- the same answer in a third of the time, since arrays and their rows cost more than what is done with them. No settings of
+-- its own: there is nothing to choose in these plans, but for what the writer's session forbids.
 CREATE FUNCTION service.append_command(
     e_tenant uuid, e_stream uuid, e_version bigint, e_topic text, e_state bytea,
     l_command uuid, l_hash bytea, l_outcome bytea, l_group integer,
@@ -7,7 +8,6 @@ CREATE FUNCTION service.append_command(
     OUT repeated_tenant uuid[], OUT repeated_command uuid[], OUT repeated_hash bytea[], OUT repeated_outcome bytea[],
     OUT repeated_position bigint[]
 ) LANGUAGE plpgsql
-SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
 AS $$
 BEGIN
     UPDATE service.event_head h
