@@ -42,9 +42,9 @@ def _nothing(_: Moved) -> Entry | None:
 class Entry(NamedTuple):
     """A move of a run: its effect inside the database, if any, and what follows from the effect's output.
 
-    `limit` bounds the effect (seconds). One that failed before is committed `alone`. A `blind` one looks at no
-    answer of the database. `then` gives the move that may share the transaction after this one, at most `more`
-    times.
+    `limit` bounds the effect (seconds). One that failed before is committed `alone`. A `blind` one looks at
+    no answer of the database. `then` gives the move that may share the transaction after this one, at most
+    `more` times.
     """
 
     run: RunState
@@ -190,7 +190,7 @@ async def _one_by_one(entries: list[Entry], transaction: Transaction) -> list[Mo
 
 
 async def _piped(entries: list[Entry], transaction: Transaction) -> list[Moved]:
-    """Do blind effects; an error may be that of any statement sent before, so it says nothing of whose it is."""
+    """Do blind effects; an error may be that of any statement before, so it does not say whose it is."""
     connection = transaction.connection
     limit = min(entry.limit for entry in entries if entry.inside)
     try:

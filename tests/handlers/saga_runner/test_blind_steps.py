@@ -1,4 +1,4 @@
-"""Blind steps: their statements are sent without waiting for answers, and each failure still finds its step."""
+"""Blind steps: their statements are sent without waiting, and each failure still finds its step."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def test_statements_of_blind_steps_are_piped_and_no_others(house: House):
 async def test_a_blind_statement_that_fails_is_the_failure_of_its_own_step_alone(house: House):
     faults = Faults(house.effects)
     runs = [await house.provision() for _ in range(8)]
-    unlucky, operation_id = runs[3]
+    unlucky, _ = runs[3]
     refused = once(doing("SELECT 1 / 0"), "write_admin")
     faults.plan(("before", "write_admin"), *[refused] * 5, tenant_id=unlucky)
     sagas = quickened(sagas={**SAGAS, "provisioning": _defaults_apart()})
@@ -80,7 +80,7 @@ async def test_a_blind_statement_that_takes_too_long_has_failed(house: House):
 
 
 def _defaults_apart() -> Saga:
-    """Return the provisioning with a transaction of its own for its blind steps: the first acts outside too."""
+    """Return the provisioning with a transaction for its blind steps alone: the first acts outside too."""
     return _with("configure_defaults", outside=Deed("create_bucket"))
 
 
