@@ -71,6 +71,15 @@ async def flush(nc: Client) -> None:
     await nc.flush()
 
 
+async def publish(nc: Client, subject: str, body: bytes, headers: Headers) -> None:
+    """Publish, and return once the server has the message. Raises nats-py's errors.
+
+    nats-py's own publish returns while the message is with the client, where it is lost with the process.
+    """
+    await nc.publish(subject, body, headers=headers)
+    await flush(nc)
+
+
 def _headers(block: bytes) -> Headers | None:
     """Return the headers of a plain block; nats-py's own way costs several times more."""
     headers: Headers = {}
