@@ -210,9 +210,16 @@ class Settings(BaseSettings):
         )
 
 
+class NoSettingsFile(Exception):
+    """TENANTS_ENV_FILE names no file: to go on with the defaults would be to run on other servers."""
+
+
 def load() -> Settings:
     """Return the settings of this process.
 
-    Raises pydantic.ValidationError, which names every variable that does not fit.
+    Raises NoSettingsFile, and pydantic.ValidationError, which names every variable that does not fit.
     """
-    return Settings(_env_file=os.environ.get("TENANTS_ENV_FILE"))  # pyright: ignore[reportCallIssue]
+    file = os.environ.get("TENANTS_ENV_FILE")
+    if file and not Path(file).is_file():
+        raise NoSettingsFile(f"TENANTS_ENV_FILE names {file!r}, and there is no such file")
+    return Settings(_env_file=file or None)  # pyright: ignore[reportCallIssue]
