@@ -24,6 +24,7 @@ class Tally:
 
     def __init__(self) -> None:
         self.schedules = 0
+        self._courses: set[int] = set()
         self.wrong: Outcome | None = None
 
     def run(self, plan: Plan) -> Outcome:
@@ -32,9 +33,16 @@ class Tally:
         if self.schedules % _SWEEP == 0:
             gc.collect()
         outcome = Schedule(plan).run()
+        self._courses.add(outcome.course)
         if outcome.violation is not None:
             self.wrong = outcome
         return outcome
+
+
+    @property
+    def distinct(self) -> int:
+        """How many of the schedules took a course of their own."""
+        return len(self._courses)
 
 
 @contextmanager
@@ -43,9 +51,12 @@ def undisturbed() -> Generator[None]:
     former = structlog.get_config()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(_CRITICAL))
     gc.disable()
+    gc.freeze()
     try:
         yield
     finally:
+        gc.collect()
+        gc.unfreeze()
         gc.enable()
         structlog.configure(**former)
 

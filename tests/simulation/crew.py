@@ -106,8 +106,8 @@ class Crew:
         self._loop.note("is killed")
         self._members.remove(member)
         self._loop.kill(member.process)
-        for _, request in requests_of(self._loop, member.process):
-            request.hurry()
+        for call, request in requests_of(self._loop, member.process):
+            call.off = request.hurry()
         self._database.disconnect(member.process)
         self.begin()
 

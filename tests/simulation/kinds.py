@@ -167,4 +167,13 @@ def _parts(saga: Saga) -> list[Part]:
 PARTS: Mapping[str, list[Part]] = {kind: _parts(saga) for kind, saga in KINDS.items()}
 """All that a saga does, by its kind."""
 
+PART_OF: Mapping[tuple[str, str, bool], Part] = {
+    (kind, name, part.inside): part
+    for kind, parts in PARTS.items()
+    for part in reversed(parts)
+    for name in part.deed
+    if name is not None
+}
+"""The same by kind, name of the deed or of its undoing, and whether it is inside the database."""
+
 TENANTS = tuple(UUID(int=0x7000 + number) for number in range(3))

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import datetime
+from itertools import product
 from typing import Any
 
 import pytest
@@ -28,9 +29,9 @@ from tests.simulation.campaign import (
     story,
     undisturbed,
 )
-from tests.simulation.kinds import BEGINNINGS, TENANTS
+from tests.simulation.kinds import KINDS, TENANTS
 from tests.simulation.plan import Failing, Plan
-from tests.simulation.schedule import past_of
+from tests.simulation.schedule import begun
 from tests.simulation.store import SimulatedAgenda
 
 # pyright: reportPrivateUsage=false, reportUnknownLambdaType=false, reportUnknownArgumentType=false
@@ -146,7 +147,7 @@ def a_run_at_rest_stays_on_the_agenda(patch: pytest.MonkeyPatch) -> None:
 
 @bug("never comes to rest")
 def the_runs_of_the_dead_are_never_taken_over(patch: pytest.MonkeyPatch) -> None:
-    async def nobody(_: SimulatedAgenda) -> int:
+    async def nobody(*_: Any) -> int:
         return 0
 
     patch.setattr(SimulatedAgenda, "free", nobody)
@@ -203,9 +204,8 @@ def hunt(tally: Tally) -> None:
 def pasts() -> Iterator[None]:
     """What was before a schedule is made without any bug."""
     with undisturbed():
-        for beginning in BEGINNINGS.values():
-            for number in range(len(TENANTS)):
-                past_of(beginning.after, number)
+        for kind, number in product(KINDS, range(len(TENANTS))):
+            begun(kind, number)
         yield
 
 
