@@ -70,7 +70,7 @@ class Parts(NamedTuple):
 
 
 class Driver:
-    """Drives the runs that the worker `owner` took; once it is `stopping`, it leaves each at its next step."""
+    """Drives the runs that the worker `owner` took; `stopping` tells it to leave each at its next step."""
 
     def __init__(self, parts: Parts, owner: UUID, stopping: Callable[[], bool]) -> None:
         self._parts, self._owner, self._stopping = parts, owner, stopping

@@ -10,8 +10,8 @@ from itertools import count, product
 import msgspec
 import structlog
 
-from tests.simulation.kinds import KINDS
-from tests.simulation.plan import Failing, Pause, Plan, Wish, random_plan
+from tests.simulation.kinds import BEGINNINGS, KINDS
+from tests.simulation.plan import Failing, Outage, Pause, Plan, Wish, random_plan
 from tests.simulation.schedule import Outcome, Schedule
 from tests.simulation.world import HOWS
 
@@ -37,7 +37,6 @@ class Tally:
         if outcome.violation is not None:
             self.wrong = outcome
         return outcome
-
 
     @property
     def distinct(self) -> int:
@@ -88,14 +87,15 @@ def pause_everywhere(tally: Tally, plan: Plan, seconds: float) -> None:
             return
 
 
-def failures(kind: str, seed: int) -> Iterator[Plan]:
+def failures(run: str, seed: int) -> Iterator[Plan]:
     """Yield plans in which an effect fails, in every way; and another one while the run is undone."""
-    calls = 2 * sum(bool(deed) for step in KINDS[kind].steps for deed in (step.outside, step.inside))
-    alone = Plan(seed, (kind,))
+    steps = KINDS[BEGINNINGS[run].kind].steps
+    calls = range(1, 1 + sum(bool(deed) for step in steps for deed in (step.outside, step.inside)))
+    alone = Plan(seed, (run,))
     yield alone
-    for call, how in product(range(1, calls // 2 + 1), HOWS):
+    for call, how in product(calls, HOWS):
         yield alone._replace(failing=(Failing(call, how),))
-    for call, later, how in product(range(1, calls // 2 + 1), range(1, 4), HOWS):
+    for call, later, how in product(calls, range(1, 4), HOWS):
         yield alone._replace(failing=(Failing(call, "for_good"), Failing(call + later, how)))
 
 
@@ -115,11 +115,37 @@ def late_effects(tally: Tally) -> None:
                 tally.run(more)
 
 
-def interventions(kind: str, seed: int, commands: Iterable[str], tally: Tally) -> None:
+def outage_and_crash(tally: Tally, plan: Plan, seconds: float, stride: int = 1) -> None:
+    """Run `plan` with a database that goes away, at every step, and a worker that dies, at every later one."""
+    for at in count(step=stride):
+        away = plan._replace(outages=(Outage(at, seconds),))
+        if tally.wrong or not tally.run(away).whole:
+            return
+        crash_again(tally, away, at - 1)
+
+
+def crash_and_outage(tally: Tally, plan: Plan, seconds: float, stride: int = 1) -> None:
+    """The same, and the worker dies first."""
+    for at in count(step=stride):
+        crashed = plan._replace(crashes=(at,))
+        if tally.wrong or not tally.run(crashed).whole:
+            return
+        for later in count(at + 1):
+            if tally.wrong or not tally.run(crashed._replace(outages=(Outage(later, seconds),))).whole:
+                break
+
+
+def unsure_and_crash(tally: Tally, plan: Plan) -> None:
+    """Run `plan` with a write whose answer is lost, each of them, and a worker that dies, at every step."""
+    for write in range(1, 9):
+        crash_everywhere(tally, plan._replace(ambiguous=(write,)))
+
+
+def interventions(run: str, seed: int, commands: Iterable[str], tally: Tally) -> None:
     """Run plans in which somebody asks for something at every step, and a worker dies at every step."""
     for command in commands:
         for at in count():
-            plan = Plan(seed, (kind,), wishes=(Wish(at, command),))
+            plan = Plan(seed, (run,), wishes=(Wish(at, command),))
             if tally.wrong or not tally.run(plan).whole:
                 break
             crash_everywhere(tally, plan)
@@ -130,7 +156,7 @@ def random_schedules(tally: Tally, seeds: Iterable[int]) -> None:
     for seed in seeds:
         if tally.wrong:
             return
-        tally.run(random_plan(seed, tuple(KINDS)))
+        tally.run(random_plan(seed))
 
 
 def story(outcome: Outcome) -> str:
@@ -142,6 +168,6 @@ def story(outcome: Outcome) -> str:
 def again(plan: Plan) -> tuple[str, ...]:
     """Return the plan, and the command that replays it."""
     words = msgspec.json.encode(plan).decode()
-    if plan == random_plan(plan.seed, tuple(KINDS)):
+    if plan == random_plan(plan.seed):
         return f"{plan}", f"make simulate SEED={plan.seed}"
     return f"{plan}", f"make simulate PLAN='{words}'"

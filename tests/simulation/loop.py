@@ -38,7 +38,7 @@ class Process:
     def __init__(self, name: str) -> None:
         self.name = name
         self.ready: deque[Call] = deque()
-        self.dead = self.paused = False
+        self.dead = self.paused = self.slept = False
         self.awake_for = 0
 
 
@@ -48,7 +48,9 @@ class _Task(asyncio.Task[Any]):
     def __init__(self, number: int, coroutine: Coroutine[Any, Any, Any], loop: VirtualLoop) -> None:
         self._number, self.process = number, loop.current
         super().__init__(coroutine, loop=cast("asyncio.AbstractEventLoop", loop), name="task")
-        asyncio._unregister_task(self)  # nobody asks for all tasks; there its twins of former schedules collide
+        asyncio._unregister_task(
+            self
+        )  # nobody asks for all tasks; there its twins of former schedules collide
         self._log_destroy_pending = False
 
     def __hash__(self) -> int:

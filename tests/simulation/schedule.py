@@ -77,12 +77,14 @@ class Schedule:
         finally:
             self._loop.close()
             self._crew.leave()
-        return Outcome(self.plan, violation, self._loop.steps, whole, self._loop.course, self._loop.trace or [])
+        return Outcome(
+            self.plan, violation, self._loop.steps, whole, self._loop.course, self._loop.trace or []
+        )
 
     def _begin(self) -> Mapping[tuple[UUID, str], str]:
         before: dict[tuple[UUID, str], str] = {}
-        for number, kind in enumerate(self.plan.kinds, self._first):
-            past = begun(kind, number)
+        for number, beginning in enumerate(self.plan.runs, self._first):
+            past = begun(beginning, number)
             self.database.take_over(past.database)
             before |= past.things
         self.world.things = dict(before)
@@ -163,24 +165,24 @@ class Schedule:
 
 
 @cache
-def past_of(kind: str | None, number: int) -> Past:
-    """Return what a run of the kind leaves that went well, for the tenant of the number."""
-    if kind is None:
+def past_of(beginning: str | None, number: int) -> Past:
+    """Return what a run leaves that went well, for the tenant of the number."""
+    if beginning is None:
         return Past(Stored(), {})
-    schedule = Schedule(Plan(0, (kind,)), first=number)
+    schedule = Schedule(Plan(0, (beginning,)), first=number)
     outcome = schedule.run()
     assert outcome.violation is None, outcome.violation
     return Past(schedule.database.stored._replace(log=()), schedule.world.things)
 
 
 @cache
-def begun(kind: str, number: int) -> Past:
-    """Return what a run of the kind finds that has just been asked for, for the tenant of the number."""
-    after, command = BEGINNINGS[kind]
+def begun(beginning: str, number: int) -> Past:
+    """Return what a run finds that has just been asked for, for the tenant of the number."""
+    kind, after, command = BEGINNINGS[beginning]
     past, tenant_id = past_of(after, number), TENANTS[number]
     database = Database(VirtualLoop(Random(0)), lambda _: None)
     database.take_over(past.database)
-    run = 0x100 * (1 + number + len(TENANTS) * list(KINDS).index(kind))
+    run = 0x100 * (1 + number + len(TENANTS) * list(BEGINNINGS).index(beginning))
     door = Door(database, lambda: None, run)
     if command is not None:
         door.ask(tenant_id, command(number))

@@ -74,8 +74,9 @@ class Request:
         """Lose the connection, on the way there or on the way back."""
         database, connection = self._link.database, self._connection
         self._link.loop.took_course("cut")
+        over = connection is not None and connection.closed
         free = not self._way.writes or database.holder in (None, connection)
-        if free and self._link.loop.random.random() < 0.5:
+        if free and not over and self._link.loop.random.random() < 0.5:
             with suppress(ValueError):  # refused: nobody will be told
                 self._act(*self._args)
         if connection is not None:

@@ -29,7 +29,7 @@ from tests.simulation.campaign import (
     story,
     undisturbed,
 )
-from tests.simulation.kinds import KINDS, TENANTS
+from tests.simulation.kinds import BEGINNINGS, TENANTS
 from tests.simulation.plan import Failing, Plan
 from tests.simulation.schedule import begun
 from tests.simulation.store import SimulatedAgenda
@@ -204,7 +204,7 @@ def hunt(tally: Tally) -> None:
 def pasts() -> Iterator[None]:
     """What was before a schedule is made without any bug."""
     with undisturbed():
-        for kind, number in product(KINDS, range(len(TENANTS))):
+        for kind, number in product(BEGINNINGS, range(len(TENANTS))):
             begun(kind, number)
         yield
 

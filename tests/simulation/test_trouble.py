@@ -16,7 +16,7 @@ from tests.simulation.campaign import (
     story,
     undisturbed,
 )
-from tests.simulation.kinds import KINDS
+from tests.simulation.kinds import BEGINNINGS
 from tests.simulation.plan import OPERATORS, Failing, Plan, random_plan
 from tests.simulation.schedule import Schedule
 
@@ -29,21 +29,21 @@ def many() -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_worker_that_slept_at_any_await_does_no_harm_when_it_wakes_up(kind: str):
+@pytest.mark.parametrize("run", BEGINNINGS)
+def test_a_worker_that_slept_at_any_await_does_no_harm_when_it_wakes_up(run: str):
     tally = Tally()
     for call in range(5):
         failing = (Failing(call, "for_good"),) if call else ()
         for seconds in (1.3, 2.5):
-            pause_everywhere(tally, Plan(1, (kind,), workers=2, failing=failing), seconds)
+            pause_everywhere(tally, Plan(1, (run,), workers=2, failing=failing), seconds)
     assert tally.wrong is None, story(tally.wrong)
 
 
-@pytest.mark.parametrize("kind", ["suspension", "resumption"])
-def test_an_operator_at_every_await_and_a_crash_at_every_await(kind: str):
+@pytest.mark.parametrize("run", ["suspension", "resumption"])
+def test_an_operator_at_every_await_and_a_crash_at_every_await(run: str):
     tally = Tally()
     for seed in range(BREADTH):
-        interventions(kind, seed, OPERATORS, tally)
+        interventions(run, seed, OPERATORS, tally)
     assert tally.wrong is None, story(tally.wrong)
     assert tally.schedules > 1_500 * BREADTH
 
@@ -59,7 +59,7 @@ def test_trouble_of_all_sorts_at_once(seeds: range):
 
 def test_a_seed_gives_the_same_schedule_again():
     for seed in range(40):
-        plan = random_plan(seed, tuple(KINDS))
+        plan = random_plan(seed)
         one, other = (Schedule(plan, traced=True).run().trace for _ in range(2))
         assert one == other
 
