@@ -38,6 +38,12 @@ class Tally:
             self.wrong = outcome
         return outcome
 
+    def learns(self, plan: Plan) -> bool:
+        """Run a plan; returns whether it went another way than all before it."""
+        known = self.distinct
+        self.run(plan)
+        return self.distinct > known
+
     @property
     def distinct(self) -> int:
         """How many of the schedules took a course of their own."""
@@ -58,6 +64,20 @@ def undisturbed() -> Generator[None]:
         gc.unfreeze()
         gc.enable()
         structlog.configure(**former)
+
+
+def crash_after_failures(run: str, tally: Tally) -> None:
+    """Crash at every step of each plan with failures that goes another way than those before it."""
+    for plan in failures(run, seed=1):
+        if tally.learns(plan):
+            crash_everywhere(tally, plan)
+
+
+def pause_after_failures(run: str, tally: Tally) -> None:
+    """Let a worker fall asleep at every step, also while its run is undone, for two lengths of time."""
+    for call, seconds in product(range(5), (1.3, 2.5)):
+        failing = (Failing(call, "for_good"),) if call else ()
+        pause_everywhere(tally, Plan(1, (run,), workers=2, failing=failing), seconds)
 
 
 def crash_everywhere(tally: Tally, plan: Plan, *, times: int = 1) -> None:
@@ -99,10 +119,11 @@ def failures(run: str, seed: int) -> Iterator[Plan]:
         yield alone._replace(failing=(Failing(call, "for_good"), Failing(call + later, how)))
 
 
-def late_effects(tally: Tally) -> None:
+def late_effects(tally: Tally, *, crashes: bool = False) -> None:
     """Run plans in which a worker sleeps while an operator turns its run back, and acts when it wakes up.
 
     Then the effect fails and the store's answer is lost, or a later run of the tenant has gone on meanwhile.
+    With `crashes` the other worker dies as well, at every step.
     """
     for at in range(15, 45):
         wish = Wish(at + 6, "compensate_operation")
@@ -111,12 +132,19 @@ def late_effects(tally: Tally) -> None:
             plan._replace(failing=(Failing(2, "after"),), ambiguous=(3,)),
             plan._replace(wishes=(wish, Wish(at + 50, "resume"))),
         ):
-            if not tally.wrong:
-                tally.run(more)
+            if not tally.wrong and tally.learns(more) and crashes:
+                crash_everywhere(tally, more)
+
+
+def outage_everywhere(tally: Tally, plan: Plan, seconds: float) -> None:
+    """Run `plan` with a database that goes away, at every step."""
+    for at in count():
+        if tally.wrong or not tally.run(plan._replace(outages=(Outage(at, seconds),))).whole:
+            return
 
 
 def outage_and_crash(tally: Tally, plan: Plan, seconds: float, stride: int = 1) -> None:
-    """Run `plan` with a database that goes away, at every step, and a worker that dies, at every later one."""
+    """Run `plan` with a database that goes away, at every step, and a worker that dies at every later one."""
     for at in count(step=stride):
         away = plan._replace(outages=(Outage(at, seconds),))
         if tally.wrong or not tally.run(away).whole:
@@ -138,14 +166,18 @@ def crash_and_outage(tally: Tally, plan: Plan, seconds: float, stride: int = 1) 
 def unsure_and_crash(tally: Tally, plan: Plan) -> None:
     """Run `plan` with a write whose answer is lost, each of them, and a worker that dies, at every step."""
     for write in range(1, 9):
-        crash_everywhere(tally, plan._replace(ambiguous=(write,)))
+        unsure = plan._replace(ambiguous=(write,))
+        if tally.learns(unsure):
+            crash_everywhere(tally, unsure)
 
 
-def interventions(run: str, seed: int, commands: Iterable[str], tally: Tally) -> None:
+def interventions(
+    run: str, seed: int, commands: Iterable[str], tally: Tally, *, workers: int = 1, stride: int = 1
+) -> None:
     """Run plans in which somebody asks for something at every step, and a worker dies at every step."""
     for command in commands:
-        for at in count():
-            plan = Plan(seed, (run,), wishes=(Wish(at, command),))
+        for at in count(step=stride):
+            plan = Plan(seed, (run,), workers, wishes=(Wish(at, command),))
             if tally.wrong or not tally.run(plan).whole:
                 break
             crash_everywhere(tally, plan)

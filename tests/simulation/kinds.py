@@ -162,7 +162,7 @@ def _impatient(saga: Saga) -> Saga:
     return saga._replace(steps=tuple(steps))
 
 
-KINDS: Mapping[str, Saga] = {kind: _impatient(saga) for kind, saga in {**SAGAS, "journey": JOURNEY}.items()}
+KINDS: dict[str, Saga] = {kind: _impatient(saga) for kind, saga in {**SAGAS, "journey": JOURNEY}.items()}
 """The sagas by kind; their steps give up soon, so that nobody has to wait."""
 
 

@@ -19,6 +19,10 @@ class Violation(Exception):
     """Something happened that must never happen."""
 
 
+class Restless(Violation):
+    """It never comes to rest."""
+
+
 class Call:
     """A callback that was asked for."""
 
@@ -184,7 +188,7 @@ class VirtualLoop:
         try:
             while self._go_on():
                 if self.steps > most_steps:
-                    raise Violation("it never comes to rest")
+                    raise Restless
                 if self._broken:
                     raise Violation(self._broken)
         finally:

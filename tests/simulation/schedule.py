@@ -15,7 +15,7 @@ from tests.simulation.crew import Crew
 from tests.simulation.database import Database, Recorded, Stored
 from tests.simulation.door import Door
 from tests.simulation.kinds import BEGINNINGS, KINDS, TENANTS
-from tests.simulation.loop import Violation, VirtualLoop
+from tests.simulation.loop import Restless, Violation, VirtualLoop
 from tests.simulation.plan import Plan
 from tests.simulation.store import cut_all
 from tests.simulation.watcher import Watcher
@@ -72,6 +72,8 @@ class Schedule:
             whole = not self._loop.moments
             self._watcher.check_rest(self.database, self.world, before)
             self._help(before)
+        except Restless:
+            violation, whole = f"it never comes to rest: {self._restless()}", True
         except Violation as found:
             violation, whole = str(found), True
         finally:
@@ -147,11 +149,25 @@ class Schedule:
 
     def _quiet(self) -> bool:
         if self._loop.now > MOST_SECONDS:
-            raise Violation("it never comes to rest")
+            raise Restless
         if self._crew.busy or not self.database.up:
             return False
         agenda = self.database.agenda
         return all(self._waits_for_a_person(run, row.tenant_id) for run, row in agenda.items())
+
+    def _restless(self) -> str:
+        """Say what keeps it from coming to rest."""
+        for operation, row in self.database.agenda.items():
+            run = self.database.states[operation].state
+            if run.finished or run.status is OperationStatus.PARKED:
+                return f"a {row.kind} that is {run.status.value} stays on the agenda"
+            if row.owner is None and row.due_at <= self.database.now():
+                return f"a {row.kind} is due, and nobody takes it"
+            if row.owner is not None and self.database.promised[row.owner] <= self._loop.now:
+                return f"a {row.kind} is held by a worker that is gone"
+            if row.owner is not None and not self._crew.busy:
+                return f"a {row.kind} is held, and nobody works on it"
+        return "somebody works on and on"
 
     def _waits_for_a_person(self, run: UUID, tenant_id: UUID) -> bool:
         """Return whether a run that waits for its tenant will have to wait: who holds it is parked."""
