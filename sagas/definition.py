@@ -17,9 +17,10 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 from uuid import UUID
 
 from tenant_domain.catalogue import Policy
-from tenant_domain.decision import NewEvent, Ref, World
+from tenant_domain.decision import Event, NewEvent, Ref, World
 from tenant_domain.operation.state import Operation, OperationStatus, StepStatus
 from tenant_domain.registry import ENTITIES
+from tenant_domain.tenant import decide as tenant_decide
 from tenant_domain.tenant.state import Tenant
 
 
@@ -60,6 +61,11 @@ class Scene(NamedTuple):
     def world(self) -> World:
         """The states of all streams that the saga reads."""
         return World(self.states)
+
+    def told(self, *facts: Event) -> tuple[NewEvent, ...]:
+        """Return the facts as events of the tenant."""
+        ref = tenant_decide.ref(self.operation.tenant_id)
+        return tuple(NewEvent(ref, fact) for fact in facts)
 
     def after(self, events: Iterable[NewEvent]) -> Scene:
         """Return the scene after `events`."""
@@ -105,7 +111,8 @@ class Step(NamedTuple):
     does; `facts` are the events that its completion adds to the tenant's streams, and may tell of its output
     (which is empty where an effect is told beforehand what its step will add). `limit` bounds one attempt,
     `deadline` all attempts together, waits between them included (seconds). `heavy` steps change the
-    database's catalogue; they commit apart from the quick ones.
+    database's catalogue; they commit apart from the quick ones. A `blind` step's part inside only writes: it
+    looks at no answer of the database, so that many of them can be sent at once.
 
     A step does not begin before it is `due`, nor while it `waits` (another operation holds the tenant).
     `entry` gives the events that its beginning adds; called again after them, it gives none.
@@ -121,6 +128,7 @@ class Step(NamedTuple):
     deadline: float | None = None
     on_failure: Literal["compensate", "park"] = "compensate"
     heavy: bool = False
+    blind: bool = False
     due: Callable[[Operation], datetime | None] = at_once
     waits: Callable[[Scene], bool] = unhindered
     entry: Callable[[Scene], tuple[NewEvent, ...]] = no_facts

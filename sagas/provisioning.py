@@ -35,9 +35,7 @@ def _valid(scene: Scene) -> None:
 
 
 def _defaults(scene: Scene) -> tuple[NewEvent, ...]:
-    operation = scene.operation
-    facts = tenant_decide.defaults_of(scene.tenant, operation.operation_id, scene.policy)
-    return tuple(NewEvent(tenant_decide.ref(operation.tenant_id), fact) for fact in facts)
+    return scene.told(*tenant_decide.defaults_of(scene.tenant, scene.operation.operation_id, scene.policy))
 
 
 def _admin(scene: Scene) -> tuple[NewEvent, ...]:
@@ -50,8 +48,7 @@ def _admin(scene: Scene) -> tuple[NewEvent, ...]:
 
 
 def _activated(scene: Scene) -> tuple[NewEvent, ...]:
-    fact = tenant_decide.activated(scene.operation.operation_id)
-    return (NewEvent(tenant_decide.ref(scene.operation.tenant_id), fact),)
+    return scene.told(tenant_decide.activated(scene.operation.operation_id))
 
 
 def _undone(scene: Scene) -> tuple[NewEvent, ...]:
@@ -77,8 +74,8 @@ PROVISIONING = Saga(
             inside=Deed("create_schema", undo="drop_schema"),
             heavy=True,
         ),
-        Step("configure_defaults", inside=Deed("write_defaults"), facts=_defaults),
-        Step("setup_admin", inside=Deed("write_admin"), facts=_admin),
+        Step("configure_defaults", inside=Deed("write_defaults"), facts=_defaults, blind=True),
+        Step("setup_admin", inside=Deed("write_admin"), facts=_admin, blind=True),
         Step("notify", outside=Deed("send_ready_notice")),
         Step("activate", facts=_activated),
     ),

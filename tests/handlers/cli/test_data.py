@@ -76,6 +76,18 @@ def test_the_stream_of_events_is_filled_again(tenantctl: CommandLine, made: dict
     assert tenantctl.json("events", "tail", made["tenant_id"], "--from", 1, "--limit", 5).out == before
 
 
+def test_the_live_context_is_shown_and_written_anew(tenantctl: CommandLine, made: dict[str, Any]) -> None:
+    shown = tenantctl.json("context", "show", made["tenant_id"]).record
+    assert (shown["status"], shown["plan"], shown["limits"]["users"]) == ("active", "basic", 25)
+    rebuilt = tenantctl.json("context", "rebuild")
+    assert rebuilt.code == 0, rebuilt.err
+    assert rebuilt.record["last"] >= shown["position"]
+    assert tenantctl.json("context", "show", made["tenant_id"]).record == shown
+    nobody = tenantctl("context", "show", uuid4())
+    assert nobody.code == 1
+    assert "no entry" in nobody.err
+
+
 def test_read_models_are_shown_rebuilt_and_mended(tenantctl: CommandLine, made: dict[str, Any]) -> None:
     status = tenantctl.json("projections", "status")
     assert status.code == 0
@@ -142,6 +154,16 @@ def test_dead_letters_are_listed_shown_and_sent_again(tenantctl: CommandLine, ma
     assert watched.record["data"] == {"name": "Risen"}
     again = tenantctl.json("dead-letters", "replay", "--reason", reason)
     assert again.record["sequence"] > sent.record["sequence"]
+    person = tenantctl("dead-letters", "replay", record["number"])
+    assert "sent again, at " in person.out
+    assert "Risen" in tenantctl("dead-letters", "show", record["number"]).out
+
+
+def test_dead_letters_are_chosen_by_number_or_by_reason(tenantctl: CommandLine) -> None:
+    for words in ((), (1, "--reason", "any")):
+        assert tenantctl("dead-letters", "replay", *words).code == 2
+    missing = tenantctl.json("dead-letters", "show", 2**40)
+    assert (missing.code, json.loads(missing.err)["type"]) == (1, "/problems/not-found")
 
 
 def test_a_dead_letter_that_is_no_command_is_not_sent_again(
