@@ -226,7 +226,7 @@ def hunt(tally: Tally) -> None:
     """Look for a bug: let a worker sleep at every await while another turns the run back; then by chance."""
     pause_everywhere(tally, Plan(1, ("provisioning",), workers=2, failing=(Failing(1, "for_good"),)), 1.3)
     late_effects(tally)
-    for seed in range(20):
+    for seed in range(10):
         outage_everywhere(tally, Plan(seed, ("suspension",), workers=2), 0.2)
     for at in range(20, 80, 5):
         if not tally.wrong:
