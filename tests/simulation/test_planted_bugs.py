@@ -35,6 +35,7 @@ from tests.simulation.kinds import BEGINNINGS, TENANTS
 from tests.simulation.plan import Failing, Plan, Wish
 from tests.simulation.schedule import begun
 from tests.simulation.store import SimulatedAgenda
+from tests.simulation.test_found import FOUND
 
 # pyright: reportPrivateUsage=false, reportUnknownLambdaType=false, reportUnknownArgumentType=false
 
@@ -172,14 +173,8 @@ def nobody_looks_at_a_legal_hold(patch: pytest.MonkeyPatch) -> None:
 
 
 @bug("what was left last")
-def a_late_effect_stays_when_its_worker_has_lost_its_lease(patch: pytest.MonkeyPatch) -> None:
-    take_back = Late.take_back
-
-    async def hasty(self: Late, *given: Any) -> None:
-        if not isinstance(sys.exc_info()[1], asyncio.CancelledError):
-            await take_back(self, *given)
-
-    patch.setattr(Late, "take_back", hasty)
+def a_late_effect_stays_when_its_worker_is_cancelled(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Late, "take_back", Late._take_back)
 
 
 @bug("is due, and nobody takes it")
@@ -204,7 +199,7 @@ def an_effect_inside_is_kept_although_its_event_was_dropped(patch: pytest.Monkey
     patch.setattr(lane.Lane, "_act", careless)
 
 
-@bug("is held, and nobody works on it")
+@bug("what was left last")
 def an_ambiguous_commit_is_taken_for_a_commit(patch: pytest.MonkeyPatch) -> None:
     record = lane.Lane._record
 
@@ -228,9 +223,10 @@ def hunt(tally: Tally) -> None:
     late_effects(tally)
     for seed in range(10):
         outage_everywhere(tally, Plan(seed, ("suspension",), workers=2), 0.2)
-    for at in range(20, 80, 5):
+    held = (Plan(1, ("retention",), wishes=(Wish(at, "place_legal_hold"),)) for at in range(20, 80, 5))
+    for plan in (*FOUND.values(), *held):
         if not tally.wrong:
-            tally.run(Plan(1, ("retention",), wishes=(Wish(at, "place_legal_hold"),)))
+            tally.run(plan)
     random_schedules(tally, range(SOON))
 
 
