@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 import stat
+import time
 from collections.abc import Generator, Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -15,6 +16,9 @@ from deploy.embedded import account as accounts
 from deploy.embedded import ports
 from deploy.embedded.account import Account
 from deploy.embedded.errors import EmbeddedError, PortTakenError
+
+LEFT_BEHIND = 1.0
+"""Seconds in which the lock of a killed supervisor goes, too: a child that it was just starting has it until then."""
 
 LONGEST_PATH = 900  # bytes; PostgreSQL cuts paths at 1,024 and adds its own file names
 
@@ -69,14 +73,16 @@ class DataFolder:
 
     def _take_lock(self) -> None:
         lock = os.open(self._lock_file, os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(lock, 20, 0).decode().strip() or "that is just starting"
-            os.close(lock)
-            raise EmbeddedError(
-                f"{self.root} is in use by process {holder}: stop that one, or choose another data folder"
-            ) from None
+        deadline = time.monotonic() + LEFT_BEHIND
+        while not _locked(lock):
+            holder = os.pread(lock, 20, 0).decode().strip()
+            if _is_running(holder) or time.monotonic() > deadline:
+                os.close(lock)
+                raise EmbeddedError(
+                    f"{self.root} is in use by process {holder or 'that is just starting'}: "
+                    "stop that one, or choose another data folder"
+                )
+            time.sleep(0.01)
         os.ftruncate(lock, 0)
         os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
         self._lock = lock
@@ -185,3 +191,21 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _locked(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_running(pid: str) -> bool:
+    """Return whether there is a process with this id; one that has not written its own yet counts."""
+    try:
+        with contextlib.suppress(PermissionError):  # it is there, and somebody else's
+            os.kill(int(pid or os.getpid()), 0)
+    except ProcessLookupError:
+        return False
+    return True

@@ -2,8 +2,11 @@
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import signal
+import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -46,6 +49,22 @@ async def test_a_first_start_killed_at_any_moment_is_followed_by_another(data_di
         supervisor.process.kill()
     async with EmbeddedStack(data_dir) as stack:
         await remember(stack.endpoints)
+
+
+def test_a_lock_that_a_killed_supervisor_left_to_a_child_is_waited_for(data_dir: Path) -> None:
+    gone = subprocess.run(["sh", "-c", "echo $$"], capture_output=True, check=True).stdout
+    folder = DataFolder(data_dir)
+    folder.acquire()
+    folder.release()
+    left = os.open(data_dir / "embedded.lock", os.O_RDWR)
+    fcntl.flock(left, fcntl.LOCK_EX)
+    os.pwrite(left, gone, 0)
+    os.ftruncate(left, len(gone))
+    child = threading.Timer(0.1, os.close, (left,))
+    child.start()
+    folder.acquire()
+    folder.release()
+    child.join()
 
 
 async def test_servers_that_outlived_their_supervisor_are_ended_before_new_ones_start(warm_dir: Path) -> None:
