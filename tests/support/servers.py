@@ -22,7 +22,10 @@ from psycopg import sql
 
 from deploy.embedded import EmbeddedStack, Endpoints, postgres
 from deploy.embedded.datafolder import DataFolder
+from handlers.projector.rebuild import make
+from handlers.store.connections import Connections
 from handlers.store.migrate import migrate
+from projections.registry import READ_MODELS
 
 T = TypeVar("T")
 
@@ -79,6 +82,7 @@ class SharedStack:
         self._thread = threading.Thread(target=self._loop.run_forever, name="shared-stack", daemon=True)
         self._roles: dict[str, frozenset[str]] = {}
         self._migrated: str | None = None
+        self._projected: str | None = None
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -134,6 +138,14 @@ class SharedStack:
             self._migrated = urlsplit(url).path.removeprefix("/")
         return self._url(await self._aside(self._create(self._migrated)))
 
+    async def projected_database(self) -> str:
+        """Copy a migrated database whose read models were made once; return its URL."""
+        if self._projected is None:
+            url = await self.migrated_database()
+            await make_read_models(url)
+            self._projected = urlsplit(url).path.removeprefix("/")
+        return self._url(await self._aside(self._create(self._projected)))
+
     async def drop_database(self, url: str) -> None:
         """Drop a fresh database, whoever is still connected, and the roles made since that own no more."""
         await self._aside(self._drop(urlsplit(url).path.removeprefix("/")))
@@ -160,6 +172,17 @@ class SharedStack:
                 await self._admin.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(role)))
             except psycopg.errors.DependentObjectsStillExist:
                 continue  # it belongs to another database of this test, which goes later
+
+
+async def make_read_models(url: str) -> None:
+    """Make the read models of a migrated database that are not there yet."""
+    connections = Connections(
+        url, readers=1, statement_timeout=30, lock_timeout=10, idle_timeout=10, pool_timeout=10
+    )
+    await connections.open()
+    for model in READ_MODELS.values():
+        await make(url, connections, model)
+    await connections.close()
 
 
 async def _roles(admin: psycopg.AsyncConnection[tuple[Any, ...]]) -> frozenset[str]:
