@@ -8,7 +8,7 @@ from tests.support.readside import ReadSide, read_side
 
 
 @pytest.fixture
-async def side(store_url: str) -> AsyncIterator[ReadSide]:
+async def side(read_url: str) -> AsyncIterator[ReadSide]:
     """Read models on a log of this test's own; nothing runs by itself."""
-    async with read_side(store_url) as opened:
+    async with read_side(read_url) as opened:
         yield opened
