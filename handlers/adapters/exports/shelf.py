@@ -118,6 +118,12 @@ class Shelf:
         found = await self._do(_RECEIPT + "e.operation_id = %s", operation_id)
         return Receipt(*found[0]) if found else None
 
+    async def certified(self, operation_id: UUID) -> bool:
+        """Return whether the run has ended with a certificate of deletion."""
+        return bool(
+            await self._do("SELECT 1 FROM service.certificates WHERE operation_id = %s", operation_id)
+        )
+
     async def current(self, tenant_id: UUID) -> Receipt:
         """Return what is known of the tenant's export. Raises NotFound where there is none (any more)."""
         found = await self._do(_RECEIPT + "e.tenant_id = %s ORDER BY e.written_at DESC LIMIT 1", tenant_id)

@@ -135,9 +135,10 @@ class House:
                 batch.events.append(
                     EventRow(tenant_id, ref.stream, versions[ref.stream], event.name, body, 0)
                 )
-            if decision.operation_id is not None and decision.events:
-                kind = await self._kind(decision.operation_id, [event for _, event in decision.events])
-                batch.agenda.append(AgendaRow(decision.operation_id, tenant_id, kind, now, None, 0))
+            runs = {ref.stream for ref, _ in decision.events if ref.entity == "operation"}
+            for run in runs:
+                kind = await self._kind(run, [event for ref, event in decision.events if ref.stream == run])
+                batch.agenda.append(AgendaRow(run, tenant_id, kind, now, None, 0))
             appended = await self.store.append(batch)
             if not appended.dropped:
                 await self.nats.publish(self.subjects.hint("committed"), str(appended.head).encode())
