@@ -1,8 +1,8 @@
 """The parts of a tenant's export, sent as they are read.
 
 A part counts as fetched once its last byte was sent, so what sends it has to know which byte that is, and
-whether the caller was still there. The framework's own stream does not: it drops what is left to do as soon as
-the server has all bytes that were announced.
+whether the caller was still there. The framework's own stream does not: it drops what is left to do as soon
+as the server has all bytes that were announced.
 """
 
 from __future__ import annotations

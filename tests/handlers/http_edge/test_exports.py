@@ -13,6 +13,7 @@ from uuid import UUID, uuid4
 import httpx
 import psycopg
 import pytest
+from prometheus_client import CollectorRegistry
 
 from handlers.adapters.exports.shelf import MANIFEST, Shelf
 from handlers.adapters.exports.sources import Source
@@ -20,7 +21,7 @@ from handlers.adapters.objects import buckets
 from handlers.http_edge.server import HttpServer
 from handlers.http_edge.tenants import Doors
 from handlers.http_edge.tokens import Signer
-from tests.support.edge import edge
+from tests.support.edge import client, edge
 
 LARGE = b"0123456789abcdef" * (1 << 20)
 """More than the buffers between a server and its caller hold."""
@@ -52,22 +53,51 @@ async def written(shelf: Shelf, tenant_id: UUID, **parts: bytes) -> UUID:
     return operation_id
 
 
+class Door:
+    """The edge of a service that has nothing but exports: the app, a caller over sockets, one without."""
+
+    def __init__(self, shelf: Shelf, signer: Signer) -> None:
+        async def nobody(*_: Any) -> Any:
+            raise AssertionError
+
+        self.registry = CollectorRegistry()
+        self.app = edge(Doors(nobody, nobody, uuid4, shelf.fetch), signer, registry=self.registry)
+        token = signer.sign(user="ops", role="operator")
+        self.headers = {"Authorization": f"Bearer {token}"}
+        self.inside = client(self.app, token)
+
+    @asynccontextmanager
+    async def open(self) -> AsyncGenerator[httpx.AsyncClient]:
+        server = HttpServer(self.app, host="127.0.0.1", port=0)
+        await server.start()
+        async with httpx.AsyncClient(base_url=server.url, headers=self.headers, timeout=60) as caller:
+            yield caller
+        await server.stop()
+
+    async def answered(self, count: int) -> None:
+        """Wait until the service has done with so many requests."""
+        name = "tenants_http_request_seconds_count"
+        async with asyncio.timeout(30):
+            while (
+                sum(
+                    sample.value
+                    for metric in self.registry.collect()
+                    for sample in metric.samples
+                    if sample.name == name
+                )
+                < count
+            ):
+                await asyncio.sleep(0.01)
+
+
 @pytest.fixture
-async def caller(shelf: Shelf, signer: Signer) -> AsyncIterator[httpx.AsyncClient]:
-    async def nobody(*_: Any) -> Any:
-        raise AssertionError
-
-    server = HttpServer(edge(Doors(nobody, nobody, uuid4, shelf.fetch), signer), host="127.0.0.1", port=0)
-    await server.start()
-    headers = {"Authorization": f"Bearer {signer.sign(user='ops', role='operator')}"}
-    async with httpx.AsyncClient(base_url=server.url, headers=headers, timeout=60) as client:
-        yield client
-    await server.stop()
+async def door(shelf: Shelf, signer: Signer) -> AsyncIterator[Door]:
+    made = Door(shelf, signer)
+    yield made
+    await made.inside.aclose()
 
 
-async def test_an_export_is_handed_over_when_all_of_every_part_was_sent(
-    shelf: Shelf, caller: httpx.AsyncClient
-):
+async def test_an_export_is_handed_over_when_all_of_every_part_was_sent(shelf: Shelf, door: Door):
     tenant_id = uuid4()
     operation_id = await written(shelf, tenant_id, small=b"a few bytes", large=LARGE)
     at = f"/api/v1/tenants/{tenant_id}/export"
@@ -77,29 +107,36 @@ async def test_an_export_is_handed_over_when_all_of_every_part_was_sent(
         assert receipt is not None
         return receipt.fetched_at is not None
 
-    for path, size in ((MANIFEST, 2), ("small", 11), ("large", len(LARGE))):
-        head = await caller.head(f"{at}/{path}")
-        assert (head.status_code, head.headers["content-length"], head.content) == (200, str(size), b"")
-    assert not await is_fetched()
-    for path in (MANIFEST, "small"):
-        assert (await caller.get(f"{at}/{path}")).status_code == 200
-    async with caller.stream("GET", f"{at}/large") as broken_off:
-        await anext(broken_off.aiter_raw())
-    assert not await is_fetched()
-    assert (await caller.get(f"{at}/large")).content == LARGE
-    async with asyncio.timeout(30):
-        while not await is_fetched():  # noqa: ASYNC110 - it is noted after the last byte was sent
-            await asyncio.sleep(0.01)
+    async with door.open() as caller:
+        for each in (caller, door.inside):
+            for path, size in ((MANIFEST, 2), ("small", 11), ("large", len(LARGE))):
+                head = await each.head(f"{at}/{path}")
+                assert (head.status_code, head.headers["content-length"], head.content) == (
+                    200,
+                    str(size),
+                    b"",
+                )
+        await door.answered(6)
+        assert not await is_fetched()
+        for path in (MANIFEST, "small"):
+            assert (await caller.get(f"{at}/{path}")).status_code == 200
+        async with caller.stream("GET", f"{at}/large") as broken_off:
+            await anext(broken_off.aiter_raw())
+        await door.answered(9)
+        assert not await is_fetched()
+        assert (await caller.get(f"{at}/large")).content == LARGE
+        await door.answered(10)
+        assert await is_fetched()
 
 
 async def test_a_part_that_is_not_what_was_written_is_not_handed_over(
-    shelf: Shelf, caller: httpx.AsyncClient, tmp_path: Path
+    shelf: Shelf, door: Door, tmp_path: Path
 ):
     tenant_id = uuid4()
     operation_id = await written(shelf, tenant_id, small=b"a few bytes")
     (tmp_path / f"x-{tenant_id.hex}" / str(operation_id) / "small").write_bytes(b"other bytes")
     for path in ("small", MANIFEST):
-        assert (await caller.get(f"/api/v1/tenants/{tenant_id}/export/{path}")).status_code == 200
+        assert (await door.inside.get(f"/api/v1/tenants/{tenant_id}/export/{path}")).status_code == 200
     receipt = await shelf.receipt(operation_id)
     assert receipt is not None
     assert receipt.fetched_at is None
