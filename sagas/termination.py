@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
-from sagas.definition import Deed, Saga, Scene, Step
+from sagas.definition import Deed, RetryPolicy, Saga, Scene, Step
 from tenant_domain.decision import Event, NewEvent, Ref
 from tenant_domain.operation import decide as operation_decide
 from tenant_domain.operation.state import Operation
@@ -25,6 +25,9 @@ from tenant_domain.values import Status
 
 _HOUR = 3600.0
 """Seconds for one attempt at what may have to move all that a tenant has; the next one goes on from there."""
+
+_PATIENT = RetryPolicy(max_tries=200, cap=60.0)
+"""For hours: whoever reads the database for long, an export of another tenant for one, holds up what is gone."""
 
 
 def _reads(_: Operation, tenant: Tenant) -> Iterable[Ref]:
@@ -110,6 +113,7 @@ TERMINATION = Saga(
             "secure_deletion",
             outside=Deed("delete_securely"),
             facts=_purged,
+            retry=_PATIENT,
             limit=_HOUR,
             on_failure="park",
         ),
