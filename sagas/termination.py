@@ -27,7 +27,7 @@ _HOUR = 3600.0
 """Seconds for one attempt at what may have to move all that a tenant has; the next one goes on from there."""
 
 _PATIENT = RetryPolicy(max_tries=200, cap=60.0)
-"""For hours: whoever reads the database for long, an export of another tenant for one, holds up what is gone."""
+"""For hours: a long reader of the database, as another tenant's export is, holds up the end of the bytes."""
 
 
 def _reads(_: Operation, tenant: Tenant) -> Iterable[Ref]:

@@ -13,6 +13,8 @@ from uuid import UUID, uuid4
 
 import nats
 import psycopg
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from joserfc.jwk import OKPKey
 from nats.aio.client import Client
 from prometheus_client import CollectorRegistry
@@ -50,7 +52,15 @@ from tenant_domain.values import operation_id_of
 from tests.support.keys import KEY, keyring_of
 
 POLICY = Policy()
-CERTIFICATE_KEY = CertificateKey(OKPKey.generate_key("Ed25519"))
+CERTIFICATE_KEY = CertificateKey(
+    OKPKey.import_key(
+        Ed25519PrivateKey.from_private_bytes(b"c" * 32).private_bytes(
+            Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
+        )
+    )
+)
+"""The same in all processes of a test."""
+
 PATIENCE = 60.0
 QUICK = RetryPolicy(max_tries=3, first=0.01, factor=1.0, cap=0.01)
 
