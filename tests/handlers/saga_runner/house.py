@@ -219,9 +219,9 @@ class House:
             found.add("schema")
         if await self.sql("SELECT 1 FROM pg_roles WHERE rolname = %s", name):
             found.add("role")
-        if (self.objects / f"t-{tenant_id.hex}").exists():
+        if await self.buckets.exists(tenant_id):
             found.add("bucket")
-        if (self.objects / f"x-{tenant_id.hex}").exists():
+        if not await self.shelf.gone(tenant_id):
             found.add("export")
         return found
 
@@ -256,9 +256,9 @@ def topics(events: list[StoredEvent], entity: str) -> list[str]:
 
 @asynccontextmanager
 async def house_at(
-    postgres_url: str, nats_url: str, objects: Path, mailer: Mailer | None = None
+    postgres_url: str, nats_url: str, objects: Path, mailer: Mailer | None = None, s3: str | None = None
 ) -> AsyncGenerator[House]:
-    """Build a house."""
+    """Build a house. Its objects are in a folder, or on the S3 server at `s3`."""
     await migrate(postgres_url)
     async with await psycopg.AsyncConnection.connect(postgres_url, autocommit=True) as connection:
         await prepare(connection)
@@ -274,7 +274,8 @@ async def house_at(
         await client.publish(subject, body, headers=headers)
         await client.flush()
 
-    store_of, places = (buckets(f"file:{objects}", kind=kind) for kind in ("t", "x"))
+    at = f"file:{objects}" if s3 is None else f"s3://acme?endpoint={s3}"
+    store_of, places = (buckets(at, "an id", "a secret", kind=kind) for kind in ("t", "x"))
     notices, shelf = Notices(publish, prefix, mailer), Shelf(places, connect)
     async with EventStore(postgres_url) as store:
         keyring = keyring_of(store)
@@ -309,6 +310,8 @@ async def house_at(
             yield House(postgres_url, store, client, store_of, table, objects, shelf, prefix)
         finally:
             await client.close()
+            await store_of.close()
+            await places.close()
 
 
 __all__ = ["EVERYTHING", "House", "Ref", "house_at", "quickened", "topics", "wish"]
