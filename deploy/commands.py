@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
+from cyclopts.validators import Number
 
 DATA_DIR = Path(".data")
+
+_duration = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h))+").fullmatch
+
+
+def _is_interval(_: object, text: str) -> None:
+    if text != "always" and not _duration(text):
+        raise ValueError("Must be `always`, or a time such as 500ms or 2m")
+
+
+Port = Annotated[int, Parameter(validator=Number(gte=0, lte=65535))]
+Interval = Annotated[str, Parameter(validator=_is_interval)]
 
 
 def dev(
     *,
     data_dir: Path = DATA_DIR,
-    nats_port: int = 0,
-    http_port: int = 0,
-    sync_interval: str = "always",
+    nats_port: Port = 0,
+    http_port: Port = 0,
+    sync_interval: Interval = "always",
     as_json: Annotated[bool, Parameter(name="--json")] = False,
 ) -> int:
     """Run everything on embedded servers, until Ctrl-C or SIGTERM.

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from deploy.commands import demo, dev
 from handlers.cli.app import app, run
 
-app.command("deploy.commands:dev", name="dev", group="Service")
-app.command("deploy.commands:demo", name="demo", group="Service")
+app.command(dev, group="Service")
+app.command(demo, group="Service")
 
 
 def main() -> None:

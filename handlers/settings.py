@@ -26,6 +26,14 @@ Names = Annotated[tuple[str, ...], NoDecode]
 StepLimits = Annotated[dict[str, Annotated[int, Field(ge=1)]], NoDecode]
 """Names with a number each in one variable, as name=number, with commas between them."""
 
+STEP_LIMITS = {
+    **dict.fromkeys(("close_access", "open_access", "suspend", "backup_state"), 12),
+    "cleanup": 8,
+    "data_preservation": 4,
+    "secure_deletion": 4,
+}
+"""The steps that open connections to PostgreSQL of their own: so many at a time, all of them together 64."""
+
 
 class Settings(BaseSettings):
     """All settings of the service. Durations are in seconds, sizes in bytes."""
@@ -139,12 +147,11 @@ class Settings(BaseSettings):
         8, ge=1, description="most runs of one tenant at work at a time: the others get their turn"
     )
     saga_step_limits: StepLimits = Field(
-        {"data_preservation": 4, "secure_deletion": 4},
-        description="most runs of one process at a step, as name=number,…: bounds what costly steps take",
+        STEP_LIMITS,
+        description="most runs of one process at a step, as name=number,…: bounds what costly steps take, and"
+        " the connections that steps open; a step that is not named keeps its default",
     )
-    saga_concurrency: int = Field(
-        64, ge=1, description="most runs at work in one process: bounds connections and memory"
-    )
+    saga_concurrency: int = Field(512, ge=1, description="most runs at work in one process: bounds memory")
 
     # reading
     snapshot_every: int = Field(
@@ -190,10 +197,8 @@ class Settings(BaseSettings):
     def _pairs(cls, value: object) -> object:
         if not isinstance(value, str):
             return value
-        return {
-            name.strip(): number
-            for name, _, number in (part.partition("=") for part in value.split(",") if part)
-        }
+        pairs = (part.partition("=") for part in value.split(",") if part)
+        return {**STEP_LIMITS, **{name.strip(): number for name, _, number in pairs}}
 
     def policy(self) -> Policy:
         """Return the policy that commands are decided by."""
@@ -205,9 +210,16 @@ class Settings(BaseSettings):
         )
 
 
+class NoSettingsFile(Exception):
+    """TENANTS_ENV_FILE names no file: to go on with the defaults would be to run on other servers."""
+
+
 def load() -> Settings:
     """Return the settings of this process.
 
-    Raises pydantic.ValidationError, which names every variable that does not fit.
+    Raises NoSettingsFile, and pydantic.ValidationError, which names every variable that does not fit.
     """
-    return Settings(_env_file=os.environ.get("TENANTS_ENV_FILE"))  # pyright: ignore[reportCallIssue]
+    file = os.environ.get("TENANTS_ENV_FILE")
+    if file and not Path(file).is_file():
+        raise NoSettingsFile(f"TENANTS_ENV_FILE names {file!r}, and there is no such file")
+    return Settings(_env_file=file or None)  # pyright: ignore[reportCallIssue]

@@ -105,7 +105,8 @@ class Step(NamedTuple):
     does; `facts` are the events that its completion adds to the tenant's streams, and may tell of its output
     (which is empty where an effect is told beforehand what its step will add). `limit` bounds one attempt,
     `deadline` all attempts together, waits between them included (seconds). `heavy` steps change the
-    database's catalogue; they commit apart from the quick ones.
+    database's catalogue; they commit apart from the quick ones. A `blind` step's part inside only writes: it
+    looks at no answer of the database, so that many of them can be sent at once.
 
     A step does not begin before it is `due`, nor while it `waits` (another operation holds the tenant).
     `entry` gives the events that its beginning adds; called again after them, it gives none.
@@ -121,6 +122,7 @@ class Step(NamedTuple):
     deadline: float | None = None
     on_failure: Literal["compensate", "park"] = "compensate"
     heavy: bool = False
+    blind: bool = False
     due: Callable[[Operation], datetime | None] = at_once
     waits: Callable[[Scene], bool] = unhindered
     entry: Callable[[Scene], tuple[NewEvent, ...]] = no_facts

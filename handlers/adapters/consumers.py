@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from uuid import UUID
 
+import msgspec
 from nats.aio.client import Client
 
-from handlers.adapters.jetstream import CONSUMER_NOT_FOUND, STREAM_NOT_FOUND, JetStreamError, Json, call
+from handlers.adapters.jetstream import (
+    CONSUMER_NOT_FOUND,
+    STREAM_NOT_FOUND,
+    JetStreamError,
+    Json,
+    call,
+    last_message,
+)
 from handlers.wire.subjects import Streams, Subjects
 
 _GONE = (CONSUMER_NOT_FOUND, STREAM_NOT_FOUND)
@@ -33,12 +41,28 @@ class TenantConsumers:
         return len(names)
 
     async def clear_context(self, tenant_id: UUID) -> int:
-        """Purge the tenant's keys from the live context; returns how many messages that removed."""
-        bucket, purged = self._streams.context, 0
-        for key in (str(tenant_id), f"{tenant_id}.>"):
-            wanted = {"filter": f"$KV.{bucket}.{key}"}
-            purged += (await _unless_gone(self._nc, f"STREAM.PURGE.KV_{bucket}", wanted)).get("purged", 0)
+        """Purge the tenant's keys from the live context; returns how many entries that removed."""
+        request, purged = f"STREAM.PURGE.{self._streams.context_stream}", 0
+        for subject in self._context_of(tenant_id):
+            purged += (await _unless_gone(self._nc, request, {"filter": subject})).get("purged", 0)
         return purged
+
+    async def has_context(self, tenant_id: UUID) -> bool:
+        """Return whether the live context says more of the tenant than that it is going, or gone.
+
+        That much the relay goes on to say.
+        """
+        own, members = self._context_of(tenant_id)
+        stream = self._streams.context_stream
+        if await last_message(self._nc, stream, members) is not None:
+            return True
+        entry = await last_message(self._nc, stream, own)
+        return entry is not None and "plan" in msgspec.json.decode(entry.body or b"{}")
+
+    def _context_of(self, tenant_id: UUID) -> tuple[str, str]:
+        """Return the subjects of the tenant's own key, and of those of its members."""
+        subject = self._streams.context_subject
+        return subject(str(tenant_id)), subject(f"{tenant_id}.>")
 
     async def _all(self) -> list[Json]:
         found: list[Json] = []

@@ -59,7 +59,7 @@ class Deletion:
             "consumers": await self._consumers.remove(work.tenant_id),
             "consumers_gone": not await self._consumers.of(work.tenant_id),
             "context_keys": await self._consumers.clear_context(work.tenant_id),
-            "context_gone": await self._consumers.clear_context(work.tenant_id) == 0,
+            "context_gone": not await self._consumers.has_context(work.tenant_id),
         }
 
     async def delete_securely(self, work: Work) -> Output:

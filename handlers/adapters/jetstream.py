@@ -77,6 +77,15 @@ async def message(nc: Client, stream: str, sequence: int, next_of: str | None = 
     wanted: Json = {"seq": sequence}
     if next_of is not None:
         wanted["next_by_subj"] = next_of
+    return await _message(nc, stream, wanted)
+
+
+async def last_message(nc: Client, stream: str, subject: str) -> StreamMessage | None:
+    """Return the last message with a subject like `subject`; None when there is none."""
+    return await _message(nc, stream, {"last_by_subj": subject})
+
+
+async def _message(nc: Client, stream: str, wanted: Json) -> StreamMessage | None:
     try:
         found = (await call(nc, f"STREAM.MSG.GET.{stream}", wanted))["message"]
     except JetStreamError as error:

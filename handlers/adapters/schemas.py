@@ -13,14 +13,14 @@ from uuid import UUID
 from psycopg import AsyncConnection, sql
 from psycopg.types.json import Jsonb
 
-from handlers.adapters.effects import EffectFailed, Output, PermanentlyFailed, Work
+from handlers.adapters.effects import EffectFailed, Output, Work
 from handlers.adapters.keys import MasterKey
 from handlers.adapters.plan_tables import making
 from handlers.adapters.statements import template, trusted
 from tenant_domain.decision import Event
 from tenant_domain.membership.decide import owner_ref
 from tenant_domain.tenant.events import DefaultsConfigured
-from tenant_domain.values import Json, Status
+from tenant_domain.values import Json
 
 Connect: TypeAlias = Callable[[], AbstractAsyncContextManager[AsyncConnection[Any]]]
 
@@ -29,9 +29,6 @@ VERSION = 1
 
 CONNECTIONS = 20
 """Most connections of one tenant's role: no tenant can use up the server's."""
-
-_GRACE_MS = 2000
-"""How long a session that was told to end may take before it is looked at again."""
 
 PLAN_TABLES = "plan_tables"
 """The setting that tells which tables of plans the schema has, and in which versions."""
@@ -88,7 +85,7 @@ async def purge_schema(work: Work) -> Output:
 
 async def as_owner(connection: AsyncConnection[Any], tenant_id: UUID) -> None:
     """Let `connection` do what the tenant's role may, in a transaction that is to be rolled back."""
-    if await _has_role(connection, tenant_id):
+    if await has_role(connection, tenant_id):
         await connection.execute(trusted(f"GRANT {schema_of(tenant_id)} TO CURRENT_USER WITH INHERIT TRUE"))
 
 
@@ -131,56 +128,8 @@ async def write_admin(work: Work) -> None:
     await work.transaction.execute(query, (member, admin.user_id, admin.email, admin.name, status))
 
 
-class Access:
-    """Whether tenants' roles may log in. `connect` gives a connection of its own, in a transaction."""
-
-    def __init__(self, connect: Connect) -> None:
-        self._connect = connect
-
-    async def close(self, work: Work) -> None:
-        """Let the tenant's role not log in any more, and end its sessions."""
-        await self._set(work.tenant_id, "NOLOGIN")
-        while await self._end_sessions(work.tenant_id):
-            pass
-
-    async def open(self, work: Work) -> None:
-        """Let the tenant's role log in."""
-        await self._set(work.tenant_id, "LOGIN")
-
-    async def withdraw(self, work: Work) -> None:
-        """Close the access of a tenant that goes; one whose provisioning failed has none."""
-        async with self._connect() as connection:
-            known = await _has_role(connection, work.tenant_id)
-        if known:
-            await self.close(work)
-
-    async def restore(self, work: Work) -> None:
-        """Open the access again of a tenant that stays, where it was open before."""
-        if work.operation.input["former"] == Status.ACTIVE:
-            await self.open(work)
-
-    async def _set(self, tenant_id: UUID, login: str) -> None:
-        async with self._connect() as connection, connection.transaction():
-            if not await _has_role(connection, tenant_id):
-                raise PermanentlyFailed("The tenant has no database role.")
-            await connection.execute(trusted(f"ALTER ROLE {schema_of(tenant_id)} {login}"))
-
-    async def _end_sessions(self, tenant_id: UUID) -> bool:
-        """Return whether there was any. Ending a session takes belonging to its role, for that moment."""
-        role = schema_of(tenant_id)
-        async with self._connect() as connection, connection.transaction(force_rollback=True):
-            await as_owner(connection, tenant_id)
-            ended = await connection.execute(
-                "SELECT pg_terminate_backend(pid, %s) FROM pg_stat_activity WHERE usename = %s",
-                (_GRACE_MS, role),
-            )
-            outcomes = [bool(row[0]) for row in await ended.fetchall()]
-        if not all(outcomes):
-            raise EffectFailed("A session of the tenant's role did not end in time.")
-        return bool(outcomes)
-
-
-async def _has_role(connection: AsyncConnection[Any], tenant_id: UUID) -> bool:
+async def has_role(connection: AsyncConnection[Any], tenant_id: UUID) -> bool:
+    """Return whether the tenant has a role."""
     return await _count(connection, "pg_roles WHERE rolname", schema_of(tenant_id)) > 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+from handlers.adapters.access import Access
 from handlers.adapters.deletion import Deletion
 from handlers.adapters.effects import Effect, Effects, Output, Work
 from handlers.adapters.exports.preservation import Preservation
@@ -13,7 +14,6 @@ from handlers.adapters.notices import Notices
 from handlers.adapters.objects import Buckets
 from handlers.adapters.plans import Plans
 from handlers.adapters.schemas import (
-    Access,
     create_schema,
     drop_schema,
     purge_schema,

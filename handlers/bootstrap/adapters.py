@@ -3,11 +3,14 @@
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psycopg
+from psycopg_pool import AsyncConnectionPool
 
+from handlers.adapters.access import Access
 from handlers.adapters.certificates import CertificateKey
 from handlers.adapters.consumers import TenantConsumers
 from handlers.adapters.deletion import Deletion
@@ -19,10 +22,14 @@ from handlers.adapters.key_files import private_key
 from handlers.adapters.notices import Mailer, Notices
 from handlers.adapters.objects import Buckets, Kind, buckets
 from handlers.adapters.plans import Plans
-from handlers.adapters.schemas import Access, Connect
+from handlers.adapters.schemas import Connect
 from handlers.adapters.table import effects
 from handlers.bootstrap.process import Process
+from handlers.bus.connection import publish
 from handlers.settings import Settings
+
+ACCESS_AT_ONCE = 4
+"""Tenants whose access is closed or opened at a time: it is the database's work, on few cores."""
 
 
 def effects_of(process: Process, started: AsyncExitStack) -> Effects:
@@ -54,7 +61,7 @@ def effects_of(process: Process, started: AsyncExitStack) -> Effects:
     return effects(
         process.master_key,
         process.keyring,
-        Access(connect),
+        Access(_pooled(process, started)),
         own,
         notices,
         preservation,
@@ -91,16 +98,35 @@ def _notices(process: Process) -> Notices:
         Mailer.at(settings.smtp_url.get_secret_value(), settings.smtp_sender) if settings.smtp_url else None
     )
 
-    async def publish(subject: str, body: bytes, headers: dict[str, str]) -> None:
-        await process.nc.publish(subject, body, headers=headers)
-
-    return Notices(publish, process.subjects, mailer)
+    return Notices(partial(publish, process.nc), process.subjects, mailer)
 
 
 def _connect(process: Process) -> Connect:
     @asynccontextmanager
     async def connect() -> AsyncGenerator[psycopg.AsyncConnection[Any]]:
         async with await psycopg.AsyncConnection.connect(process.postgres_url, autocommit=True) as connection:
+            yield connection
+
+    return connect
+
+
+def _pooled(process: Process, started: AsyncExitStack) -> Connect:
+    """Return connections that are kept: to make one costs ten times what closing a tenant's access does."""
+    pool = AsyncConnectionPool(
+        process.postgres_url,
+        min_size=0,
+        max_size=ACCESS_AT_ONCE,
+        open=False,
+        kwargs={"autocommit": True},
+        check=AsyncConnectionPool.check_connection,
+        name="access",
+    )
+    started.push_async_callback(pool.close)
+
+    @asynccontextmanager
+    async def connect() -> AsyncGenerator[psycopg.AsyncConnection[Any]]:
+        await pool.open()  # again changes nothing
+        async with pool.connection() as connection:
             yield connection
 
     return connect

@@ -18,7 +18,7 @@ from handlers.adapters.jetstream import JetStreamError
 from handlers.adapters.keyring import Keyring
 from handlers.adapters.keys import MasterKey, load_master_key
 from handlers.bus.connection import harden
-from handlers.bus.streams import Limits, declare
+from handlers.bus.streams import declare, limits_of
 from handlers.settings import Settings
 from handlers.store.event_store import EventStore
 from handlers.store.migrate import migrate
@@ -46,12 +46,7 @@ class Process:
         self.broker = broker
         self.store = store
         self.postgres_url = settings.postgres_url.get_secret_value()
-        self.limits = Limits(
-            partitions=settings.partitions,
-            replicas=settings.replicas,
-            commands_max_bytes=settings.commands_max_bytes,
-            dead_letters_max_bytes=settings.dead_letters_max_bytes,
-        )
+        self.limits = limits_of(settings)
 
     @property
     def nc(self) -> Client:

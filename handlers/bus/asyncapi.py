@@ -1,7 +1,7 @@
 """The AsyncAPI document of the bus, made from the tables that the service is made from.
 
-Every command through both doors, every query, every event, and the dead letters; not the hints between the
-processes of one service, and not NATS's own protocols.
+Every command through both doors, every query, every event, the live context and the dead letters; not the
+hints between the processes of one service, and not NATS's own protocols.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from handlers.bus import asyncapi_parts as parts
 from handlers.bus.asyncapi_parts import Json, ref
 from handlers.execution.bulk import BULK, BulkOutcome, ControlOperations
 from handlers.wire.subjects import FLEET, Streams, Subjects
+from projections.context import TenantContext
 from projections.questions import Question, answer_type
 from projections.registry import QUESTIONS
 from tenant_domain.decision import Event
@@ -42,6 +43,7 @@ def asyncapi_document(subjects: Subjects, streams: Streams, version: str) -> Jso
         *_bulk_commands(subjects),
         *_queries(subjects),
         *_events(subjects, streams),
+        _context(streams),
         _dead_letters(subjects, streams),
     ]
     channels = {part.name: part.channel for part in every}
@@ -187,6 +189,24 @@ def _events(subjects: Subjects, streams: Streams) -> Iterator[_Part]:
         yield _Part(key, channel, _operation(key, "send", what, "events"), message)
 
 
+def _context(streams: Streams) -> _Part:
+    key, what = "context", _said(TenantContext)
+    kept = parts.stream(streams.context_stream)
+    kept["x-jetstream"]["bucket"] = streams.context
+    channel = _channel(
+        streams.context_subject(TENANT_ID),
+        key,
+        "Live context",
+        ["tenant_id"],
+        description=parts.LIVE_CONTEXT,
+        **kept,
+    )
+    operation = _operation(key, "send", "Keep what holds for each tenant in a key-value bucket.", "context")
+    payload = ref("schemas", TenantContext.__name__)
+    message = {"name": key, "title": "Entry", "summary": what, "payload": payload}
+    return _Part(key, channel, operation, message)
+
+
 def _dead_letters(subjects: Subjects, streams: Streams) -> _Part:
     key = "dead_letters"
     given = ["dead_tenant", "stream", "reason"]
@@ -242,11 +262,12 @@ def _schemas() -> Json:
         schema = form.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas |= schema.pop("$defs", {})
         schemas[form.__name__] = schema
-    structs = [BulkOutcome, *EVENTS.values(), *(answer_type(question) for question in QUESTIONS.values())]
+    answers = [answer_type(question) for question in QUESTIONS.values()]
+    structs = [BulkOutcome, TenantContext, *EVENTS.values(), *answers]
     _, found = msgspec.json.schema_components(structs, ref_template="#/components/schemas/{name}")
     return schemas | found
 
 
-def _said(kind: type[BaseModel] | type[Event]) -> str:
+def _said(kind: type[BaseModel] | type[Event] | type[TenantContext]) -> str:
     """Return the first sentence of what a class says of itself."""
     return " ".join((kind.__doc__ or "").split("\n\n")[0].split())

@@ -22,6 +22,12 @@ ANSWERED_DOOR = (
     f"command again with the same `{names.COMMAND_ID}`, it is done once."
 )
 
+LIVE_CONTEXT = (
+    "A key-value bucket with an entry for each tenant under its id: watch it, and a hot path asks nobody. A "
+    "fact that changes an entry writes it anew; an older one never does. Of a tenant whose data is being "
+    "destroyed, or is gone, there is only the status."
+)
+
 SERVERS: Json = {
     "nats": {
         "host": "127.0.0.1:4222",
@@ -52,6 +58,7 @@ def info(version: str) -> Json:
             },
             {"name": "queries", "description": "What is known about tenants."},
             {"name": "events", "description": "What happened, in one order for all tenants."},
+            {"name": "context", "description": "What holds for each tenant now, to be watched."},
             {"name": "dead letters", "description": "What could not be done."},
         ],
     }

@@ -1,5 +1,7 @@
 """The JetStream streams of the service: made when missing, grown when too small, never weakened.
 
+One of them is the key-value bucket of the live context, as clients make one.
+
 An existing stream is compared field by field. What makes it stronger (more bytes, subjects, replicas) is
 applied by an update that keeps every field this program does not know; what would weaken it is refused,
 with the stream and the field named: an operator decides that, not a start of the service.
@@ -8,16 +10,28 @@ Any number of processes may declare at the same time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import structlog
 from nats.aio.client import Client
 
 from handlers.adapters import jetstream
 from handlers.adapters.jetstream import JetStreamError, Json
+from handlers.bus.stream_rules import StreamWeakened, compared
+from handlers.settings import Settings
 from handlers.wire.subjects import Streams, Subjects
+
+__all__ = [
+    "Limits",
+    "StreamWeakened",
+    "Unsupported",
+    "declare",
+    "declare_one",
+    "definitions",
+    "limits_of",
+    "recreate_events",
+]
 
 log = structlog.get_logger()
 
@@ -37,8 +51,9 @@ class Limits:
     `partitions` is fixed once the stream exists: another number would send a tenant's next command to
     another partition than its last. TENANT_COMMANDS refuses publishers when it is full and drops nothing.
     TENANT_EVENTS keeps all by default; its limits cut off the oldest, which a rebuild brings back. Dead
-    letters stay in PostgreSQL as well, so the oldest of their stream go first. `events_window` is small
-    since the sequence is what keeps duplicates out, and every id in the window costs the server memory.
+    letters stay in PostgreSQL as well, so the oldest of their stream go first. `events_window` and
+    `context_window` are small since the sequence is what keeps duplicates out, and every id in the window
+    costs the server memory.
     """
 
     partitions: int = 64
@@ -48,20 +63,20 @@ class Limits:
     events_max_bytes: int = -1
     events_max_age: float = 0
     events_window: float = 1.0
+    context_window: float = 1.0
     dead_letters_max_bytes: int = 1024**3
     dead_letters_window: float = 3600.0
     advisories_max_bytes: int = 64 * 1024**2
 
 
-class StreamWeakened(Exception):
-    """A stream stands there with a stronger or other setting than the one asked for."""
-
-    def __init__(self, stream: str, field: str, present: object, wanted: object) -> None:
-        super().__init__(
-            f"stream {stream}: {field} is {present!r}, and would become {wanted!r}; "
-            f"this service does not weaken or convert a stream: change the setting, or the stream, by hand"
-        )
-        self.stream, self.field = stream, field
+def limits_of(settings: Settings) -> Limits:
+    """Return the limits that the settings give."""
+    return Limits(
+        partitions=settings.partitions,
+        replicas=settings.replicas,
+        commands_max_bytes=settings.commands_max_bytes,
+        dead_letters_max_bytes=settings.dead_letters_max_bytes,
+    )
 
 
 class Unsupported(Exception):
@@ -96,6 +111,19 @@ def definitions(subjects: Subjects, streams: Streams, limits: Limits) -> dict[st
             duplicate_window=_nanoseconds(_within(limits.events_window, limits.events_max_age)),
             deny_delete=True,
             # what a power cut takes is published again; the mode is for single copies only
+            persist_mode="async" if limits.replicas == 1 else "default",
+        ),
+        streams.context_stream: _stream(
+            streams.context_stream,
+            [streams.context_subject(">")],
+            limits,
+            # what makes a stream a key-value bucket, as clients know it
+            max_msgs_per_subject=1,
+            allow_rollup_hdrs=True,
+            deny_delete=True,
+            discard="new",
+            duplicate_window=_nanoseconds(limits.context_window),
+            # what a power cut takes is written again, as with the events
             persist_mode="async" if limits.replicas == 1 else "default",
         ),
         streams.dead_letters: _stream(
@@ -210,90 +238,3 @@ async def _create(nc: Client, wanted: Json) -> Json:
             raise
         info = await jetstream.call(nc, f"STREAM.INFO.{name}")  # somebody else was quicker
     return info
-
-
-def compared(info: Mapping[str, Any], wanted: Json) -> Json:
-    """Return the fields of `wanted` that the stream lacks, all of which make it stronger.
-
-    Raises StreamWeakened for a field that would make it weaker, or another stream.
-    """
-    present = info["config"]
-    empty = not info.get("state", {}).get("messages")
-    growth: Json = {}
-    for field, value in wanted.items():
-        rule = RULES[field]
-        former = present.get(field, rule.absent)
-        if not rule.fits(former, value):
-            if not (rule.grows(former, value) or (rule.shrinks_empty and empty)):
-                raise StreamWeakened(wanted["name"], field, former, value)
-            growth[field] = value
-    return growth
-
-
-class Rule(NamedTuple):
-    """How a field is compared: what it is when absent, when it is right, when a change is growth."""
-
-    absent: Any
-    fits: Callable[[Any, Any], bool]
-    grows: Callable[[Any, Any], bool]
-    shrinks_empty: bool = False
-
-
-def _equal(present: Any, wanted: Any) -> bool:
-    return present == wanted
-
-
-def _never(_present: Any, _wanted: Any) -> bool:
-    return False
-
-
-def _most(present: int, wanted: int) -> bool:
-    return wanted <= 0 or wanted > present > 0
-
-
-def _equal_limit(present: int, wanted: int) -> bool:
-    return present == wanted or (present <= 0 and wanted <= 0)
-
-
-def _more(present: int, wanted: int) -> bool:
-    return wanted > present
-
-
-def _turned_on(present: bool, wanted: bool) -> bool:
-    return wanted and not present
-
-
-def _other_subjects(present: list[str], wanted: list[str]) -> bool:
-    return set(present) < set(wanted)
-
-
-def _same_subjects(present: list[str], wanted: list[str]) -> bool:
-    return set(present) == set(wanted)
-
-
-def _keeps_more(present: str, wanted: str) -> bool:
-    return (present, wanted) == ("old", "new")
-
-
-_SAME = (_equal, _never)
-_LIMIT = (_equal_limit, _most, True)
-
-RULES: Mapping[str, Rule] = {
-    "name": Rule("", *_SAME),
-    "subjects": Rule([], _same_subjects, _other_subjects),
-    "retention": Rule("limits", *_SAME),
-    "storage": Rule("file", *_SAME),
-    "discard": Rule("old", _equal, _keeps_more),
-    "num_replicas": Rule(1, _equal, _more),
-    "allow_direct": Rule(False, _equal, _turned_on),
-    "allow_atomic": Rule(False, _equal, _turned_on),
-    "deny_delete": Rule(False, _equal, _turned_on),
-    "sealed": Rule(False, *_SAME),
-    "no_ack": Rule(False, *_SAME),
-    "max_bytes": Rule(-1, *_LIMIT),
-    "max_age": Rule(0, *_LIMIT),
-    "max_msg_size": Rule(-1, *_LIMIT),
-    "duplicate_window": Rule(0, _equal, _more, True),
-    "persist_mode": Rule("default", *_SAME),
-    "subject_transform": Rule(None, *_SAME),
-}

@@ -1,6 +1,7 @@
 """The table of commands, and what their ends mean: 0 done, 1 refused, 2 misuse, 3 unavailable.
 
-The modules of commands import what they need when they are called, so that `--help` is quick.
+The modules of commands import what they need when they are called, so that `--help` is quick and can still
+tell what each is for.
 """
 
 from __future__ import annotations
@@ -12,9 +13,20 @@ from importlib.metadata import version
 
 from cyclopts import App, CycloptsError
 
+from handlers.cli import (
+    certificates,
+    context,
+    dead_letters,
+    doctor,
+    events,
+    history,
+    operations,
+    projections,
+    replay,
+    service,
+    tenants,
+)
 from handlers.cli.exits import MISUSE, explained
-
-HERE = "handlers.cli"
 
 app = App(
     name="tenantctl",
@@ -26,24 +38,20 @@ app = App(
     help_format="plaintext",
 )
 
-_COMMANDS = (
-    ("Service", "serve", "service:serve"),
-    ("Service", "settings", "service:settings"),
-    ("Service", "token", "service:token"),
-    ("Service", "doctor", "doctor:doctor"),
-    ("Tenants", "tenants", "tenants:app"),
-    ("Tenants", "operations", "operations:app"),
-    ("Tenants", "certificate", "certificates:app"),
-    ("Tenants", "history", "history:history"),
-    ("Tenants", "as-of", "history:as_of"),
-    ("Data", "events", "events:app"),
-    ("Data", "replay", "replay:replay"),
-    ("Data", "dead-letters", "dead_letters:app"),
-    ("Data", "projections", "projections:app"),
-)
-
-for _group, _name, _target in _COMMANDS:
-    app.command(f"{HERE}.{_target}", name=_name, group=_group)
+for _apps, _group in (
+    ((tenants.app, operations.app, certificates.app), "Tenants"),
+    ((events.app, context.app, dead_letters.app, projections.app), "Data"),
+):
+    for _app in _apps:
+        _app.group = _group
+        app.command(_app)
+for _functions, _group in (
+    ((service.serve, service.settings, service.token, doctor.doctor), "Service"),
+    ((history.history, history.as_of), "Tenants"),
+    ((replay.replay,), "Data"),
+):
+    for _function in _functions:
+        app.command(_function, group=_group)
 
 
 def run(arguments: Sequence[str] | None = None) -> None:

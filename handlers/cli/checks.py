@@ -16,14 +16,17 @@ from handlers.adapters import jetstream
 from handlers.adapters.sweep import MEANS, Means
 from handlers.cli.exits import Misuse
 from handlers.cli.projections import connections
-from handlers.cli.where import PATIENCE, Common, bus, http_url, settings
+from handlers.cli.where import PATIENCE, Common, bus, http_url, settings, store
 from handlers.client import NoAnswer, TenantClient
 from handlers.projector.parking import parked_streams
 from handlers.projector.tables import LIVE
+from handlers.relay.context import place_of
 from handlers.settings import Settings
 from handlers.store.connections import Connections
 from handlers.store.errors import StoreError
+from handlers.store.event_store import EventStore
 from handlers.wire.subjects import Streams
+from projections.context import FACTS
 from projections.registry import READ_MODELS
 from tenant_domain.refusals import Refusal, Unavailable, UnknownCommand
 
@@ -96,7 +99,8 @@ async def _bus(common: Common) -> AsyncGenerator[Finding]:
         async with bus(common) as nc:
             version = nc.connected_server_version
             yield Finding("nats", "ok", f"nats-server {version.major}.{version.minor}.{version.patch}")
-            for stream in (Streams().commands, Streams().events, Streams().dead_letters):
+            streams = Streams()
+            for stream in (streams.commands, streams.events, streams.dead_letters, streams.context_stream):
                 yield await _stream(nc, stream)
             client = TenantClient(nc, prefix=settings(common).subject_prefix, timeout=QUICK)
             yield await _commands_door(client)
@@ -152,6 +156,7 @@ async def _database(common: Common) -> AsyncGenerator[Finding]:
             yield await _partitions(pool)
             yield await _agenda(pool)
             yield await _relay(common, pool)
+            yield await _live_context(common)
             for finding in await _read_models(pool):
                 yield finding
             yield await _dead_letters(pool)
@@ -199,6 +204,26 @@ async def _behind(nc: Client, stream: str, pool: Connections) -> int:
     last: int = info["state"]["last_seq"] if info else 0
     ((head,),) = await pool.fetch(_HEAD, ())
     return head - last
+
+
+async def _live_context(common: Common) -> Finding:
+    """Look twice whether the log has anything that the bucket lacks: a relay at work moves."""
+    what, advice = "live context", "Start `tenantctl serve --role relay`; if one runs: `context rebuild`."
+    try:
+        async with bus(common) as nc, store(common) as log:
+            before = await _lacking(nc, log)
+            if before:
+                await asyncio.sleep(QUICK / 2)
+            after = await _lacking(nc, log)
+    except (Unavailable, NatsError, jetstream.JetStreamError) as error:
+        return Finding(what, "broken", str(error), "Start NATS first.")
+    found = f"{after} tenants have changed since the last entry was written"
+    return Finding(what, "broken", found, advice) if after and after >= before else Finding(what, "ok", found)
+
+
+async def _lacking(nc: Client, log: EventStore) -> int:
+    place = await place_of(nc, log, Streams())
+    return len(await log.latest(FACTS, place.position if place else 0, await log.head()))
 
 
 async def _read_models(pool: Connections) -> list[Finding]:

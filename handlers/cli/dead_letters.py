@@ -11,7 +11,7 @@ from cyclopts import App
 
 from handlers.cli import output
 from handlers.cli.exits import DONE, REFUSED, Misuse
-from handlers.cli.where import Common, bus, keyring, settings, store
+from handlers.cli.where import Common, Limit, bus, keyring, settings, store
 from handlers.wire.subjects import Streams, Subjects
 from tenant_domain.refusals import NotFound
 
@@ -36,7 +36,7 @@ async def list_letters(
     tenant: str | None = None,
     stream: str | None = None,
     reason: str | None = None,
-    limit: int = 100,
+    limit: Limit = 100,
     common: Common = COMMON,
 ) -> None:
     """List dead letters, oldest first.

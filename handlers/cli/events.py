@@ -10,7 +10,7 @@ from cyclopts import App, Parameter
 
 from handlers.cli import output
 from handlers.cli.asking import tenant_of
-from handlers.cli.where import Common, bus, connected, settings, store
+from handlers.cli.where import Common, Limit, bus, connected, settings, store
 
 if TYPE_CHECKING:
     from handlers.client import ReceivedEvent
@@ -26,7 +26,7 @@ async def tail(
     *,
     from_position: Annotated[int | None, Parameter(name="--from")] = None,
     types: Annotated[list[str] | None, Parameter(name="--type", negative="")] = None,
-    limit: int = 0,
+    limit: Limit = 0,
     common: Common = COMMON,
 ) -> None:
     """Print events as they come, until Ctrl-C.
@@ -70,7 +70,7 @@ async def rebuild(*, first: Annotated[int, Parameter(name="--from")] = 1, common
     """
     from prometheus_client import CollectorRegistry
 
-    from handlers.bus.streams import Limits, declare, recreate_events
+    from handlers.bus.streams import declare, limits_of, recreate_events
     from handlers.cli.progress import bar
     from handlers.relay.events import EventRelay
     from handlers.relay.metrics import RelayMetrics
@@ -79,12 +79,7 @@ async def rebuild(*, first: Annotated[int, Parameter(name="--from")] = 1, common
 
     chosen = settings(common)
     subjects, streams = Subjects(chosen.subject_prefix), Streams()
-    limits = Limits(
-        partitions=chosen.partitions,
-        replicas=chosen.replicas,
-        commands_max_bytes=chosen.commands_max_bytes,
-        dead_letters_max_bytes=chosen.dead_letters_max_bytes,
-    )
+    limits = limits_of(chosen)
     async with bus(common) as nc, store(common) as events:
         relay = EventRelay(
             nc,

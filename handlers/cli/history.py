@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from handlers.cli import output
 from handlers.cli.asking import one, pages, tenant_of
 from handlers.cli.exits import Misuse
-from handlers.cli.where import Common, connected
+from handlers.cli.where import Common, Limit, connected
 
 COLUMNS = ("position", "time", "type", "version", "actor", "data")
 FLEET_COLUMNS = ("position", "time", "tenant_id", "type", "version", "actor")
@@ -23,7 +23,7 @@ async def history(
     from_position: Annotated[int | None, Parameter(name="--from")] = None,
     to_position: Annotated[int | None, Parameter(name="--to")] = None,
     types: Annotated[list[str] | None, Parameter(name="--type", negative="")] = None,
-    limit: int = 100,
+    limit: Limit = 100,
     common: Common = COMMON,
 ) -> None:
     """List facts about a tenant, or about all, oldest first.

@@ -12,7 +12,7 @@ from cyclopts import App
 from handlers.cli import output
 from handlers.cli.asking import commanded, given, pages, show_operation, succeeded, tenant_of
 from handlers.cli.exits import DONE, REFUSED
-from handlers.cli.where import Asking, Common, connected
+from handlers.cli.where import Asking, Common, Limit, connected
 
 if TYPE_CHECKING:
     from handlers.client import TenantClient
@@ -32,7 +32,7 @@ async def list_operations(
     *,
     kind: str | None = None,
     status: str | None = None,
-    limit: int = 100,
+    limit: Limit = 100,
     common: Common = COMMON,
 ) -> None:
     """List operations, oldest first.

@@ -9,13 +9,13 @@ from uuid import UUID
 from cyclopts import App, Parameter
 from uuid_utils.compat import uuid7
 
-from handlers.cli import output
+from handlers.cli import ending, output
 from handlers.cli.asking import commanded, given, one, pages, pairs, tenant_of
-from handlers.cli.where import Asking, Common, connected
+from handlers.cli.where import Asking, Common, Limit, connected
 
 app = App(name="tenants", help="Tenants: list, show, provision, update, upgrade, suspend, resume, terminate.")
-for _name in ("terminate", "cancel_termination", "legal_hold", "export"):
-    app.command(f"handlers.cli.ending:{_name}", name=_name.replace("_", "-"))
+for _command in (ending.terminate, ending.cancel_termination, ending.legal_hold, ending.export):
+    app.command(_command)
 
 COLUMNS = ("tenant_id", "subdomain", "name", "status", "plan", "region", "version")
 COMMON, ASKING = Common(), Asking()
@@ -29,7 +29,7 @@ async def list_tenants(
     search: str | None = None,
     status: str | None = None,
     plan: str | None = None,
-    limit: int = 100,
+    limit: Limit = 100,
     common: Common = COMMON,
 ) -> None:
     """List tenants, oldest first.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 from uuid import UUID
 
 from cyclopts import Parameter
-from pydantic import SecretStr
+from cyclopts.validators import Number
 
 from handlers.cli.exits import Misuse
 from tenant_domain.refusals import Unavailable
@@ -34,6 +34,10 @@ REACH = 3.0
 
 PATIENCE = 10.0
 """Seconds that a person waits for an answer; scripts repeat what ended with exit code 3."""
+
+
+Limit = Annotated[int, Parameter(validator=Number(gte=0))]
+"""Most items to list; 0 is all."""
 
 
 @Parameter(name="*")
@@ -67,10 +71,12 @@ def given_settings() -> Settings:
     """Return the settings as they are given. Raises Misuse naming every variable that does not fit."""
     from pydantic import ValidationError
 
-    from handlers.settings import load
+    from handlers.settings import NoSettingsFile, load
 
     try:
         return load()
+    except NoSettingsFile as error:
+        raise Misuse(str(error)) from None
     except ValidationError as error:
         wrong = [
             f"TENANTS_{'.'.join(map(str, each['loc'])).upper()}: {each['msg']}" for each in error.errors()
@@ -80,6 +86,8 @@ def given_settings() -> Settings:
 
 def settings(common: Common) -> Settings:
     """Return the settings, completed by what the running development stack says. Raises Misuse."""
+    from pydantic import SecretStr
+
     from handlers import logs
 
     logs.configure("error", "console")  # standard output is for what was asked

@@ -1,7 +1,6 @@
 """The client: all that another service needs to talk to the tenant service.
 
-It imports nats-py, msgspec, pydantic and stamina, the domain's forms and `handlers.wire`, and nothing of the
-server.
+It imports nats-py, msgspec and pydantic, the domain's forms and `handlers.wire`, and nothing of the server.
 
     async with TenantClient.connect("nats://127.0.0.1:4222") as tenants:
         outcome = await tenants.provision(

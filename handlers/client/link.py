@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import msgspec
-import stamina
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import NoRespondersError, OutboundBufferLimitError
@@ -59,44 +57,30 @@ async def ask(link: Link, subject: str, body: bytes, headers: dict[str, str], ti
     """
     now = asyncio.get_running_loop().time
     deadline = now() + timeout
-    silent = False
-    try:
-        async for attempt in stamina.retry_context(on=_patience(deadline), attempts=None, timeout=None):
-            with attempt:
-                try:
-                    return await _once(
-                        link, subject, body, headers, min(link.attempt, max(deadline - now(), LEAST_ATTEMPT))
-                    )
-                except NatsTimeout:
-                    silent = True
-                    raise
-    except NatsTimeout as error:
-        raise NoAnswer(f"{subject} did not answer in {timeout:g} s.") from error
-    except Unavailable as error:
-        if silent:
-            raise NoAnswer(f"{subject} did not answer, and is unavailable now.") from error
-        raise
-    raise AssertionError("retries end with an answer or an error")
-
-
-def _patience(deadline: float) -> Callable[[Exception], bool | float]:
-    """Return what says whether to try again after an error, and in how many seconds.
-
-    What is left of the time must do for the attempt, else an answer that is on its way would be missed.
-    """
-    now = asyncio.get_running_loop().time
-    backoff = FIRST_WAIT
-
-    def patience(error: Exception) -> bool | float:
-        nonlocal backoff
-        if not isinstance(error, NatsTimeout | Unavailable | RateLimited):
-            return False
-        wanted = 0.0 if isinstance(error, NatsTimeout) else float(error.extra.get("retry_after", 0))
-        wait = max(wanted, backoff) * random.uniform(1, 1.25)  # noqa: S311
+    backoff, silent = FIRST_WAIT, False
+    while True:
+        attempt = min(link.attempt, max(deadline - now(), LEAST_ATTEMPT))
+        try:
+            return await _once(link, subject, body, headers, attempt)
+        except (NatsTimeout, Unavailable, RateLimited) as error:
+            failure = error
+        silent = silent or isinstance(failure, NatsTimeout)
+        wait = max(_wanted(failure), backoff) * random.uniform(1, 1.25)  # noqa: S311
+        # What is left of the time must do for the attempt, else an answer that is on its way would be missed.
+        if now() + wait + LEAST_ATTEMPT > deadline:
+            break
         backoff = min(backoff * 2, LONGEST_WAIT)
-        return False if now() + wait + LEAST_ATTEMPT > deadline else wait
+        await asyncio.sleep(wait)
+    if isinstance(failure, NatsTimeout):
+        raise NoAnswer(f"{subject} did not answer in {timeout:g} s.") from failure
+    if silent and isinstance(failure, Unavailable):
+        raise NoAnswer(f"{subject} did not answer, and is unavailable now.") from failure
+    raise failure
 
-    return patience
+
+def _wanted(failure: Exception) -> float:
+    """Return the seconds that the service wants to be left alone."""
+    return float(failure.extra.get("retry_after", 0)) if isinstance(failure, Refusal) else 0.0
 
 
 async def _once(link: Link, subject: str, body: bytes, headers: dict[str, str], timeout: float) -> bytes:

@@ -185,7 +185,7 @@ class Attempt:
             policy=self._policy,
         )
         version = read[0].version
-        stale = request.expected_version is not None and request.expected_version != version
+        stale = request.expected_versions is not None and version not in request.expected_versions
         conflict = VersionConflict(f"The tenant is at version {version}.", version=version) if stale else None
         try:
             decision = COMMANDS[request.command].decide(request.form, world, context)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from hashlib import blake2b
 from uuid import UUID
 
@@ -28,14 +28,17 @@ from tenant_domain.values import SEALED
 
 
 class Request(msgspec.Struct, frozen=True):
-    """A command that fits its form; `hash` tells it from any other one under its id, `size` is its body's."""
+    """A command that fits its form; `hash` tells it from any other one under its id, `size` is its body's.
+
+    The tenant must be at one of `expected_versions`, where they are given.
+    """
 
     tenant_id: UUID
     command: str
     command_id: UUID
     form: Command
     hash: bytes
-    expected_version: int | None
+    expected_versions: Collection[int] | None
     meta: Meta
     size: int
 
@@ -85,7 +88,7 @@ def decoded(
         _refuse(errors, COMMAND_ID, "must be a hyphenated UUID")
     if durable and not is_inbox(headers.get(REPLY_TO, "_INBOX")):
         _refuse(errors, REPLY_TO, "must be an inbox of the caller (_INBOX…)")
-    expected = _expected_version(headers, errors)
+    expected = _expected_versions(headers, errors)
     meta = _meta(headers, given.lower() if given else str(command_id), errors)
     if errors or command_id is None:
         raise InvalidCommand(f"{errors[0]['field']}: {errors[0]['detail']}", errors=errors)
@@ -96,7 +99,7 @@ def decoded(
         command_id=command_id,
         form=validated(spec.form, text),
         hash=blake2b(command.encode() + b"\n" + text, digest_size=16).digest(),
-        expected_version=expected,
+        expected_versions=expected,
         meta=meta,
         size=len(body),
     )
@@ -132,14 +135,14 @@ def _line(headers: Mapping[str, str], name: str, errors: _Errors) -> str | None:
     return value
 
 
-def _expected_version(headers: Mapping[str, str], errors: _Errors) -> int | None:
+def _expected_versions(headers: Mapping[str, str], errors: _Errors) -> Collection[int] | None:
     value = headers.get(EXPECTED_VERSION)
     if value is None:
         return None
     if not _version(value):
         _refuse(errors, EXPECTED_VERSION, "must be a version: a whole number, 0 or more")
         return None
-    return int(value)
+    return (int(value),)
 
 
 def _refuse(errors: _Errors, field: str, detail: str) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
-from time import perf_counter
+from collections.abc import Callable
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 
@@ -48,13 +46,12 @@ class CommandMetrics:
             "tenants_command_partitions", "Partitions of the durable door held here", registry=registry
         )
 
-    @contextmanager
-    def appending(self, commands: int) -> Generator[None]:
-        """Measure an append of so many commands."""
-        start = perf_counter()
-        yield
-        self._append.observe(perf_counter() - start)
+    def appended(self, commands: int, seconds: float, dropped: int) -> None:
+        """Count an append of so many commands, and its conflict groups that have to be decided again."""
+        self._append.observe(seconds)
         self._batch.observe(commands)
+        if dropped:
+            self._dropped.inc(dropped)
 
     def settled(self, job: Job, reply: Reply) -> None:
         """Count a command that has its outcome."""
@@ -68,11 +65,6 @@ class CommandMetrics:
     def refused(self, reply: Reply) -> None:
         """Count an answered command that was refused before it got into a batch."""
         self._commands.labels("answered", reply.problem or "completed").inc()
-
-    def dropped(self, groups: int) -> None:
-        """Count conflict groups that have to be decided again."""
-        if groups:
-            self._dropped.inc(groups)
 
     def failed(self) -> None:
         """Count a technical failure of one command."""

@@ -6,6 +6,7 @@ import asyncio
 import traceback
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
+from time import perf_counter
 from uuid import UUID
 
 import psycopg
@@ -173,9 +174,9 @@ class Settler:
             [ProgressRow(each.partition, each.owner, each.sequence, reach) for each, reach in moving],
             await self._keys(attempt.buried()),
         )
+        began = perf_counter()
         try:
-            with self._metrics.appending(len(attempt.verdicts)):
-                appended = await self._store.append(batch)
+            appended = await self._store.append(batch)
         except (AmbiguousCommit, asyncio.CancelledError):
             for verdict in attempt.verdicts:
                 verdict.job.sent = True
@@ -183,12 +184,14 @@ class Settler:
         if not appended.dropped:
             for each, reach in moving:
                 each.sequence = reach
-        self._conclude(attempt, appended)
+        took = perf_counter() - began
+        self._answer(attempt, appended)
+        await asyncio.sleep(0)  # a turn of the loop for the replies to go: nobody waits for what follows
+        attempt.keep(appended.dropped)
+        self._metrics.appended(len(attempt.verdicts), took, len(appended.dropped))
         return appended.head if batch.events else None
 
-    def _conclude(self, attempt: Attempt, appended: Appended) -> None:
-        attempt.keep(appended.dropped)
-        self._metrics.dropped(len(appended.dropped))
+    def _answer(self, attempt: Attempt, appended: Appended) -> None:
         positions = iter(appended.positions)
         for verdict in attempt.verdicts:
             position = next(positions) if verdict.recorded is not None else None
@@ -196,8 +199,8 @@ class Settler:
                 self._answer_repeated(verdict, appended)
             else:
                 reply = verdict.concluded(position)
-                self._metrics.settled(verdict.job, reply)
                 verdict.job.settle(reply)
+                self._metrics.settled(verdict.job, reply)
 
     def _answer_repeated(self, verdict: Verdict, appended: Appended) -> None:
         job, request = verdict.job, verdict.job.request

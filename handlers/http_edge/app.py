@@ -39,7 +39,7 @@ def http_app(
     keys = msgspec.json.encode({"keys": [*signer.jwks()["keys"], *more_keys]})
     routes = [*tenants.handlers(doors), *_open(keys, health, asyncapi, registry)]
     app = Litestar(
-        routes,
+        [*_options(routes), *routes],  # before them: to the first route of a path the framework adds its own
         exception_handlers={Refusal: problems.of_refusal, Exception: problems.of_framework},
         openapi_config=None,
         logging_config=None,
@@ -86,6 +86,24 @@ def _open(
         return problems.page(request, request.path_params["name"])
 
     return [live, ready, metrics, openapi_document, asyncapi_document, jwks, problem_page]
+
+
+def _options(routes: Sequence[HTTPRouteHandler]) -> list[HTTPRouteHandler]:
+    """Return handlers that tell all methods of each path; the framework's own tell those of one route."""
+    methods: dict[str, set[str]] = {}
+    for route in routes:
+        for path in route.paths:
+            methods.setdefault(path, {"OPTIONS"}).update(route.http_methods)
+    return [
+        _allowing(path, found | ({"HEAD"} if "GET" in found else set())) for path, found in methods.items()
+    ]
+
+
+def _allowing(path: str, methods: set[str]) -> HTTPRouteHandler:
+    async def allowed() -> Response[None]:
+        return Response(None, status_code=204, headers={"Allow": ", ".join(sorted(methods))})
+
+    return HTTPRouteHandler(path, http_method=["OPTIONS"], status_code=204)(allowed)
 
 
 def _json(body: bytes, status: int = 200) -> Response[bytes]:

@@ -141,7 +141,7 @@ PARAMETERS: Json = {
     "IfMatch": {
         "name": "If-Match",
         "in": "header",
-        "description": "Refuse unless the tenant is at this version (an `ETag` of a read); `*` is any.",
+        "description": "Refuse unless the tenant is at one of these versions (`ETag`s of reads); `*` is any.",
         "schema": {"type": "string"},
         "example": '"7"',
     },

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from uuid import UUID, uuid5
 
 import msgspec
@@ -16,10 +17,9 @@ _TENANTS = UUID("5b0f5a7c-54a8-5f5c-9d33-0d3c6f2a8b02")
 
 LONGEST_KEY = 255
 
-NO_VERSION = -1
-"""Stands for an entity tag that no version of a tenant has."""
-
-_any_tag = re.compile(r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"').fullmatch
+_TAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
+_tags_only = re.compile(rf"[ \t,]*{_TAG}(?:[ \t]*,[ \t,]*{_TAG})*[ \t,]*").fullmatch
+_each_tag = re.compile(_TAG).findall
 _version_tag = re.compile(r'"(0|[1-9][0-9]{0,17})"').fullmatch
 
 
@@ -44,15 +44,18 @@ def tenant_id(caller: Caller, key: str) -> UUID:
     return uuid5(_TENANTS, _of_caller(caller, key))
 
 
-def expected_version(header: str | None) -> int | None:
-    """Return the version that `If-Match` demands; None for `*`, NO_VERSION for a tag that no version has."""
-    if header is None or header == "*":
+def expected_versions(headers: Headers) -> Collection[int] | None:
+    """Return the versions that `If-Match` allows; None for any, where it is `*` or not there.
+
+    A weak tag, and one that no version has, allows none (RFC 9110: a strong comparison).
+    """
+    given = headers.getall("if-match", [])
+    if not given or given == ["*"]:
         return None
-    if exact := _version_tag(header):
-        return int(exact[1])
-    if _any_tag(header):
-        return NO_VERSION
-    raise InvalidCommand.of("If-Match", 'must be one entity tag such as "7", or *')
+    tags = ", ".join(given)
+    if not _tags_only(tags):
+        raise InvalidCommand.of("If-Match", 'must be entity tags such as "7", with commas between, or *')
+    return [int(exact[1]) for exact in map(_version_tag, _each_tag(tags)) if exact]
 
 
 def is_known(header: str | None, version: int) -> bool:

@@ -21,8 +21,9 @@ _log = structlog.get_logger()
 CONNECTIONS = 2048
 """Most connections at once: each costs a file descriptor, also an idle one."""
 
-HEAD_SECONDS = 20.0
-"""Time for a request's head, and that a connection may idle; longer than common clients keep one."""
+HEAD_SECONDS = 10.0
+"""Time for a request's head, and that a connection may idle; longer than common clients keep one. So long can
+as many callers as there are connections, who send nothing, keep others out."""
 
 GRACE_SECONDS = 5.0
 """Time for requests at work to end at a stop; a caller who gets no answer asks again with its key."""

@@ -170,9 +170,9 @@ async def _command(
     request: HttpRequest, doors: Doors, tenant: str, name: str, body: bytes
 ) -> Response[bytes]:
     said = _said(request)
-    expected = preconditions.expected_version(request.headers.get("if-match"))
+    expected = preconditions.expected_versions(request.headers)
     asked = decoded(tenant, name, said, body, durable=False, new_id=doors.new_id)
-    asked = msgspec.structs.replace(asked, expected_version=expected)
+    asked = msgspec.structs.replace(asked, expected_versions=expected)
     return _outcome(asked, await _in_time(doors.execute(asked), doors))
 
 

@@ -1,4 +1,5 @@
-"""The role `relay`: committed events to TENANT_EVENTS, what was given up to TENANT_DEAD_LETTERS."""
+"""The role `relay`: committed events to TENANT_EVENTS, what they made of tenants to TENANT_CONTEXT, what was
+given up to TENANT_DEAD_LETTERS."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from nats.aio.client import Client
 from handlers.adapters.keyring import Keyring
 from handlers.adapters.tasks import end
 from handlers.relay.advisories import AdvisoryWatcher
+from handlers.relay.context import ContextRelay
 from handlers.relay.dead_letters import MONTH, DeadLetterRelay
 from handlers.relay.events import EventRelay
 from handlers.relay.metrics import RelayMetrics
@@ -43,6 +45,7 @@ class RelayRole:
         self._events = EventRelay(
             nc, store, subjects, streams.events, declare, window=window, poll=poll, metrics=counted
         )
+        self._context = ContextRelay(nc, store, subjects, streams, declare, poll=poll, metrics=counted)
         self._letters = DeadLetterRelay(
             nc, store, subjects, streams, declare, poll=poll, retention=letter_retention, metrics=counted
         )
@@ -53,6 +56,7 @@ class RelayRole:
         """Begin; does not wait for the database, nor for the streams."""
         self._tasks = [
             asyncio.create_task(self._events.run(), name="relay of events"),
+            asyncio.create_task(self._context.run(), name="relay of the live context"),
             asyncio.create_task(self._letters.run(), name="relay of dead letters"),
             asyncio.create_task(self._advisories.run(), name="watch over advisories"),
         ]

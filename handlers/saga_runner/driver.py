@@ -156,7 +156,7 @@ class Driver:
             follow = partial(self._done, run, action, started, output)
             alone = run.scene.operation.step(step.name).tries > 0
             then = partial(self._later, run)
-            return await lane.commit(Entry(run, follow, inside, step.limit, alone, then))
+            return await lane.commit(Entry(run, follow, inside, step.limit, alone, step.blind, then))
         except EffectRaised as raised:
             cause = raised.cause
             if isinstance(raised.action, Run):
@@ -191,7 +191,7 @@ class Driver:
             with stepping(run, action):
                 return await inside(connection)
 
-        return Entry(run, follow, act, step.limit)
+        return Entry(run, follow, act, step.limit, blind=step.blind)
 
     def _done(
         self, run: RunState, action: Run | Undo, started: datetime, outside: Output, inside: Output

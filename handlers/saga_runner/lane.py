@@ -3,7 +3,8 @@
 A step's effect inside the database stands in the same transaction as its events. Steps of a run that follow
 each other there share one: all of them are done or none, and there is one commit to wait for. When a
 transaction of several runs fails, each is tried alone, so that no run suffers from another's failure; when a
-later step of a run fails, those before it are committed without it.
+later step of a run fails, those before it are committed without it. Where all are blind their statements are
+piped: sent without waiting for answers, so which of them failed shows only when each is tried alone.
 """
 
 from __future__ import annotations
@@ -41,8 +42,9 @@ def _nothing(_: Moved) -> Entry | None:
 class Entry(NamedTuple):
     """A move of a run: its effect inside the database, if any, and what follows from the effect's output.
 
-    `limit` bounds the effect (seconds). One that failed before is committed `alone`. `then` gives the move
-    that may share the transaction after this one, at most `more` times.
+    `limit` bounds the effect (seconds). One that failed before is committed `alone`. A `blind` one looks at
+    no answer of the database. `then` gives the move that may share the transaction after this one, at most
+    `more` times.
     """
 
     run: RunState
@@ -50,6 +52,7 @@ class Entry(NamedTuple):
     inside: Inside | None = None
     limit: float = 0.0
     alone: bool = False
+    blind: bool = False
     then: Callable[[Moved], Entry | None] = _nothing
     more: int = MOST_STEPS - 1
 
@@ -113,26 +116,31 @@ class Lane:
     async def _commit(self, pairs: list[Pair]) -> None:
         together = [pair for pair in pairs if not pair[0].alone]
         apart = [pair for pair in pairs if pair[0].alone]
-        if len(together) == 1 or (together and not await self._try(together)):
+        acting = [entry for entry, _ in together if entry.inside]
+        piped = bool(acting) and all(entry.blind for entry in acting)
+        if together and not ((len(together) > 1 or piped) and await self._try(together, piped=piped)):
             apart += together
         for pair in apart:
             await self._try([pair])
 
-    async def _try(self, pairs: list[Pair]) -> bool:
+    async def _try(self, pairs: list[Pair], *, piped: bool = False) -> bool:
         """Write these moves at once; returns False when each has to be tried by itself."""
         entries = [entry for entry, _ in pairs]
+        telling = len(pairs) == 1 and not piped
         try:
             with committing([entry.run for entry in entries]):
                 written = await (
-                    self._act(entries) if any(entry.inside for entry in entries) else self._record(entries)
+                    self._act(entries, piped=piped)
+                    if any(entry.inside for entry in entries)
+                    else self._record(entries)
                 )
         except _Broken as broken:
-            if len(pairs) > 1:
+            if not telling:
                 return False
             await self._without(broken, *pairs[0])
             return True
         except Exception as error:  # noqa: BLE001 - handed to those who wait for it
-            if len(pairs) > 1 and not isinstance(error, StoreError):
+            if not telling and not isinstance(error, StoreError):
                 return False
             for _, future in pairs:
                 _settle(future, error)
@@ -160,10 +168,10 @@ class Lane:
         kept = [None if group in appended.dropped else moved for group, moved in enumerate(moves)]
         return _Written(kept, appended.head)
 
-    async def _act(self, entries: list[Entry]) -> _Written:
+    async def _act(self, entries: list[Entry], *, piped: bool) -> _Written:
         """Do the effects and append the moves; all of it, or nothing."""
         async with self._store.transaction() as transaction:
-            moves = [await _moved(entry, transaction) for entry in entries]
+            moves = await (_piped if piped else _one_by_one)(entries, transaction)
             appended = await transaction.append(self._batch(entries, moves))
             if appended.dropped:
                 raise Overtaken
@@ -177,12 +185,32 @@ class Lane:
         return batch
 
 
-async def _moved(entry: Entry, transaction: Transaction) -> Moved:
-    """Do the effects of a move and of those that share its transaction, and return all that follows."""
+async def _one_by_one(entries: list[Entry], transaction: Transaction) -> list[Moved]:
+    return [await _moved(entry, transaction) for entry in entries]
+
+
+async def _piped(entries: list[Entry], transaction: Transaction) -> list[Moved]:
+    """Do blind effects; an error may be that of any statement before, so it does not say whose it is."""
+    connection = transaction.connection
+    limit = min(entry.limit for entry in entries if entry.inside)
+    try:
+        async with asyncio.timeout(limit), connection.pipeline():
+            return [await _moved(entry, transaction, blind=True) for entry in entries]
+    except (psycopg.Error, TimeoutError) as error:
+        if connection.closed:
+            raise
+        raise EffectRaised(error) from error
+
+
+async def _moved(entry: Entry, transaction: Transaction, *, blind: bool = False) -> Moved:
+    """Do the effects of a move and of those that share its transaction, and return all that follows.
+
+    With `blind` only those share it that are so too, and that the time limit of the first is enough for.
+    """
     moved = entry.follow(await _effect(entry, transaction))
     for before in range(entry.more):
         later = entry.then(moved)
-        if later is None:
+        if later is None or (blind and not (later.blind and later.limit >= entry.limit)):
             break
         try:
             output = await _effect(later, transaction)

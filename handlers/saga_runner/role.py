@@ -32,7 +32,7 @@ from tenant_domain.operation.events import OperationParked
 
 log = structlog.get_logger()
 
-QUICK, HEAVY = 64, 8
+QUICK, HEAVY = 256, 8
 """Most runs in one transaction. Changes of the catalogue take milliseconds each, and many locks together, so
 few of them share one; quick steps share it with whoever is at work."""
 

@@ -34,15 +34,15 @@ _CROWD = 8
 class Limits(NamedTuple):
     """Limits of a worker; times in seconds.
 
-    `concurrency` bounds the runs at work, and so memory and the connections of their effects. `lease` is how
-    long a dead worker's runs wait; it is renewed three times in it, at least each second. `poll` is how often
-    it looks without being woken, and how soon after a lease's end its runs are taken over. `breath` is the
-    least time between two looks: hints come with every commit. `grace` is what stopping leaves to steps.
-    `per_tenant` bounds the runs of one tenant at work, in all workers together. `steps` bounds the runs at a
-    step of that name, in this worker; those that wait for their turn there do not count as at work.
+    `concurrency` bounds the runs at work, and so memory. `lease` is how long a dead worker's runs wait; it is
+    renewed three times in it, at least each second. `poll` is how often it looks without being woken, and how
+    soon after a lease's end its runs are taken over. `breath` is the least time between two looks: hints come
+    with every commit. `grace` is what stopping leaves to steps. `per_tenant` bounds the runs of one tenant at
+    work, in all workers together. `steps` bounds the runs at a step of that name, in this worker: whatever of
+    it is scarce, connections for one. Those that wait for their turn there do not count as at work.
     """
 
-    concurrency: int = 64
+    concurrency: int = 512
     lease: float = 3.0
     poll: float = 0.4
     breath: float = 0.005

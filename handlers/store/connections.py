@@ -14,6 +14,7 @@ from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
 from handlers.store.errors import StoreUnavailable, explained
 from handlers.store.packing import Packed
+from handlers.store.writer import Writer
 
 _CONNECTING: dict[str, Any] = {
     "autocommit": True,
@@ -65,7 +66,7 @@ class Connections:
             configure=self._configure,
             name="store",
         )
-        self._writer: psycopg.AsyncCursor[Any] | None = None
+        self._writer: Writer | None = None
         self._writing = asyncio.Lock()
 
     async def open(self) -> None:
@@ -75,25 +76,21 @@ class Connections:
     async def close(self) -> None:
         """Close all connections."""
         if self._writer is not None:
-            await self._writer.connection.close()
+            await self._writer.close()
         await self._pool.close()
 
     async def write(self, statement: bytes, values: Sequence[Packed]) -> tuple[Any, ...]:
         """Run a statement that is a transaction of its own, and return its one row."""
         async with self._writing:
             writer = await self._connected()
-            connection = writer.connection
             try:
-                with _Patience(connection, self._patience):
-                    await writer.execute(statement, values, prepare=True)
-                    row = await writer.fetchone()
+                with _Patience(writer.connection, self._patience):
+                    return await writer.row(statement, values)
             except psycopg.Error as error:
-                raise explained(error, connected=not connection.closed) from error
+                raise explained(error, connected=not writer.connection.closed) from error
             except asyncio.CancelledError:
-                await connection.close()  # it may be in the middle of an answer
+                await writer.close()  # it may be in the middle of an answer
                 raise
-        assert row is not None
-        return row
 
     async def fetch(
         self, statement: bytes, values: Sequence[Any], *, prepare: bool = True
@@ -141,15 +138,15 @@ class Connections:
         finally:
             await self._pool.putconn(connection)
 
-    async def _connected(self) -> psycopg.AsyncCursor[Any]:
-        if self._writer is not None and not _lost(self._writer.connection):
+    async def _connected(self) -> Writer:
+        if self._writer is not None and not self._writer.lost():
             return self._writer
         try:
             connection = await psycopg.AsyncConnection.connect(self._url, **_CONNECTING)
             await self._configure(connection)
         except psycopg.OperationalError as error:
             raise StoreUnavailable(f"no connection to the database: {error}") from error
-        self._writer = connection.cursor(binary=True)
+        self._writer = Writer(connection)
         return self._writer
 
     async def _configure(self, connection: psycopg.AsyncConnection) -> None:
@@ -176,19 +173,3 @@ class _Patience:
         self.lost = True
         with socket.socket(fileno=os.dup(self._connection.fileno())) as end:
             end.shutdown(socket.SHUT_RDWR)
-
-
-def _lost(connection: psycopg.AsyncConnection) -> bool:
-    """Return whether an idle connection has ended.
-
-    Looked up before every append, so that a server that was restarted meanwhile is not an ambiguous commit.
-    The first look may find the server's farewell, the second the end behind it.
-    """
-    if connection.closed:
-        return True
-    try:
-        connection.pgconn.consume_input()
-        connection.pgconn.consume_input()
-    except psycopg.OperationalError:
-        return True
-    return connection.closed

@@ -26,7 +26,7 @@ from tenant_domain.decision import Ref
 
 log = structlog.get_logger()
 
-__all__ = ["EventStore", "Loaded", "StoredEvent", "Transaction"]
+__all__ = ["EventStore", "Latest", "Loaded", "StoredEvent", "Transaction"]
 
 
 class StoredEvent(NamedTuple):
@@ -39,6 +39,14 @@ class StoredEvent(NamedTuple):
     topic: str
     state: bytes
     recorded_at: datetime
+
+
+class Latest(NamedTuple):
+    """The last of some events of a tenant's own stream."""
+
+    tenant_id: UUID
+    version: int
+    position: int
 
 
 _END = 2**63 - 1
@@ -177,6 +185,14 @@ class EventStore:
         wanted = texts(types)
         values = (tenant_id, after, _END if upto is None else upto, wanted, wanted, limit)
         return _events(await self._connections.fetch(queries.READ_TENANT, values))
+
+    async def latest(self, types: Collection[str], after: int, upto: int) -> list[Latest]:
+        """Return the last event of `types` of each tenant's own stream after position `after` up to `upto`.
+
+        They are in the order of their positions.
+        """
+        rows = await self._connections.fetch(queries.LATEST, (after, upto, texts(types)))
+        return list(map(Latest._make, rows))
 
     async def head(self) -> int:
         """Return the position of the log's last event, 0 when there is none."""

@@ -1,4 +1,7 @@
-"""Columns as PostgreSQL's binary arrays, in one pass of plain Python: much faster than the driver's lists."""
+"""Values in PostgreSQL's binary form, made by plain Python: much faster than the driver's own way.
+
+Columns are arrays, in one pass.
+"""
 
 from __future__ import annotations
 
@@ -14,64 +17,108 @@ from psycopg.pq import Format
 
 
 class Packed:
-    """An array as it goes over the wire; each subclass is one type."""
+    """A value as it goes over the wire; each subclass is one type, `oid`."""
 
     __slots__ = ("data",)
-    array_oid = 0
     oid = 0
 
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+
+class Uuid(Packed):
+    """uuid."""
+
+    __slots__ = ()
+    oid = 2950
+
+
+class Bigint(Packed):
+    """bigint."""
+
+    __slots__ = ()
+    oid = 20
+
+
+class Integer(Packed):
+    """integer."""
+
+    __slots__ = ()
+    oid = 23
+
+
+class Text(Packed):
+    """text."""
+
+    __slots__ = ()
+    oid = 25
+
+
+class Bytea(Packed):
+    """bytea."""
+
+    __slots__ = ()
+    oid = 17
+
+
+class Array(Packed):
+    """An array of `item_oid`, made of items with their lengths before them."""
+
+    __slots__ = ()
+    item_oid = 0
+
     def __init__(self, items: Sequence[bytes]) -> None:
-        head = _HEAD(1, 1, self.oid, len(items), 1) if items else _HEAD_EMPTY(0, 0, self.oid)
-        self.data = head + b"".join(items)
+        head = _HEAD(1, 1, self.item_oid, len(items), 1) if items else _HEAD_EMPTY(0, 0, self.item_oid)
+        super().__init__(head + b"".join(items))
 
 
-class Uuids(Packed):
+class Uuids(Array):
     """uuid[]."""
 
     __slots__ = ()
-    array_oid, oid = 2951, 2950
+    oid, item_oid = 2951, 2950
 
 
-class Bigints(Packed):
+class Bigints(Array):
     """bigint[]."""
 
     __slots__ = ()
-    array_oid, oid = 1016, 20
+    oid, item_oid = 1016, 20
 
 
-class Integers(Packed):
+class Integers(Array):
     """integer[]."""
 
     __slots__ = ()
-    array_oid, oid = 1007, 23
+    oid, item_oid = 1007, 23
 
 
-class Texts(Packed):
+class Texts(Array):
     """text[]."""
 
     __slots__ = ()
-    array_oid, oid = 1009, 25
+    oid, item_oid = 1009, 25
 
 
-class Byteas(Packed):
+class Byteas(Array):
     """bytea[]."""
 
     __slots__ = ()
-    array_oid, oid = 1001, 17
+    oid, item_oid = 1001, 17
 
 
-class Booleans(Packed):
+class Booleans(Array):
     """boolean[]."""
 
     __slots__ = ()
-    array_oid, oid = 1000, 16
+    oid, item_oid = 1000, 16
 
 
-class Times(Packed):
+class Times(Array):
     """timestamptz[]."""
 
     __slots__ = ()
-    array_oid, oid = 1185, 1184
+    oid, item_oid = 1185, 1184
 
 
 _HEAD = struct.Struct("!iiIii").pack
@@ -79,11 +126,28 @@ _HEAD_EMPTY = struct.Struct("!iiI").pack
 _LENGTH = struct.Struct("!i").pack
 _BIGINT = struct.Struct("!iq").pack
 _INTEGER = struct.Struct("!ii").pack
+_BIGINT_ALONE = struct.Struct("!q").pack
+_INTEGER_ALONE = struct.Struct("!i").pack
 _UUID_LENGTH = _LENGTH(16)
 _NULL = _LENGTH(-1)
 _BOOLEAN = {True: _LENGTH(1) + b"\x01", False: _LENGTH(1) + b"\x00"}
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+
+
+def uuid(value: UUID) -> Uuid:
+    """Return `value` as uuid."""
+    return Uuid(value.bytes)
+
+
+def bigint(value: int) -> Bigint:
+    """Return `value` as bigint."""
+    return Bigint(_BIGINT_ALONE(value))
+
+
+def integer(value: int) -> Integer:
+    """Return `value` as integer."""
+    return Integer(_INTEGER_ALONE(value))
 
 
 def uuids(values: Iterable[UUID | None]) -> Uuids:
@@ -140,7 +204,7 @@ def times(values: Iterable[datetime | None]) -> Times:
 def _dumper(cls: type[Packed]) -> type[Dumper]:
     class PackedDumper(Dumper):
         format = Format.BINARY
-        oid = cls.array_oid
+        oid = cls.oid
 
         def dump(self, obj: Packed) -> bytes:
             return obj.data
@@ -148,5 +212,5 @@ def _dumper(cls: type[Packed]) -> type[Dumper]:
     return PackedDumper
 
 
-for _cls in (Uuids, Bigints, Integers, Texts, Byteas, Booleans, Times):
+for _cls in (Uuid, Bigint, Integer, Text, Bytea, Uuids, Bigints, Integers, Texts, Byteas, Booleans, Times):
     psycopg.adapters.register_dumper(_cls, _dumper(_cls))

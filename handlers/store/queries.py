@@ -11,6 +11,12 @@ FROM service.events
 WHERE tenant_id = %s AND notification_id > %s AND notification_id <= %s AND (%s = '{}' OR topic = ANY (%s))
 ORDER BY notification_id LIMIT %s"""
 
+LATEST = b"""
+SELECT tenant_id, max(originator_version), max(notification_id)
+FROM service.events
+WHERE notification_id > %s AND notification_id <= %s AND originator_id = tenant_id AND topic = ANY (%s)
+GROUP BY tenant_id ORDER BY 3"""
+
 LOAD = b"""
 WITH asked AS (
     SELECT a.stream, n.version, n.state

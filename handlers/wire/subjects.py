@@ -24,6 +24,15 @@ class Streams(NamedTuple):
     advisories: str = "TENANT_ADVISORIES"
     """What the server tells of messages that a consumer gave up; read by the relay."""
 
+    @property
+    def context_stream(self) -> str:
+        """The stream that the bucket of the live context is."""
+        return f"KV_{self.context}"
+
+    def context_subject(self, key: str) -> str:
+        """Return the subject of a key of the live context (`<tenant_id>`)."""
+        return f"$KV.{self.context}.{key}"
+
 
 class Subjects(NamedTuple):
     """The subjects below one prefix."""

@@ -11,7 +11,7 @@ from functools import partial
 from rich.console import Console
 
 from handlers import logs
-from tests.benchmarks import bulk, drain, event_store, latency, rebuild, sagas, timers
+from tests.benchmarks import bulk, drain, event_store, latency, rebuild, sagas, suspension, timers
 from tests.benchmarks.peers.engines import PEERS
 from tests.benchmarks.peers.rows import WHAT, against
 from tests.benchmarks.table import Row, show
@@ -30,6 +30,9 @@ ROWS: dict[str, Callable[[int], Awaitable[Row]]] = {
     "workers": drain.scaling,
     "sleeping": timers.sleeping,
     "due_at_once": timers.due_at_once,
+    "suspension": suspension.lone,
+    "suspension_under_load": suspension.under_load,
+    "suspension_crowd": suspension.crowd,
 }
 
 PEER_ROWS = {

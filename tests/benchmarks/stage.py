@@ -63,10 +63,12 @@ async def connection(endpoints: Endpoints) -> AsyncGenerator[Client]:
 
 @dataclass(frozen=True)
 class Service:
-    """Processes of the service, and the servers that they use."""
+    """Processes of the service, the servers that they use, their keys, and where HTTP is, if anywhere."""
 
     endpoints: Endpoints
     processes: list[ServiceProcess]
+    keys: Path
+    http: str
 
     @property
     def pids(self) -> list[int]:
@@ -103,8 +105,9 @@ async def service(
             for number, roles in enumerate(processes)
         ]
         try:
-            await asyncio.gather(*(process.start() for process in running))
-            yield Service(endpoints, running)
+            said = await asyncio.gather(*(process.start() for process in running))
+            http = next((each["http"] for each in said if each["http"]), "")
+            yield Service(endpoints, running, Path(keys), http)
         finally:
             await asyncio.gather(*(process.stop() for process in running))
 

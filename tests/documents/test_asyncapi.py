@@ -23,9 +23,12 @@ from handlers.wire import headers as names
 from handlers.wire.events import Meta, encoded
 from handlers.wire.outcomes import completed, problem, rejected, rendered
 from handlers.wire.subjects import Streams, Subjects
+from projections.context import context_of
 from projections.registry import QUESTIONS
 from tenant_domain.refusals import REFUSALS
 from tenant_domain.registry import COMMANDS, EVENTS
+from tenant_domain.tenant.state import evolve
+from tenant_domain.values import Status
 from tests.documents.parser import NoRegistry, diagnostics
 from tests.support.examples import COMMAND_EXAMPLES, EVENT_EXAMPLES, TENANT
 
@@ -75,6 +78,7 @@ def test_every_message_of_the_registry_is_in_it():
         assert told.pop(f"queries.{key}") == f"acme.queries.{scope}.{name}"
     for name in EVENTS:
         assert told.pop(f"events.{name}") == f"acme.events.{{tenant_id}}.{name}"
+    assert told.pop("context") == "$KV.TENANT_CONTEXT.{tenant_id}"
     assert told.pop("dead_letters") == "acme.dead.{dead_tenant}.{stream}.{reason}"
     assert told == {"outcomes": None, "answers": None}
 
@@ -85,9 +89,9 @@ def test_every_channel_has_its_one_operation():
     assert set(CHANNELS) - set(OPERATIONS) == {"outcomes", "answers"}
 
 
-def test_the_service_sends_events_and_dead_letters_and_receives_all_else():
+def test_the_service_sends_events_the_context_and_dead_letters_and_receives_all_else():
     for name, operation in OPERATIONS.items():
-        sends = name.startswith(("events.", "dead_letters"))
+        sends = name.startswith(("events.", "context", "dead_letters"))
         assert operation["action"] == ("send" if sends else "receive")
         assert ("reply" in operation) != sends
 
@@ -109,6 +113,7 @@ def test_streams_are_named():
     streams = {name: channel.get("x-jetstream", {}).get("stream") for name, channel in CHANNELS.items()}
     assert streams["commands.provision"] == "TENANT_COMMANDS"
     assert streams["events.tenant.activated"] == "TENANT_EVENTS"
+    assert CHANNELS["context"]["x-jetstream"] == {"stream": "KV_TENANT_CONTEXT", "bucket": "TENANT_CONTEXT"}
     assert streams["dead_letters"] == "TENANT_DEAD_LETTERS"
     assert streams["rpc.provision"] is None
 
@@ -151,6 +156,14 @@ def test_events_fit_it(name: str):
     assert set(headers) <= set(known)
 
 
+@pytest.mark.parametrize("status", Status)
+def test_entries_of_the_live_context_fit_it(status: Status):
+    state = evolve(None, EVENT_EXAMPLES["tenant.provisioning_started"])
+    assert state is not None
+    entry = context_of(TENANT, msgspec.structs.replace(state, status=status), 3, 7)
+    fits(MESSAGES["context"]["payload"], msgspec.json.decode(msgspec.json.encode(entry)))
+
+
 def test_outcomes_and_refusals_fit_it():
     done = rendered(completed(uuid4(), TENANT, 7, None, {}), 4711)
     fits(MESSAGES["outcome"]["payload"], msgspec.json.decode(done))
@@ -175,6 +188,7 @@ def test_outcomes_and_refusals_fit_it():
         ("events.tenant.activated", {}),
         ("outcome", {"status": "rejected"}),
         ("queries.operation", {"operation_id": 7}),
+        ("context", {"tenant_id": str(TENANT), "status": "gone", "version": 3, "position": 7}),
     ],
 )
 def test_what_does_not_fit_is_told_by_it(message_name: str, payload: dict[str, Any]):

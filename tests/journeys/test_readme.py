@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -18,7 +20,29 @@ LONG = ("make demo", "make test", "tenantctl dev", "make faults", "make bench")
 """Blocks with these are run by tests of their own, or are what runs the tests."""
 
 
-@pytest.mark.parametrize("block", [block for block in SHELL if not any(word in block for word in LONG)])
+WHERE = next(block for block in SHELL if "endpoints.json" in block)
+
+
+def test_the_other_terminal_is_told_where_all_is(service: Running, tmp_path: Path):
+    (tmp_path / ".data").symlink_to(service.data_dir)
+    (tmp_path / ".venv").symlink_to(CHECKOUT / ".venv")
+    show = 'printf "%s\\n" "$NATS_URL" "$HTTP_URL" "$TOKEN"; command -v tenantctl'
+    run = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", WHERE + show],
+        env={"PATH": os.defpath},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    at = service.at
+    programs = f"{tmp_path}/.venv/bin/tenantctl"
+    assert run.stdout.splitlines() == [at.nats, at.http, at.admin_token, programs], run.stderr
+
+
+@pytest.mark.parametrize(
+    "block", [block for block in SHELL if block != WHERE and not any(word in block for word in LONG)]
+)
 def test_a_shell_snippet_works(service: Running, block: str):
     run = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", block],

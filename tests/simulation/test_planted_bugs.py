@@ -164,7 +164,7 @@ def a_worker_looks_only_when_it_is_woken(patch: pytest.MonkeyPatch) -> None:
 
 @bug("was committed 2 times, and recorded 1 times")
 def an_effect_inside_is_kept_although_its_event_was_dropped(patch: pytest.MonkeyPatch) -> None:
-    async def careless(self: Any, entries: list[Any]) -> Any:
+    async def careless(self: Any, entries: list[Any], **_: Any) -> Any:
         async with self._store.transaction() as transaction:
             moves = [entry.follow(await lane._effect(entry, transaction)) for entry in entries]
             appended = await transaction.append(self._batch(entries, moves))

@@ -37,7 +37,7 @@ async def own_bus(url: str) -> AsyncGenerator[Bus]:
     try:
         yield Bus(nc, subjects, streams)
     finally:
-        for stream in streams:
+        for stream in (*streams, streams.context_stream):
             if await jetstream.stream_info(nc, stream):
                 await jetstream.call(nc, f"STREAM.DELETE.{stream}")
         await nc.close()

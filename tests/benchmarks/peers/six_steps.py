@@ -50,6 +50,7 @@ def six_steps(*, schema: bool, pause: bool) -> Saga:
             inside=Deed(original.name),
             facts=original.facts if original is _ACTIVATES else Step("").facts,
             heavy=schema and original is _CREATES,
+            blind=not (schema and original is _CREATES),
         )
 
     return PROVISIONING._replace(steps=tuple(map(step, PROVISIONING.steps)))

@@ -13,8 +13,9 @@ import psycopg
 import pytest
 
 from handlers.adapters import schemas
+from handlers.adapters.access import Access
 from handlers.adapters.effects import PermanentlyFailed, Work
-from handlers.adapters.schemas import Access, schema_of
+from handlers.adapters.schemas import schema_of
 from tests.handlers.adapters.works import KEY, inside, of_tenant, work_on
 
 TABLES = {"schema_version", "users", "settings", "usage", "files", "audit", "sso_connections"}

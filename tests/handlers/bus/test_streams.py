@@ -12,6 +12,7 @@ from nats.js.errors import APIError
 from handlers.adapters import jetstream
 from handlers.adapters.jetstream import JetStreamError
 from handlers.bus import streams as declaring
+from handlers.bus.stream_rules import compared
 from handlers.bus.streams import LARGEST_COMMAND, Limits, StreamWeakened, declare, declare_one, definitions
 from tests.support.bus import Bus, messages_of, own_bus
 
@@ -37,14 +38,17 @@ async def put(bus: Bus, command: str = "suspend") -> None:
 async def test_missing_streams_are_made_and_named_in_the_answer(bus: Bus) -> None:
     s = bus.streams
     made = await declare(bus.nc, bus.subjects, s, LIMITS)
-    assert made == {s.commands, s.events, s.dead_letters, s.advisories}
+    assert made == {s.commands, s.events, s.context_stream, s.dead_letters, s.advisories}
     assert await declare(bus.nc, bus.subjects, s, LIMITS) == frozenset()
 
 
-async def test_events_alone_are_not_synced_one_by_one(bus: Bus) -> None:
+async def test_only_what_the_log_can_fill_again_is_not_synced_one_by_one(bus: Bus) -> None:
     await declare(bus.nc, bus.subjects, bus.streams, LIMITS)
     modes = {s: (await config_of(bus, s)).get("persist_mode") for s in definitions(*bus[1:], LIMITS)}
-    assert [stream for stream, mode in modes.items() if mode == "async"] == [bus.streams.events]
+    assert [stream for stream, mode in modes.items() if mode == "async"] == [
+        bus.streams.events,
+        bus.streams.context_stream,
+    ]
 
 
 async def test_commands_of_a_tenant_are_stored_in_one_partition_in_order(bus: Bus) -> None:
@@ -178,8 +182,8 @@ async def test_fewer_replicas_are_refused() -> None:
     """Compared without a server, which would have to be three."""
     wanted = {"name": "S", "num_replicas": 1}
     with pytest.raises(StreamWeakened, match="num_replicas"):
-        declaring.compared({"config": {"name": "S", "num_replicas": 3}}, wanted)
-    assert declaring.compared({"config": {"name": "S", "num_replicas": 1}}, wanted | {"num_replicas": 3}) == {
+        compared({"config": {"name": "S", "num_replicas": 3}}, wanted)
+    assert compared({"config": {"name": "S", "num_replicas": 1}}, wanted | {"num_replicas": 3}) == {
         "num_replicas": 3
     }
 

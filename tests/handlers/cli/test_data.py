@@ -76,6 +76,18 @@ def test_the_stream_of_events_is_filled_again(tenantctl: CommandLine, made: dict
     assert tenantctl.json("events", "tail", made["tenant_id"], "--from", 1, "--limit", 5).out == before
 
 
+def test_the_live_context_is_shown_and_written_anew(tenantctl: CommandLine, made: dict[str, Any]) -> None:
+    shown = tenantctl.json("context", "show", made["tenant_id"]).record
+    assert (shown["status"], shown["plan"], shown["limits"]["users"]) == ("active", "basic", 25)
+    rebuilt = tenantctl.json("context", "rebuild")
+    assert rebuilt.code == 0, rebuilt.err
+    assert rebuilt.record["last"] >= shown["position"]
+    assert tenantctl.json("context", "show", made["tenant_id"]).record == shown
+    nobody = tenantctl("context", "show", uuid4())
+    assert nobody.code == 1
+    assert "no entry" in nobody.err
+
+
 def test_read_models_are_shown_rebuilt_and_mended(tenantctl: CommandLine, made: dict[str, Any]) -> None:
     status = tenantctl.json("projections", "status")
     assert status.code == 0

@@ -26,7 +26,9 @@ def test_a_doctor_finds_a_running_service_well(tenantctl: CommandLine) -> None:
     broken = [finding for finding in findings.values() if finding["state"] == "broken"]
     assert (result.code, broken) == (0, [])
     assert findings["erasure"]["state"] == "ok"
-    assert {"nats", "postgres", "commands", "queries", "relay", "sagas", "http"} <= set(findings)
+    assert {"nats", "postgres", "commands", "queries", "relay", "live context", "sagas", "http"} <= set(
+        findings
+    )
     assert "what" in tenantctl("doctor").out
 
 
@@ -46,6 +48,7 @@ def test_a_doctor_names_what_is_not_there(lonely: CommandLine) -> None:
         ("events", "tail"),
         ("replay",),
         ("projections", "status"),
+        ("context", "rebuild"),
         ("dead-letters", "list"),
     ],
 )
@@ -62,6 +65,17 @@ def test_a_setting_that_does_not_fit_is_named(lonely: CommandLine) -> None:
         result = lonely(*words, env={"TENANTS_PARTITIONS": "many"})
         assert result.code in (1, 2)
         assert "TENANTS_PARTITIONS" in result.err + result.out
+
+
+def test_settings_come_from_a_file_that_must_be_there(lonely: CommandLine, tmp_path: Path) -> None:
+    file = tmp_path / "production.env"
+    named = {"TENANTS_ENV_FILE": str(file)}
+    missing = lonely("settings", env=named)
+    assert (missing.code, missing.out) == (2, "")
+    assert f"TENANTS_ENV_FILE names '{file}'" in missing.err
+    file.write_text("TENANTS_HTTP_PORT=7\n")
+    listed = {line["variable"]: line for line in lonely.json("settings", env=named).lines}
+    assert listed["TENANTS_HTTP_PORT"]["value"] == 7
 
 
 def test_all_settings_are_listed_and_secrets_are_not(lonely: CommandLine) -> None:
@@ -116,6 +130,13 @@ def every_help() -> list[tuple[str, ...]]:
         found.append((name,))
         found += [(name, inner) for inner in app[name] if not inner.startswith("-")]
     return found
+
+
+def test_a_groups_help_tells_what_each_command_is_for(lonely: CommandLine) -> None:
+    for words in every_help():
+        listed = [line for line in lonely(*words, "--help").out.splitlines() if line.startswith("│ ")]
+        names = [line.strip("│ ") for line in listed if line[2] != " "]
+        assert [name for name in names if " " not in name] == []
 
 
 @pytest.mark.parametrize("words", every_help(), ids=" ".join)
@@ -173,3 +194,14 @@ def test_serve_says_what_it_cannot_run_with(tmp_path: Path) -> None:
     )
     assert result.returncode == 2
     assert "TENANTS_POOL_SIZE" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "option", [("--nats-port", "99999"), ("--http-port", "-1"), ("--sync-interval", "12q")], ids=" ".join
+)
+def test_dev_refuses_what_no_server_could_take(tmp_path: Path, option: tuple[str, str]) -> None:
+    words = [sys.executable, "-m", "deploy.tenantctl", "dev", "--data-dir", str(tmp_path / "new"), *option]
+    result = subprocess.run(words, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert option[0] in result.stderr
+    assert list(tmp_path.iterdir()) == []

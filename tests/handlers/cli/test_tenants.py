@@ -198,6 +198,7 @@ def test_a_refusal_is_exit_code_1(tenantctl: CommandLine, words: tuple[str, ...]
         ("tenants", "nonsense"),
         ("tenants", "list", "--nonsense"),
         ("tenants", "list", "--limit", "x"),
+        ("tenants", "list", "--limit", "-1"),
         ("tenants", "show"),
         ("tenants", "provision", "--name", "x"),
         ("tenants", "update", "acme", "--metadata", "no-equals-sign"),

@@ -44,7 +44,7 @@ def test_a_command_that_fits_its_form_becomes_a_request() -> None:
     assert request.tenant_id == UUID(TENANT)
     assert request.command_id == UUID(COMMAND_ID)
     assert request.form.model_dump(exclude_none=True) == {"name": "Acme"}
-    assert request.expected_version == 7
+    assert request.expected_versions == (7,)
     assert request.meta.actor == "ops@console"
 
 

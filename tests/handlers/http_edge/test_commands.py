@@ -147,12 +147,20 @@ async def test_a_tag_that_no_version_has_never_matches(
     operator: httpx.AsyncClient, active_tenant: Made
 ) -> None:
     path = f"{TENANTS}/{(await active_tenant('acme'))['tenant_id']}"
-    for tag in ('"abc"', 'W/"2"', '"02"', '""', '"-1"'):
+    for tag in ('"abc"', 'W/"2"', '"02"', '""', '"-1"', '"1", W/"2","3"'):
         answer = await operator.put(path, json={"name": "B"}, headers={"If-Match": tag})
         assert answer.json()["type"] == "/problems/version-conflict"
 
 
-@pytest.mark.parametrize("tag", ["2", '"1", "2"', "abc"])
+async def test_one_of_several_tags_must_match(operator: httpx.AsyncClient, active_tenant: Made) -> None:
+    path = f"{TENANTS}/{(await active_tenant('acme'))['tenant_id']}"
+    several: list[Any] = [[("If-Match", '"1", "2" ,"a,b"')], [("If-Match", '"9"'), ("If-Match", '"3"')]]
+    for number, headers in enumerate(several):
+        answer = await operator.put(path, json={"name": f"B{number}"}, headers=headers)
+        assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("tag", ["2", '"1", 2', '"1" "2"', '"1", *', "abc", ""])
 async def test_an_if_match_that_is_no_tag_is_refused(refused: httpx.AsyncClient, tag: str) -> None:
     answer = await refused.put(f"{TENANTS}/{uuid4()}", json={"name": "B"}, headers={"If-Match": tag})
     assert answer.status_code == 422

@@ -182,3 +182,14 @@ async def test_a_method_that_a_route_does_not_take_is_told_which_it_takes(
     answer = await refused.patch(TENANTS)
     assert (answer.status_code, answer.json()["type"]) == (405, "/problems/method-not-allowed")
     assert answer.headers["allow"] == "GET, HEAD, OPTIONS, POST"
+
+
+async def test_a_route_tells_all_methods_that_it_takes(refused: httpx.AsyncClient) -> None:
+    known = {
+        TENANTS: "GET, HEAD, OPTIONS, POST",
+        f"{TENANTS}/{uuid4()}": "DELETE, GET, HEAD, OPTIONS, PUT",
+        f"{TENANTS}/{uuid4()}/suspend": "OPTIONS, POST",
+    }
+    for path, methods in known.items():
+        answer = await refused.options(path)
+        assert (answer.status_code, answer.headers["allow"], answer.content) == (204, methods, b"")

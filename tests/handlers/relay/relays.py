@@ -22,6 +22,7 @@ from handlers.adapters.jetstream import StreamMessage
 from handlers.adapters.tasks import end
 from handlers.bus.streams import Limits, declare
 from handlers.relay.cloud_events import event_id
+from handlers.relay.context import ContextRelay
 from handlers.relay.events import EventRelay
 from handlers.relay.metrics import RelayMetrics
 from handlers.store.event_store import EventStore, StoredEvent
@@ -42,7 +43,7 @@ def a_relay(bus: Bus, store: EventStore, **settings: Any) -> EventRelay:
 
 
 @asynccontextmanager
-async def running(*relays: EventRelay) -> AsyncGenerator[None]:
+async def running(*relays: EventRelay | ContextRelay) -> AsyncGenerator[None]:
     """Run relays while inside."""
     tasks = [asyncio.create_task(relay.run()) for relay in relays]
     try:

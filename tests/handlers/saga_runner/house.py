@@ -19,6 +19,7 @@ from joserfc.jwk import OKPKey
 from nats.aio.client import Client
 from prometheus_client import CollectorRegistry
 
+from handlers.adapters.access import Access
 from handlers.adapters.certificates import CertificateKey
 from handlers.adapters.consumers import TenantConsumers
 from handlers.adapters.deletion import Deletion
@@ -29,7 +30,7 @@ from handlers.adapters.exports.shelf import Shelf
 from handlers.adapters.notices import Mailer, Notices
 from handlers.adapters.objects import Buckets, buckets
 from handlers.adapters.plans import Plans
-from handlers.adapters.schemas import Access, prepare, schema_of
+from handlers.adapters.schemas import prepare, schema_of
 from handlers.adapters.table import effects
 from handlers.saga_runner.role import SagasRole
 from handlers.saga_runner.worker import Limits

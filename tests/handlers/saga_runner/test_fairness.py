@@ -7,8 +7,10 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
+from handlers.adapters.effects import Output, Work
 from handlers.saga_runner.agenda import Agenda, Due
 from handlers.saga_runner.worker import Limits
+from handlers.settings import STEP_LIMITS
 from tenant_domain.operation.state import OperationStatus
 from tenant_domain.tenant.commands import Suspend
 from tests.handlers.saga_runner.faults import Faults, Pause
@@ -98,3 +100,29 @@ async def test_runs_that_wait_for_their_turn_at_a_step_keep_nobody_from_other_st
             pause.released.set()
         for _, operation_id in runs:
             assert (await house.finished(operation_id)).status is OperationStatus.SUCCEEDED
+
+
+async def test_steps_that_open_connections_open_no_more_than_their_limits_say(house: House):
+    most = STEP_LIMITS["close_access"]
+    at_once: list[int] = []
+
+    async def counted(work: Work) -> Output | None:
+        counts[0] += 1
+        at_once.append(counts[0])
+        try:
+            return await house.effects["close_access"](work)
+        finally:
+            counts[0] -= 1
+
+    counts = [0]
+    async with house.working():
+        runs = [await house.provision() for _ in range(3 * most)]
+        for _, operation_id in runs:
+            await house.finished(operation_id)
+    asked = [await house.ask(tenant_id, Suspend(reason="unpaid")) for tenant_id, _ in runs]
+    limits = Limits(steps=STEP_LIMITS)
+    async with house.working(effects={**house.effects, "close_access": counted}, limits=limits):
+        for operation_id in filter(None, asked):
+            assert (await house.finished(operation_id)).status is OperationStatus.SUCCEEDED
+    assert len(at_once) == 3 * most
+    assert max(at_once) == most

@@ -111,6 +111,35 @@ async def test_a_repeated_command_is_answered_from_the_ledger(store: EventStore)
     assert (appended.head, appended.positions) == (2, [None, 2])
 
 
+@pytest.mark.parametrize("read", [0, 2], ids=["moved on", "behind"])
+async def test_a_lone_command_is_dropped_for_its_stream_and_leaves_no_gap(store: EventStore, read: int):
+    tenant = uuid4()
+    await store.append(one_command(tenant))
+    appended = await store.append(one_command(tenant, read, 7))
+    assert (appended.head, appended.positions, appended.dropped) == (1, [None], {7})
+    assert appended.repeated == {}
+    appended = await store.append(one_command(tenant, 1, 7))
+    assert (appended.head, appended.positions, appended.dropped) == (2, [2], frozenset())
+    assert [item.position for item in await store.read(0, 10)] == [1, 2]
+
+
+async def test_a_lone_command_that_is_repeated_gets_its_outcome_and_writes_nothing(store: EventStore):
+    batch = one_command(uuid4(), 0, 7)
+    row = batch.ledger[0]
+    await store.append(batch)
+    appended = await store.append(batch)
+    assert (appended.head, appended.positions, appended.dropped) == (1, [None], {7})
+    assert appended.repeated == {row[:2]: Recorded(row.hash, row.outcome, 1)}
+    assert len(await store.read(0, 10)) == 1
+
+
+async def test_a_batch_larger_than_the_sockets_hold_is_written_whole(store: EventStore):
+    tenant = uuid4()
+    large = [event(tenant, version)._replace(state=bytes(1_000_000)) for version in range(1, 9)]
+    assert (await store.append(Batch(events=large))).head == 8
+    assert [len(item.state) for item in await store.read(0, 10)] == [1_000_000] * 8
+
+
 async def test_the_same_command_id_of_another_tenant_is_another_command(store: EventStore):
     row = command(uuid4())
     await store.append(Batch(ledger=[row]))

@@ -1,0 +1,267 @@
+"""The relay of the live context: from the log into the bucket TENANT_CONTEXT, an entry for each tenant.
+
+It keeps no progress of its own, like the relay of events. Entries are written in the order of their
+positions, each behind the stream's last sequence, so the last one says up to where the log is in the bucket,
+and of two relays one is refused and stands by. Whatever else stands at the end (nothing, after the bucket was
+lost; a stranger's message; what the log does not have, after a backup was restored) makes it begin at the
+first event. An entry is made from the tenant's state as it is now: nobody sees a former one meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import NamedTuple, NoReturn
+from uuid import UUID
+
+import msgspec
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from handlers.adapters import jetstream
+from handlers.adapters.jetstream import StreamMessage
+from handlers.relay.cloud_events import Message
+from handlers.relay.metrics import RelayMetrics
+from handlers.relay.outlet import Outlet, OutOfPlace
+from handlers.store.event_store import EventStore, Latest
+from handlers.wire.events import UnknownEvent
+from handlers.wire.headers import MSG_ID
+from handlers.wire.subjects import Streams, Subjects
+from projections.context import FACTS, TenantContext, context_of
+from tenant_domain.tenant.decide import ref
+from tenant_domain.tenant.state import Tenant
+
+log = structlog.get_logger()
+
+RANGE = 1000
+"""Positions looked through at once, and so the most entries of one run."""
+
+PACE = 0.05
+"""Seconds between the beginnings of two looks at the log that hints cause: the first change after a pause
+goes at once, and a flood of commands, which seldom changes an entry, costs twenty looks a second."""
+
+LONGEST_WAIT = 5.0
+"""Seconds between two tries at most, while NATS or PostgreSQL is away."""
+
+_UNFOLDABLE = (UnknownEvent, msgspec.MsgspecError, ValueError)
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(TenantContext).decode
+
+
+class Place(NamedTuple):
+    """Where a bucket (made at `created`) is: its stream's last sequence, and the position it includes."""
+
+    created: str
+    sequence: int
+    position: int
+
+
+async def place_of(
+    nc: Client, store: EventStore, streams: Streams, known: Place | None = None
+) -> Place | None:
+    """Return where the bucket is, which is still as `known` unless it has moved; None when there is none.
+
+    Raises JetStreamError, StoreError, and nats-py's errors.
+    """
+    info = await jetstream.stream_info(nc, streams.context_stream)
+    if info is None:
+        return None
+    created, sequence = info["created"], info["state"]["last_seq"]
+    if known is not None and known[:2] == (created, sequence):
+        return known
+    last = await jetstream.last_message(nc, streams.context_stream, streams.context_subject(">"))
+    return Place(created, sequence, await _position_of(last, store))
+
+
+async def _position_of(last: StreamMessage | None, store: EventStore) -> int:
+    """Return the position of the last entry; 0 for what the log does not have like this."""
+    if last is None:
+        return 0
+    try:
+        entry = _decode(last.body)
+    except (msgspec.ValidationError, msgspec.DecodeError):
+        entry = None
+    if entry is not None and entry.position > 0:
+        there = [(event.stream_id, event.version) for event in await store.read(entry.position - 1, 1)]
+        if there == [(entry.tenant_id, entry.version)]:
+            return entry.position
+    log.warning("last entry of the live context is not the log's", sequence=last.sequence)
+    return 0
+
+
+class ContextRelay:
+    """A relay of tenants' contexts from the log of `store` into the bucket; `run` it.
+
+    `declare` makes the streams that are missing. In seconds: `poll` is how long it waits for a hint before it
+    looks by itself, at the log and at the bucket's end, `patience` how long for an acknowledgement,
+    `takeover` how long it lets the bucket of another relay stand still while the log has more.
+    """
+
+    def __init__(
+        self,
+        nc: Client,
+        store: EventStore,
+        subjects: Subjects,
+        streams: Streams,
+        declare: Callable[[], Awaitable[object]],
+        *,
+        poll: float = 1.0,
+        patience: float = 5.0,
+        takeover: float = 0.25,
+        metrics: RelayMetrics,
+    ) -> None:
+        self._nc = nc
+        self._store = store
+        self._hints = subjects.hint("committed")
+        self._streams = streams
+        self._declare = declare
+        self._poll = poll
+        self._takeover = takeover
+        self._metrics = metrics
+        self._outlet = Outlet(nc, patience)
+        self._hint = asyncio.Event()
+        self._former = ""
+        self._place: Place | None = None
+
+    async def run(self) -> NoReturn:
+        """Relay until cancelled; a lost server is waited for."""
+        await self._outlet.open()
+        hints = await self._nc.subscribe(self._hints, cb=self._hinted)
+        try:
+            await self._keep_on()
+        finally:
+            if not self._nc.is_closed:
+                await hints.unsubscribe()
+            await self._outlet.close()
+
+    async def place(self) -> Place:
+        """Return where the bucket is; a missing one is made.
+
+        Raises JetStreamError, StoreError, and nats-py's errors.
+        """
+        while (found := await place_of(self._nc, self._store, self._streams, self._place)) is None:
+            await self._declare()
+        return found
+
+    async def begin_anew(self) -> Place:
+        """Write the first entries once more, so that any relay goes on from there with all others.
+
+        Returns where the bucket was before. Raises as `place`, and NotStored: try again.
+        """
+        await self._outlet.open()
+        try:
+            self._forget()
+            former = await self.place()
+            head, place = await self._store.head(), former._replace(position=0)
+            while place.position < head and place.sequence == former.sequence:
+                place = await self._advance(place, head)
+            return former
+        finally:
+            await self._outlet.close()
+
+    async def _hinted(self, _: Msg) -> None:
+        self._hint.set()
+
+    async def _keep_on(self) -> NoReturn:
+        standing_by, failures = False, 0
+        while True:
+            try:
+                if standing_by:
+                    await self._stand_by()
+                    standing_by = False
+                await self._follow()
+                failures = 0
+            except OutOfPlace as refusal:
+                self._forget()
+                log.info("relay of the live context stands by", reason=str(refusal))
+                standing_by, failures = True, 0
+            except Exception as error:  # noqa: BLE001 - an engine outlives whatever befalls it
+                self._forget()
+                failures += 1
+                log.warning("relay of the live context interrupted", error=repr(error), failures=failures)
+                longest = min(LONGEST_WAIT, 0.1 * 2 ** min(failures, 10))
+                await asyncio.sleep(random.uniform(longest / 2, longest))  # noqa: S311 - jitter
+
+    def _forget(self) -> None:
+        self._place, self._former = None, ""
+        self._outlet.forget()
+
+    async def _follow(self) -> None:
+        """Bring the bucket to the log's end again and again, until nothing came for the time of a poll."""
+        now = asyncio.get_running_loop().time
+        self._former = ""
+        self._place = place = await self.place()
+        while True:
+            self._hint.clear()
+            looked_at = now()
+            head = await self._store.head()
+            while place.position < head:
+                self._place = place = await self._advance(place, head)
+            self._metrics.context_position.set(place.position)
+            try:
+                async with asyncio.timeout(self._poll):
+                    await self._hint.wait()
+            except TimeoutError:
+                return
+            await asyncio.sleep(max(0.0, looked_at + PACE - now()))
+
+    async def _advance(self, place: Place, head: int) -> Place:
+        """Write what the next positions changed, and return where the bucket is then. Raises NotStored."""
+        upto = min(place.position + RANGE, head)
+        entries = await self._entries(await self._store.latest(FACTS, place.position, upto))
+        messages = self._messages(entries, place.sequence)
+        left = messages
+        while left:
+            run = await self._outlet.send(left, self._former)
+            await self._outlet.stored(run)
+            self._former = run.last_id
+            left = left[run.size :]
+        self._metrics.contexts.inc(len(messages))
+        return place._replace(sequence=place.sequence + len(messages), position=upto)
+
+    def _messages(self, entries: Iterable[TenantContext], sequence: int) -> list[Message]:
+        """Return the entries as messages, the first behind `sequence`. Their ids only chain them together."""
+        messages: list[Message] = []
+        for number, entry in enumerate(entries, sequence + 1):
+            name = f"{number}-{entry.position}"
+            subject = self._streams.context_subject(str(entry.tenant_id))
+            messages.append(Message(number, name, subject, f"{MSG_ID}: {name}\r\n", _encode(entry)))
+        return messages
+
+    async def _entries(self, changed: Sequence[Latest]) -> list[TenantContext]:
+        states = await self._states([each.tenant_id for each in changed])
+        return [
+            context_of(each.tenant_id, states[each.tenant_id], each.version, each.position)
+            for each in changed
+            if each.tenant_id in states
+        ]
+
+    async def _states(self, tenants: Sequence[UUID]) -> dict[UUID, Tenant]:
+        """Return the states of tenants; one that cannot be folded is left out, and its entry as it is."""
+        try:
+            loaded = await self._store.load([ref(tenant) for tenant in tenants])
+        except _UNFOLDABLE as error:
+            if len(tenants) == 1:
+                log.error(
+                    "entry of the live context left as it is", tenant_id=str(tenants[0]), error=repr(error)
+                )
+                return {}
+            middle = len(tenants) // 2
+            return {**await self._states(tenants[:middle]), **await self._states(tenants[middle:])}
+        return {stream: each.state for stream, each in loaded.items() if each.state is not None}
+
+    async def _stand_by(self) -> None:
+        """Return when the bucket stands still while the log has more for it."""
+        former, looked = await self.place(), 0
+        while True:
+            await asyncio.sleep(self._takeover * random.uniform(1, 1.5))  # noqa: S311 - jitter
+            head, place = await self._store.head(), await self.place()
+            if place != former:
+                former, looked = place, 0
+            elif await self._store.latest(FACTS, max(place.position, looked), head):
+                return
+            else:
+                looked = head

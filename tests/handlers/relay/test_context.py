@@ -1,0 +1,287 @@
+"""The live context says of every tenant what the log says last, whatever befalls the bucket or its relays."""
+
+import asyncio
+import json
+import random
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+from uuid import UUID, uuid4
+
+import msgspec
+import pytest
+from nats.js.kv import KeyValue
+from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
+
+from handlers.adapters import jetstream
+from handlers.bus.streams import Limits, declare
+from handlers.relay import context
+from handlers.relay.context import ContextRelay
+from handlers.relay.context_rebuild import rebuild
+from handlers.relay.metrics import RelayMetrics
+from handlers.store.batch import Batch, EventRow
+from handlers.store.event_store import EventStore
+from handlers.wire.events import Meta, encoded, event_of
+from projections.context import FACTS, context_of
+from tenant_domain.decision import Event
+from tenant_domain.tenant import events as ten
+from tenant_domain.tenant.state import Tenant, evolve
+from tests.handlers.relay.relays import running, until
+from tests.support.bus import Bus, messages_of
+from tests.support.histories import born, tenant_fact
+from tests.support.log import events_of
+
+OPERATION = str(UUID(int=7))
+SUSPENDED = ten.Suspended(operation_id=OPERATION, reason="Invoice of Ada Lovelace is unpaid.")
+RESUMED = ten.Resumed(operation_id=OPERATION)
+RENAMED = ten.ProfileUpdated(tenant_name="Acme")
+ACTIVATED = ten.Activated(operation_id=OPERATION)
+
+
+def a_relay(bus: Bus, store: EventStore, **settings: Any) -> ContextRelay:
+    making = partial(declare, *bus, Limits())
+    metrics = RelayMetrics(CollectorRegistry())
+    times = {"poll": 0.2, "takeover": 0.05} | settings
+    return ContextRelay(bus.nc, store, bus.subjects, bus.streams, making, metrics=metrics, **times)
+
+
+class House:
+    """A log of tenants, and the bucket that follows it."""
+
+    def __init__(self, bus: Bus, store: EventStore) -> None:
+        self.bus, self.store = bus, store
+        self._versions: dict[UUID, int] = {}
+
+    async def add(self, *facts: tuple[UUID, Event]) -> None:
+        """Commit facts in one batch, and hint as who commits does."""
+        batch = Batch()
+        for tenant, event in facts:
+            version = self._versions[tenant] = self._versions.get(tenant, 0) + 1
+            batch.events.append(EventRow(tenant, tenant, version, event.name, encoded(event, Meta()), 0))
+        appended = await self.store.append(batch)
+        await self.bus.nc.publish(self.bus.subjects.hint("committed"), b"%d" % appended.head)
+
+    async def tenant(self, *more: Event) -> UUID:
+        tenant = uuid4()
+        await self.add((tenant, born()), (tenant, ACTIVATED), *((tenant, event) for event in more))
+        return tenant
+
+    async def entries(self) -> dict[str, bytes]:
+        """All that stands in the bucket, by subject."""
+        messages = await messages_of(self.bus.nc, self.bus.streams.context_stream)
+        return {message.subject: message.body for message in messages}
+
+    async def expected(self) -> dict[str, bytes]:
+        """What the bucket must say, folded from the whole log."""
+        states: dict[UUID, Tenant | None] = {}
+        last: dict[UUID, tuple[int, int]] = {}
+        for event in await events_of(self.store):
+            tenant = event.tenant_id
+            states[tenant] = evolve(states.get(tenant), event_of(event.topic, event.state))
+            if event.topic in FACTS:
+                last[tenant] = (event.version, event.position)
+        subject = self.bus.streams.context_subject
+        return {
+            subject(str(tenant)): msgspec.json.encode(context_of(tenant, state, *last[tenant]))
+            for tenant, state in states.items()
+            if state is not None
+        }
+
+    async def agrees(self) -> bool:
+        return await self.entries() == await self.expected()
+
+    async def status(self, tenant: UUID) -> str | None:
+        body = (await self.entries()).get(self.bus.streams.context_subject(str(tenant)), b"{}")
+        return json.loads(body).get("status")
+
+    async def put(self, tenant: UUID, body: bytes, headers: Mapping[str, str] | None = None) -> None:
+        subject = self.bus.streams.context_subject(str(tenant))
+        await self.bus.nc.jetstream().publish(subject, body, headers=dict(headers or {}))
+
+    async def lose(self) -> None:
+        await jetstream.call(self.bus.nc, f"STREAM.DELETE.{self.bus.streams.context_stream}")
+
+
+@pytest.fixture
+def house(bus: Bus, store: EventStore) -> House:
+    return House(bus, store)
+
+
+async def test_a_stock_client_of_the_bucket_sees_each_change_of_a_tenant(house: House) -> None:
+    tenant = await house.tenant()
+    async with running(a_relay(house.bus, house.store)):
+        await until(house.agrees)
+        bucket = await house.bus.nc.jetstream().key_value(house.bus.streams.context)
+        watcher = await bucket.watch(str(tenant))
+
+        async def seen() -> dict[str, Any]:
+            entry = await watcher.updates(timeout=20) or await watcher.updates(timeout=20)
+            assert isinstance(entry, KeyValue.Entry)
+            assert entry.key == str(tenant)
+            return json.loads(entry.value or b"")
+
+        first = await seen()
+        assert (first["status"], first["version"], first["position"]) == ("active", 2, 2)
+        await house.add((tenant, SUSPENDED))
+        assert (await seen())["status"] == "suspended"
+        await house.add((tenant, RENAMED))
+        await house.add((tenant, RESUMED))
+        last = await seen()
+        assert (last["status"], last["version"]) == ("active", 5)
+        await watcher.stop()
+
+
+async def test_nothing_of_a_person_and_no_name_is_in_the_bucket_and_each_tenant_has_its_own_subject(
+    house: House,
+) -> None:
+    tenants = [await house.tenant(SUSPENDED) for _ in range(3)]
+    async with running(a_relay(house.bus, house.store)):
+        await until(house.agrees)
+    entries = await house.entries()
+    assert set(entries) == {f"$KV.{house.bus.streams.context}.{tenant}" for tenant in tenants}
+    assert all(
+        word not in body.lower() for body in entries.values() for word in (b"ada", b"unpaid", b"example")
+    )
+
+
+async def test_a_flood_of_changes_through_two_relays_ends_as_the_log_says(house: House) -> None:
+    chance = random.Random(7)
+    tenants = [await house.tenant() for _ in range(40)]
+    async with running(*(a_relay(house.bus, house.store) for _ in range(2))):
+        for _ in range(60):
+            facts = [tenant_fact(chance.randrange(11), chance.randrange(5)) for _ in range(20)]
+            await house.add(*((chance.choice(tenants), fact) for fact in facts))
+        await until(house.agrees)
+
+
+async def test_a_lost_bucket_is_filled_again_with_the_same_bytes(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(context, "RANGE", 7)
+    for number in range(20):
+        await house.tenant(*[SUSPENDED, RENAMED, RESUMED][: number % 4])
+    async with running(a_relay(house.bus, house.store)):
+        await until(house.agrees)
+        await house.lose()
+        await until(house.agrees)
+
+
+async def test_no_former_state_is_shown_while_a_bucket_is_filled(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(context, "RANGE", 3)
+    tenants = [await house.tenant() for _ in range(10)]
+    await house.add(*((tenant, SUSPENDED) for tenant in tenants))
+    updates: list[bytes] = []
+    subject = house.bus.streams.context_subject("*")
+    listening = await house.bus.nc.subscribe(subject, cb=_into(updates))
+    async with running(a_relay(house.bus, house.store)):
+        await until(house.agrees)
+    await listening.unsubscribe()
+    assert {json.loads(update)["status"] for update in updates} == {"suspended"}
+
+
+def _into(updates: list[bytes]) -> Any:
+    async def keep(message: Any) -> None:
+        updates.append(message.data)
+
+    return keep
+
+
+@pytest.mark.parametrize("meddling", ["other", "former", "deleted", "future"])
+async def test_what_a_stranger_writes_is_written_over(house: House, meddling: str) -> None:
+    tenant, other = await house.tenant(), await house.tenant()
+    async with running(a_relay(house.bus, house.store)):
+        await until(house.agrees)
+        former = (await house.entries())[house.bus.streams.context_subject(str(tenant))]
+        await house.add((tenant, SUSPENDED), (other, SUSPENDED))
+        await until(house.agrees)
+        if meddling == "deleted":
+            await house.put(tenant, b"", {"KV-Operation": "DEL"})
+        elif meddling == "future":
+            await house.put(tenant, former.replace(b'"position":2', b'"position":999'))
+        else:
+            await house.put(tenant, b"mine" if meddling == "other" else former)
+        assert not await house.agrees()
+        await until(house.agrees)
+
+
+async def test_a_relay_that_slept_cannot_write_over_what_a_newer_one_wrote(
+    house: House, store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tenant = await house.tenant()
+    async with EventStore(store_url) as slow:
+        load, asleep, awake = slow.load, asyncio.Event(), asyncio.Event()
+
+        async def sleeping(refs: Any) -> Any:
+            loaded = await load(refs)
+            asleep.set()
+            await awake.wait()
+            return loaded
+
+        monkeypatch.setattr(slow, "load", sleeping)
+        with capture_logs() as logs:
+            async with running(a_relay(house.bus, slow)):
+                await asleep.wait()  # it has read that the tenant is active
+                async with running(a_relay(house.bus, house.store)):
+                    await house.add((tenant, SUSPENDED))
+                    await until(house.agrees)
+                awake.set()
+                await until(partial(_told, logs, "relay of the live context stands by"))
+                assert await house.status(tenant) == "suspended"
+                await house.add((tenant, RESUMED))  # and it goes on when nobody else does
+                await until(house.agrees)
+
+
+async def _told(logs: list[Any], event: str) -> bool:
+    return any(log["event"] == event for log in logs)
+
+
+async def test_a_tenant_that_cannot_be_read_holds_up_no_other(house: House) -> None:
+    broken, others = await house.tenant(), [await house.tenant() for _ in range(5)]
+    async with running(a_relay(house.bus, house.store)):
+        await until(house.agrees)
+        batch = Batch()
+        for name in (SUSPENDED.name, "tenant.of_tomorrow"):
+            version = 3 + len(batch.events)
+            batch.events.append(EventRow(broken, broken, version, name, encoded(SUSPENDED, Meta()), 0))
+        with capture_logs() as logs:
+            await house.store.append(batch)
+            await house.add(*((tenant, SUSPENDED) for tenant in others))
+            for tenant in others:
+                await until(partial(_is, house, tenant, "suspended"))
+        assert await house.status(broken) == "active"
+    left = [log for log in logs if log["event"] == "entry of the live context left as it is"]
+    assert {log["tenant_id"] for log in left} == {str(broken)}
+
+
+async def _is(house: House, tenant: UUID, status: str) -> bool:
+    return await house.status(tenant) == status
+
+
+async def test_a_rebuild_mends_all_entries_and_takes_strangers_away_without_missing_any_meanwhile(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(context, "RANGE", 5)
+    tenants = [await house.tenant() for _ in range(12)]
+    relay = a_relay(house.bus, house.store)
+    async with running(relay):
+        await until(house.agrees)
+        await house.put(uuid4(), b"stranger")
+        await until(partial(_written_over, house))
+        async with running(a_relay(house.bus, house.store)):
+            stream, fresh = house.bus.streams.context_stream, a_relay(house.bus, house.store)
+            filling = asyncio.create_task(rebuild(house.bus.nc, house.store, fresh, stream))
+            while not filling.done():
+                assert {house.bus.streams.context_subject(str(t)) for t in tenants} <= set(
+                    await house.entries()
+                )
+            assert await filling == 24
+    assert await house.agrees()
+
+
+async def _written_over(house: House) -> bool:
+    """Return whether every tenant's entry stands behind the stranger's."""
+    messages = await messages_of(house.bus.nc, house.bus.streams.context_stream)
+    return messages[0].body == b"stranger"
