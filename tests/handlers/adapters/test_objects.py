@@ -10,7 +10,7 @@ from uuid import uuid4
 import httpx
 import obstore
 import pytest
-from moto.core import DEFAULT_ACCOUNT_ID
+from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.s3.models import s3_backends
 
 from handlers.adapters.effects import EffectFailed, PermanentlyFailed
