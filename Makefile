@@ -5,7 +5,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.stamp
 
-.PHONY: help setup demo test check format lock faults simulate documents bench clean
+# A test run starts a hundred Pythons: they may keep what they compiled, whatever the shell says.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: help setup demo test coverage check format lock faults simulate documents bench clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +30,10 @@ demo: setup ## run the main job on the sample data, against real embedded server
 
 test: setup ## run all tests
 	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+
+coverage: setup ## run all tests and measure; fails below 90 %, of lines with branches and of branches alone
+	$(BIN)/pytest -n 2 --dist loadfile --cov --cov-report=term --cov-report=json:.coverage.json $(ARGS)
+	$(BIN)/python -m tests.support.branches .coverage.json 90
 
 check: setup ## formatting, lint, strict types, import rules
 	$(BIN)/ruff format --check .

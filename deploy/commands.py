@@ -78,7 +78,7 @@ def demo(
     samples
         Folder of other samples in the same form.
     svg
-        Write what was shown to this file as a picture.
+        Draw what all came to into this file.
     """
     from deploy.running import run_demo
 

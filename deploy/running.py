@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
+import re
 import signal
 import sys
 from collections.abc import Coroutine
@@ -23,6 +25,12 @@ from handlers import logs
 INTERRUPTED = 130
 """What a shell calls a program that Ctrl-C ended."""
 
+_WIDTH = 124
+"""Columns of a picture of the demo."""
+
+_FETCHED_FONTS = re.compile(r"@font-face {.*?}\s*", re.DOTALL)
+"""What rich draws with; a picture of ours uses fonts that are there, and calls nobody."""
+
 
 def run_dev(data_dir: Path, nats_port: int, http_port: int, sync_interval: str, *, as_json: bool) -> int:
     """Run the development stack until Ctrl-C or SIGTERM; return the exit code."""
@@ -38,15 +46,16 @@ def run_dev(data_dir: Path, nats_port: int, http_port: int, sync_interval: str, 
 def run_demo(*, keep: bool, data_dir: Path | None, samples: Path | None, svg: Path | None) -> int:
     """Run the demo; return the exit code."""
     logs.configure("error", "console")
-    console = Console(record=svg is not None, width=120 if svg else None)
-    work = run(console, keep=keep, data_dir=data_dir, samples=samples or SAMPLES)
+    summary = Console(record=True, width=_WIDTH, file=io.StringIO()) if svg else None
+    work = run(Console(), keep=keep, data_dir=data_dir, samples=samples or SAMPLES, summary=summary)
     try:
         code = asyncio.run(_until_stopped(work))
     except (EmbeddedError, ProcessFailed) as error:
         print(error, file=sys.stderr)
         return 3
-    if svg:
-        console.save_svg(str(svg), title="tenantctl demo")
+    if svg and summary:
+        picture = summary.export_svg(title="make demo")
+        svg.write_text(_FETCHED_FONTS.sub("", picture))
     return code
 
 

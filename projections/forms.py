@@ -26,8 +26,6 @@ _RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)"
 
 def _time(value: Any) -> Any:
     """Return the time that an RFC 3339 text names; digits beyond microseconds are cut off."""
-    if isinstance(value, datetime):
-        return value
     if not isinstance(value, str) or not _RFC3339.fullmatch(value):
         raise ValueError("must be a time with a zone, as 2026-11-23T09:30:00Z (RFC 3339)")
     return datetime.fromisoformat(value.upper())

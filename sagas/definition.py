@@ -17,9 +17,10 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 from uuid import UUID
 
 from tenant_domain.catalogue import Policy
-from tenant_domain.decision import NewEvent, Ref, World
+from tenant_domain.decision import Event, NewEvent, Ref, World
 from tenant_domain.operation.state import Operation, OperationStatus, StepStatus
 from tenant_domain.registry import ENTITIES
+from tenant_domain.tenant import decide as tenant_decide
 from tenant_domain.tenant.state import Tenant
 
 
@@ -60,6 +61,11 @@ class Scene(NamedTuple):
     def world(self) -> World:
         """The states of all streams that the saga reads."""
         return World(self.states)
+
+    def told(self, *facts: Event) -> tuple[NewEvent, ...]:
+        """Return the facts as events of the tenant."""
+        ref = tenant_decide.ref(self.operation.tenant_id)
+        return tuple(NewEvent(ref, fact) for fact in facts)
 
     def after(self, events: Iterable[NewEvent]) -> Scene:
         """Return the scene after `events`."""

@@ -35,9 +35,7 @@ def _valid(scene: Scene) -> None:
 
 
 def _defaults(scene: Scene) -> tuple[NewEvent, ...]:
-    operation = scene.operation
-    facts = tenant_decide.defaults_of(scene.tenant, operation.operation_id, scene.policy)
-    return tuple(NewEvent(tenant_decide.ref(operation.tenant_id), fact) for fact in facts)
+    return scene.told(*tenant_decide.defaults_of(scene.tenant, scene.operation.operation_id, scene.policy))
 
 
 def _admin(scene: Scene) -> tuple[NewEvent, ...]:
@@ -50,8 +48,7 @@ def _admin(scene: Scene) -> tuple[NewEvent, ...]:
 
 
 def _activated(scene: Scene) -> tuple[NewEvent, ...]:
-    fact = tenant_decide.activated(scene.operation.operation_id)
-    return (NewEvent(tenant_decide.ref(scene.operation.tenant_id), fact),)
+    return scene.told(tenant_decide.activated(scene.operation.operation_id))
 
 
 def _undone(scene: Scene) -> tuple[NewEvent, ...]:

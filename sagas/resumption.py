@@ -9,13 +9,11 @@ from tenant_domain.values import Status
 
 
 def _opened(scene: Scene) -> tuple[NewEvent, ...]:
-    fact = tenant_decide.access_opened(scene.operation.operation_id)
-    return (NewEvent(tenant_decide.ref(scene.operation.tenant_id), fact),)
+    return scene.told(tenant_decide.access_opened(scene.operation.operation_id))
 
 
 def _undone(scene: Scene) -> tuple[NewEvent, ...]:
-    fact = tenant_decide.status_reverted(scene.operation.operation_id, Status.SUSPENDED)
-    return (NewEvent(tenant_decide.ref(scene.operation.tenant_id), fact),)
+    return scene.told(tenant_decide.status_reverted(scene.operation.operation_id, Status.SUSPENDED))
 
 
 RESUMPTION = Saga(

@@ -12,13 +12,11 @@ from tenant_domain.values import Status
 
 
 def _closed(scene: Scene) -> tuple[NewEvent, ...]:
-    fact = tenant_decide.access_closed(scene.operation.operation_id)
-    return (NewEvent(tenant_decide.ref(scene.operation.tenant_id), fact),)
+    return scene.told(tenant_decide.access_closed(scene.operation.operation_id))
 
 
 def _undone(scene: Scene) -> tuple[NewEvent, ...]:
-    fact = tenant_decide.status_reverted(scene.operation.operation_id, Status.ACTIVE)
-    return (NewEvent(tenant_decide.ref(scene.operation.tenant_id), fact),)
+    return scene.told(tenant_decide.status_reverted(scene.operation.operation_id, Status.ACTIVE))
 
 
 SUSPENSION = Saga(

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from sagas.definition import Deed, RetryPolicy, Saga, Scene, Step
-from tenant_domain.decision import Event, NewEvent, Ref
+from tenant_domain.decision import NewEvent, Ref
 from tenant_domain.operation import decide as operation_decide
 from tenant_domain.operation.state import Operation
 from tenant_domain.subdomain import decide as subdomain
@@ -56,7 +56,7 @@ def _purge_at(operation: Operation) -> datetime:
 
 
 def _purge_started(scene: Scene) -> tuple[NewEvent, ...]:
-    return _told(scene, *tenant_decide.purge_started(scene.tenant, scene.operation.operation_id))
+    return scene.told(*tenant_decide.purge_started(scene.tenant, scene.operation.operation_id))
 
 
 def _released(scene: Scene) -> tuple[NewEvent, ...]:
@@ -74,16 +74,12 @@ def _purged(scene: Scene) -> tuple[NewEvent, ...]:
     fact = tenant_decide.purged(
         scene.operation.operation_id, str(issued["certificate_id"]), str(issued["certificate_sha256"])
     )
-    return _told(scene, fact)
+    return scene.told(fact)
 
 
 def _cancelled(scene: Scene) -> tuple[NewEvent, ...]:
     former = Status(str(scene.operation.input["former"]))
-    return _told(scene, tenant_decide.termination_cancelled(scene.operation.operation_id, former))
-
-
-def _told(scene: Scene, *facts: Event) -> tuple[NewEvent, ...]:
-    return tuple(NewEvent(tenant_decide.ref(scene.operation.tenant_id), fact) for fact in facts)
+    return scene.told(tenant_decide.termination_cancelled(scene.operation.operation_id, former))
 
 
 TERMINATION = Saga(

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from sagas.definition import Deed, RetryPolicy, Saga, Scene, Step
 from sagas.journal import MAX_ERROR
-from tenant_domain.decision import Event, NewEvent
+from tenant_domain.decision import NewEvent
 from tenant_domain.operation import decide as operation_decide
 from tenant_domain.operation.state import Operation
 from tenant_domain.tenant import decide as tenant_decide
@@ -37,7 +37,7 @@ def _held_by_another(scene: Scene) -> bool:
 
 
 def _begun(scene: Scene) -> tuple[NewEvent, ...]:
-    return _told(scene, *tenant_decide.plan_change_begun(scene.tenant, scene.operation.operation_id))
+    return scene.told(*tenant_decide.plan_change_begun(scene.tenant, scene.operation.operation_id))
 
 
 def _differences(scene: Scene) -> str:
@@ -50,7 +50,7 @@ def _changed(scene: Scene) -> tuple[NewEvent, ...]:
     if _differences(scene) or not tenant_decide.is_changing_plan(scene.tenant, operation.operation_id):
         return ()
     fact = tenant_decide.plan_changed(scene.tenant, operation.operation_id, _plan(scene), scene.policy)
-    return _told(scene, fact)
+    return scene.told(fact)
 
 
 def _turned_back(scene: Scene) -> tuple[NewEvent, ...]:
@@ -66,11 +66,7 @@ def _undone(scene: Scene) -> tuple[NewEvent, ...]:
     fact = tenant_decide.plan_change_rolled_back(
         scene.tenant, operation.operation_id, _plan(scene), operation.reason or ""
     )
-    return _told(scene, fact)
-
-
-def _told(scene: Scene, *facts: Event) -> tuple[NewEvent, ...]:
-    return tuple(NewEvent(tenant_decide.ref(scene.operation.tenant_id), fact) for fact in facts)
+    return scene.told(fact)
 
 
 UPGRADE = Saga(

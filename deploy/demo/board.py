@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -99,15 +100,25 @@ def _step(line: Line, fact: str, data: dict[str, Any]) -> None:
         line.steps[data["step"]] = after[fact]
 
 
-def picture(board: Board, rate: str, rows: int) -> RenderableType:
-    """Return the board as a table of the `rows` tenants that moved last, and one line of counts."""
+def latest(board: Board, rows: int) -> list[Line]:
+    """Return the `rows` tenants that moved last."""
+    return sorted(board.lines.values(), key=lambda line: line.touched)[-rows:]
+
+
+def telling(board: Board, rows: int) -> list[Line]:
+    """Return `rows` tenants that moved last, but before others those that are not simply active."""
+    ordered = sorted(board.lines.values(), key=lambda line: (line.status != "active", line.touched))
+    return sorted(ordered[-rows:], key=lambda line: line.touched)
+
+
+def picture(board: Board, rate: str, lines: Sequence[Line]) -> RenderableType:
+    """Return the board as a table of these tenants, and one line of counts over all."""
     table = Table(box=None, pad_edge=False, header_style="bold dim")
     for title in ("tenant", "plan", "region", "status"):
         table.add_column(title, no_wrap=True, overflow="ellipsis", max_width=28 if title == "tenant" else 14)
     for step in STEPS:
         table.add_column(step.split("_")[-1], justify="center")
-    latest = sorted(board.lines.values(), key=lambda line: line.touched)[-rows:]
-    for line in latest:
+    for line in lines:
         marks = (_MARKS[line.steps.get(step, "pending")] for step in STEPS)
         status = Text(line.status, _STYLES.get(line.status, ""))
         table.add_row(line.name, line.plan, line.region, status, *marks)

@@ -8,6 +8,7 @@ from typing import Any
 
 from nats.aio.client import Client
 from rich.console import Console
+from rich.table import Table
 
 from deploy.demo.checks import Check
 from deploy.demo.report import title
@@ -57,6 +58,7 @@ async def _ended(console: Console, nc: Client, sample: Sample, command: str, bod
 
 
 def _show(console: Console, certificate: dict[str, Any]) -> None:
+    table = Table("store", "erased", "how", box=None, padding=(0, 2), header_style="bold dim", style="dim")
     for store in certificate["stores"]:
-        line = f"  {store['store']:<11} {store['count']:>4}  {store['what']}: {store['how']}"
-        console.print(f"[dim]{line}[/]", highlight=False)
+        table.add_row(store["store"], f"{store['count']} {store['what']}", store["how"])
+    console.print(table)

@@ -11,11 +11,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from deploy.demo.board import Board
+from deploy.demo.board import Board, picture, telling
 from deploy.demo.checks import Check
 from deploy.demo.samples import Sample
 from deploy.demo.traffic import Answered
 from deploy.dev import Addresses
+
+TOLD = 14
+"""Tenants that the summary shows."""
 
 
 def title(console: Console, text: str) -> None:
@@ -48,7 +51,8 @@ def fact(console: Console, name: str, data: dict[str, Any]) -> None:
     """Show one event of a tenant or of an operation: its step, and why."""
     why = data.get("error") or data.get("reason") or "; ".join(data.get("output", {}).get("differences", ()))
     style = "red" if "failed" in name else "magenta" if "compens" in name or "rolled" in name else "green"
-    console.print(Text(f"  {name:<34} {data.get('step', ''):<20} ", style), Text(str(why), "dim"), sep="")
+    line = Text.assemble((f"  {name:<34} {data.get('step', ''):<20} ", style), (str(why), "dim"))
+    console.print(line, no_wrap=True, overflow="ellipsis")
 
 
 def history(
@@ -60,9 +64,8 @@ def history(
         if fact["type"].startswith("tenant."):
             data = {key: value for key, value in fact["data"].items() if key not in ("admin", "operation_id")}
             text = f"  {fact['position']:>5}  {fact['time'][11:23]}  {fact['type']:<28} "
-            console.print(
-                text, Text(json.dumps(data, ensure_ascii=False)[:90], "dim"), sep="", highlight=False
-            )
+            line = Text.assemble(text, (json.dumps(data, ensure_ascii=False), "dim"))
+            console.print(line, no_wrap=True, overflow="ellipsis")
     table = Table(
         "",
         f"as of version {then['version']}",
@@ -91,6 +94,13 @@ def verdict(console: Console, found: Sequence[Check]) -> None:
     for check in found:
         mark = Text(" ✓ ", "bold green") if check.passed else Text(" ✗ ", "bold red")
         console.print(mark, check.what, Text(f"  ({check.seen})", "dim"), sep="", highlight=False)
+
+
+def summary(console: Console, board: Board, found: Sequence[Check]) -> None:
+    """Show what all came to: the tenants that tell most, and every check."""
+    title(console, f"{len(board.lines)} tenants were asked for over NATS; {TOLD} of them")
+    console.print(picture(board, "one certificate of deletion", telling(board, TOLD)))
+    verdict(console, found)
 
 
 def where(console: Console, addresses: Addresses, folder: Path) -> None:

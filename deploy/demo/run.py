@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.live import Live
 
 from deploy.demo import checks, living, report
-from deploy.demo.board import Board, picture
+from deploy.demo.board import Board, latest, picture
 from deploy.demo.checks import Check
 from deploy.demo.ending import show_ending
 from deploy.demo.mailbox import Mailbox
@@ -46,12 +46,17 @@ class Demo:
 
 
 async def run(
-    console: Console, *, data_dir: Path | None = None, keep: bool = False, samples: Path = FOLDER
+    console: Console,
+    *,
+    data_dir: Path | None = None,
+    keep: bool = False,
+    samples: Path = FOLDER,
+    summary: Console | None = None,
 ) -> int:
     """Run the demo on a fresh stack, and return 0 only if all of it came true, else 1.
 
     Without `data_dir` it uses a new folder, and removes it at the end; with `keep` the stack then goes on
-    until it is stopped.
+    until it is stopped. `summary` gets, at the end, what all came to.
     """
     folder = data_dir or _new_folder()
     mailbox = Mailbox()
@@ -66,6 +71,8 @@ async def run(
             demo = Demo(console, nc, addresses, folder, board, sender, samples)
             found = await _show(demo)
         report.verdict(console, found)
+        if summary is not None:
+            report.summary(summary, board, found)
         if keep:
             report.where(console, addresses, folder)
             with contextlib.suppress(asyncio.CancelledError):  # Ctrl-C ends the waiting, not the verdict
@@ -159,12 +166,12 @@ async def _provision(demo: Demo, samples: list[Sample]) -> tuple[list[Answered],
             if time.monotonic() - began > SETTLED_WITHIN:
                 break
             if live:
-                view.update(picture(demo.board, _rate(demo.board, began), rows))
+                view.update(picture(demo.board, _rate(demo.board, began), latest(demo.board, rows)))
             await asyncio.sleep(0.05)
         seconds = time.monotonic() - began
-        view.update(picture(demo.board, _rate(demo.board, began), rows))
+        view.update(picture(demo.board, _rate(demo.board, began), latest(demo.board, rows)))
     if live:
-        demo.console.print(picture(demo.board, f"{seconds:.2f} s", len(samples)))
+        demo.console.print(picture(demo.board, f"{seconds:.2f} s", latest(demo.board, len(samples))))
     return await sending, seconds
 
 

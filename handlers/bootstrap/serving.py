@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import structlog
+import uvloop
 from prometheus_client import start_http_server
 
 from handlers import logs, tracing
@@ -83,9 +84,4 @@ def _stop_on_signals(stop: asyncio.Event) -> None:
 def run(settings: Settings, roles: tuple[str, ...], ready: Callable[[dict[str, Any]], None]) -> None:
     """Run `serve` in an event loop of its own, the quickest there is."""
     logs.configure(settings.log_level, settings.log_format)
-    if sys.platform == "win32":
-        asyncio.run(serve(settings, roles, ready))
-        return
-    import uvloop  # not there on Windows
-
     uvloop.run(serve(settings, roles, ready))

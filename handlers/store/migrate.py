@@ -68,4 +68,4 @@ async def _apply(connection: psycopg.AsyncConnection, migration: Migration) -> N
     await connection.execute(
         "INSERT INTO service.migrations (number, name) VALUES (%s, %s)", (migration.number, migration.name)
     )
-    log.info("schema migrated", number=migration.number, name=migration.name)
+    log.info("schema migrated", number=migration.number, file=migration.name)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -169,55 +171,79 @@ def _turned_back(state: Operation, event: CompensationStarted) -> Operation:
     )
 
 
-def _step_event(state: Operation, event: Event) -> Operation:
-    match event:
-        case StepStarted():
-            step = state.step(event.step)
-            running = replace(
-                step,
-                status=StepStatus.RUNNING,
-                attempts=event.attempt,
-                started_at=step.started_at or event.started_at,
-                retry_at=None,
-            )
-            return _with_step(state, running)
-        case StepCompleted():
-            step = state.step(event.step)
-            completed = replace(
-                step,
-                status=StepStatus.COMPLETED,
-                attempts=event.attempt,
-                tries=0,
-                failing_since=None,
-                started_at=step.started_at or event.started_at,
-                finished_at=event.finished_at,
-                error=None,
-                retry_at=None,
-                output=event.output,
-            )
-            return _with_step(state, completed)
-        case StepFailed():
-            step = state.step(event.step)
-            failed = replace(
-                step,
-                status=step.status if event.undoing else StepStatus.FAILED,
-                attempts=step.attempts if event.undoing else event.attempt,
-                tries=step.tries + 1,
-                failing_since=step.failing_since or event.started_at,
-                started_at=step.started_at or event.started_at,
-                finished_at=event.finished_at,
-                error=event.error,
-                retry_at=event.retry_at,
-            )
-            return _with_step(state, failed)
-        case StepCompensated():
-            step = state.step(event.step)
-            undone = replace(
-                step, status=StepStatus.COMPENSATED, finished_at=event.finished_at, tries=0, retry_at=None
-            )
-            return _with_step(state, undone)
-        case _:
-            return state
+def _step_started(state: Operation, event: StepStarted) -> Operation:
+    step = state.step(event.step)
+    running = replace(
+        step,
+        status=StepStatus.RUNNING,
+        attempts=event.attempt,
+        started_at=step.started_at or event.started_at,
+        retry_at=None,
+    )
+    return _with_step(state, running)
+
+
+def _step_completed(state: Operation, event: StepCompleted) -> Operation:
+    step = state.step(event.step)
+    completed = replace(
+        step,
+        status=StepStatus.COMPLETED,
+        attempts=event.attempt,
+        tries=0,
+        failing_since=None,
+        started_at=step.started_at or event.started_at,
+        finished_at=event.finished_at,
+        error=None,
+        retry_at=None,
+        output=event.output,
+    )
+    return _with_step(state, completed)
+
+
+def _step_failed(state: Operation, event: StepFailed) -> Operation:
+    step = state.step(event.step)
+    failed = replace(
+        step,
+        status=step.status if event.undoing else StepStatus.FAILED,
+        attempts=step.attempts if event.undoing else event.attempt,
+        tries=step.tries + 1,
+        failing_since=step.failing_since or event.started_at,
+        started_at=step.started_at or event.started_at,
+        finished_at=event.finished_at,
+        error=event.error,
+        retry_at=event.retry_at,
+    )
+    return _with_step(state, failed)
+
+
+def _step_compensated(state: Operation, event: StepCompensated) -> Operation:
+    undone = replace(
+        state.step(event.step),
+        status=StepStatus.COMPENSATED,
+        finished_at=event.finished_at,
+        tries=0,
+        retry_at=None,
+    )
+    return _with_step(state, undone)
+
+
+def _parked(state: Operation, event: OperationParked) -> Operation:
+    return replace(state, status=OperationStatus.PARKED, parked_reason=event.reason, parked_step=event.step)
+
+
+def _retried(state: Operation, event: OperationRetried) -> Operation:
+    return replace(
+        state,
+        status=OperationStatus.COMPENSATING if state.ending else OperationStatus.RUNNING,
+        parked_reason=None,
+        parked_step=None,
+        active_since=event.retried_at or state.active_since,
+        steps=_anew(state),
+    )
+
+
+def _ended(status: OperationStatus) -> Callable[[Operation, Any], Operation]:
+    return lambda state, event: replace(state, status=status, finished_at=event.finished_at)
 
 
 def _anew(state: Operation) -> tuple[Step, ...]:
@@ -225,36 +251,24 @@ def _anew(state: Operation) -> tuple[Step, ...]:
     return tuple(replace(step, tries=0, failing_since=None, retry_at=None) for step in state.steps)
 
 
+_FOLDS: Mapping[type[Event], Callable[[Operation, Any], Operation]] = {
+    StepScheduled: _scheduled,
+    StepStarted: _step_started,
+    StepCompleted: _step_completed,
+    StepFailed: _step_failed,
+    StepCompensated: _step_compensated,
+    CompensationStarted: _turned_back,
+    OperationParked: _parked,
+    OperationRetried: _retried,
+    OperationSucceeded: _ended(OperationStatus.SUCCEEDED),
+    OperationRolledBack: _ended(OperationStatus.ROLLED_BACK),
+    OperationCancelled: _ended(OperationStatus.CANCELLED),
+}
+
+
 def evolve(state: Operation | None, event: Event) -> Operation | None:
-    """Return the state after `event`."""
+    """Return the state after `event`; a fact that says nothing about the run leaves it as it is."""
     if isinstance(event, OperationStarted):
         return _started(event)
-    if state is None:
-        return None
-    match event:
-        case StepScheduled():
-            return _scheduled(state, event)
-        case CompensationStarted():
-            return _turned_back(state, event)
-        case OperationParked():
-            return replace(
-                state, status=OperationStatus.PARKED, parked_reason=event.reason, parked_step=event.step
-            )
-        case OperationRetried():
-            resumed = OperationStatus.COMPENSATING if state.ending else OperationStatus.RUNNING
-            return replace(
-                state,
-                status=resumed,
-                parked_reason=None,
-                parked_step=None,
-                active_since=event.retried_at or state.active_since,
-                steps=_anew(state),
-            )
-        case OperationSucceeded():
-            return replace(state, status=OperationStatus.SUCCEEDED, finished_at=event.finished_at)
-        case OperationRolledBack():
-            return replace(state, status=OperationStatus.ROLLED_BACK, finished_at=event.finished_at)
-        case OperationCancelled():
-            return replace(state, status=OperationStatus.CANCELLED, finished_at=event.finished_at)
-        case _:
-            return _step_event(state, event)
+    fold = _FOLDS.get(type(event))
+    return state if state is None or fold is None else fold(state, event)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,13 +13,17 @@ from pathlib import Path
 
 import pytest
 
-from deploy.demo.board import Board, picture
+from deploy.demo.board import Board, latest, picture, telling
 from deploy.demo.samples import FOLDER, load
+from deploy.running import INTERRUPTED
 from tenant_domain.registry import COMMANDS
+from tests.support.processes import appears, processes_on
 from tests.support.servers import public_folder
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 FILES = ("1-provision.jsonl", "2-fails.jsonl", "3-refused.jsonl", "4-history.jsonl", "5-operations.jsonl")
+EXPECTED = ("completed", "rejected:tenant-gone")
+"""What the first samples of a history are said to expect; the second of them will not come true."""
 
 
 @pytest.fixture
@@ -29,33 +34,74 @@ def folder() -> Iterator[Path]:
     shutil.rmtree(made)
 
 
-def demo(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "deploy.tenantctl", "demo", *options],
+def tenantctl(folder: Path, *words: object) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "deploy.tenantctl", *map(str, words)],
         cwd=CHECKOUT,
         env={**os.environ, "TMPDIR": str(folder)},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=180,
-        check=False,
     )
 
 
-def test_the_demo_comes_true(folder: Path):
-    run = demo(folder)
-    assert run.returncode == 0, run.stdout[-3000:] + run.stderr
-    assert "✗ " not in run.stdout.split("What had to come true")[1]
+def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    """Wait for the end, and return the exit code and what was written."""
+    out, err = process.communicate(timeout=180)
+    return process.returncode, out, err
 
 
-def test_the_demo_fails_when_something_does_not_come_true(folder: Path):
+def until(process: subprocess.Popen[str], words: str) -> str:
+    """Return what a process writes, up to the line with these words or its end."""
+    assert process.stdout is not None
+    shown = ""
+    while line := process.stdout.readline():
+        shown += line
+        if words in line:
+            break
+    return shown
+
+
+def test_the_demo_comes_true_and_keeps_its_stack_until_it_is_stopped(folder: Path, warm_dir: Path):
+    demo = tenantctl(folder, "demo", "--keep", "--data-dir", warm_dir)
+    shown = until(demo, "dead-letters list")
+    assert "✗ " not in shown.split("What had to come true")[1], shown[-3000:]
+    for words in (("dev",), ("demo",)):
+        code, out, err = ended(tenantctl(folder, *words, "--data-dir", warm_dir))
+        assert (code, "Ready" in out) == (3, False)
+        assert str(warm_dir) in err
+    demo.send_signal(signal.SIGINT)
+    code, _, err = ended(demo)
+    assert code == 0, err
+    assert processes_on(warm_dir) == []
+
+
+def test_the_demo_says_what_does_not_come_true_and_fails(folder: Path):
     samples = folder / "samples"
     shutil.copytree(FOLDER, samples)
+    ghost = (samples / FILES[1]).read_text()
+    (samples / FILES[1]).write_text(ghost.replace("unreachable.example", "reachable.example"))
     lines = (samples / FILES[3]).read_text().splitlines()
-    changed = {**json.loads(lines[0]), "expect": "rejected:tenant-gone"}
-    (samples / FILES[3]).write_text("\n".join([json.dumps(changed), *lines[1:]]) + "\n")
-    run = demo(folder, "--samples", str(samples))
-    assert run.returncode == 1
-    assert "expected rejected:tenant-gone, got completed" in " ".join(run.stdout.split())
+    changed = [{**json.loads(line), "expect": expect} for line, expect in zip(lines, EXPECTED, strict=False)]
+    (samples / FILES[3]).write_text("\n".join([*map(json.dumps, changed), *lines[2:]]) + "\n")
+    code, out, _ = ended(tenantctl(folder, "demo", "--samples", samples))
+    said = " ".join(out.split())
+    assert code == 1
+    assert "expected failed, got completed" in said
+    assert "expected rejected:tenant-gone, got completed" in said
+    assert "left behind: its schema, its role, its bucket, its subdomain" in said
+    assert list(folder.glob("tenants-demo-*")) == []
+
+
+@pytest.mark.parametrize(("command", "code"), [("dev", 0), ("demo", INTERRUPTED)])
+async def test_what_is_stopped_while_it_starts_leaves_nothing_running(
+    folder: Path, data_dir: Path, command: str, code: int
+):
+    process = tenantctl(folder, command, "--data-dir", data_dir)
+    await appears(data_dir / "embedded.json")
+    process.terminate()
+    assert ended(process)[0] == code
+    assert processes_on(data_dir) == []
 
 
 def test_the_samples_hold_sixty_tenants_in_several_plans_and_regions():
@@ -83,4 +129,14 @@ def test_the_board_shows_steps_as_events_tell_them():
     line = board.lines["t"]
     assert line.steps == {"validate": "completed", "notify": "failed", "create_schema": "compensated"}
     assert (line.status, board.position, board.statuses()["failed"]) == ("failed", 5, 1)
-    assert picture(board, "1 tenants/s", 10)
+    assert picture(board, "1 tenants/s", latest(board, 10))
+
+
+def test_the_board_shows_who_moved_last_and_its_summary_who_has_more_to_tell():
+    board = Board()
+    for position, tenant in enumerate("abc"):
+        board.take(tenant, "tenant.provisioning_started", {"name": tenant, "plan": "free"}, position)
+        end = "tenant.provisioning_failed" if tenant == "a" else "tenant.activated"
+        board.take(tenant, end, {}, position)
+    assert [line.name for line in latest(board, 2)] == ["b", "c"]
+    assert [line.name for line in telling(board, 2)] == ["a", "c"]

@@ -27,7 +27,7 @@ from tenant_domain.operation.events import (
     StepStarted,
 )
 from tenant_domain.operation.state import Operation, OperationStatus, Step, StepStatus, evolve
-from tenant_domain.refusals import InvalidTransition, NotFound, TenantGone, TenantNotFound
+from tenant_domain.refusals import InvalidCommand, InvalidTransition, NotFound, TenantGone, TenantNotFound
 from tenant_domain.registry import COMMANDS as COMMANDS_BY_NAME
 from tenant_domain.values import Status, operation_id_of
 from tests.support.examples import AGAIN, BEGUN, ENDED, EVENT_EXAMPLES, OPERATION, STEPS, TENANT
@@ -81,6 +81,14 @@ def test_a_compensated_run_is_undone(before: Any):
     given(*before).when(COMPENSATE).then(
         CompensationStarted(ending="rolled_back", reason="Compensated by an operator."),
         operation_id=OPERATION,
+    )
+
+
+@pytest.mark.parametrize("step", ["activate", "none_such"])
+def test_an_undoing_goes_on_only_from_a_step_that_was_done(step: str):
+    detail = "must be a step that the run has done, and not undone yet"
+    given(*PARKED_UNDOING).when(COMPENSATE.model_copy(update={"from_step": step})).then_refused(
+        InvalidCommand, errors=[{"field": "from_step", "detail": detail}]
     )
 
 

@@ -23,6 +23,7 @@ from tenant_domain.refusals import (
     TenantGone,
     TenantNotFound,
 )
+from tenant_domain.subdomain import decide as subdomain
 from tenant_domain.subdomain.events import SubdomainClaimed, SubdomainReleased
 from tenant_domain.tenant import decide
 from tenant_domain.tenant.commands import Admin, Provision, Resume, Suspend, UpdateProfile
@@ -329,14 +330,14 @@ def test_the_defaults_are_those_of_the_plan():
 
 def test_a_provisioning_that_failed_leaves_the_subdomain_free():
     before = given(*BEING_MADE)
-    claim = before.state(decide.subdomain.ref("acme").stream)
+    claim = before.state(subdomain.ref("acme").stream)
     facts = decide.provisioning_failed(TENANT, before.state(TENANT), claim, OPERATION, "no space")
     assert [new.event.name for new in facts] == ["tenant.provisioning_failed", "subdomain.released"]
 
 
 def test_a_provisioning_whose_subdomain_went_elsewhere_leaves_it_there():
     other = of(OTHER_TENANT, SubdomainClaimed(subdomain="acme", tenant_id=str(OTHER_TENANT)))
-    claim = given(other).state(decide.subdomain.ref("acme").stream)
+    claim = given(other).state(subdomain.ref("acme").stream)
     tenant = given(*BEING_MADE).state(TENANT)
     facts = decide.provisioning_failed(TENANT, tenant, claim, OPERATION, "no space")
     assert [new.event.name for new in facts] == ["tenant.provisioning_failed"]

@@ -62,6 +62,20 @@ def test_a_name_has_no_lone_surrogate():
         checked_name("a\ud800")
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"name": "sealed:0"},
+        {"admin": {**PROVISION["admin"], "email": "sealed:x@acme.example"}},
+        {"metadata": {"crm": "sealed:"}},
+        {"settings": {"deep": [{"er": "sealed:1"}]}},
+    ],
+)
+def test_nobody_sends_what_looks_like_a_sealed_value(fields: dict[str, Any]):
+    with pytest.raises(ValidationError, match="must not begin with sealed:"):
+        provision(**fields)
+
+
 @pytest.mark.parametrize("label", ["a", "7", "acme-2", "x" * 63, "a--b"])
 def test_a_subdomain_is_a_dns_label(label: str):
     assert provision(subdomain=label).subdomain == label

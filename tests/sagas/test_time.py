@@ -192,6 +192,22 @@ def test_undoing_goes_on_past_a_step_that_was_undone_by_hand():
     assert rehearsal.operation.reason == "The step 'third' failed: The world was against it."
 
 
+def test_what_this_version_cannot_undo_waits_parked_for_one_that_can():
+    old = rehearsed(Step("gone", outside=Deed("one", undo="not_one")), Step("stays", outside=DEED))
+    old.step()
+    old.step(Ending.FAILS_BEFORE)
+    steps = old.saga.steps
+    old.saga = old.saga._replace(steps=steps[1:])
+    old.ask(CompensateOperation(operation_id=old.operation_id))
+    old.to_the_end()
+    assert old.operation.parked_reason == "This version of the service cannot undo the step 'gone'."
+    old.saga = old.saga._replace(retired=steps[:1])
+    old.ask(RetryOperation(operation_id=old.operation_id))
+    old.to_the_end()
+    assert old.operation.status is OperationStatus.ROLLED_BACK
+    assert old.deeds[-1] == "not_one"
+
+
 def test_a_repeated_notice_is_sent_and_nothing_else():
     rehearsal = Rehearsal.of("provisioning")
     rehearsal.to_the_end()

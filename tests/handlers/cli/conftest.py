@@ -83,12 +83,14 @@ def running_dir(prepared_dir: Path) -> Iterator[Path]:
     folder = public_folder()
     copy_folder(prepared_dir, folder / "data")
     process = subprocess.Popen(
-        [sys.executable, "-m", "deploy.tenantctl", "dev", "--json", "--data-dir", str(folder / "data")],
+        [sys.executable, "-m", "deploy.tenantctl", "dev", "--data-dir", str(folder / "data")],
         stdout=subprocess.PIPE,
+        text=True,
         cwd=ROOT,
     )
     assert process.stdout is not None
-    assert process.stdout.readline(), "the development stack did not start"
+    said = iter(process.stdout.readline, "")
+    assert any("Ready." in line for line in said), "the development stack did not start"
     yield folder / "data"
     process.send_signal(signal.SIGTERM)
     process.wait()

@@ -154,6 +154,16 @@ def test_dead_letters_are_listed_shown_and_sent_again(tenantctl: CommandLine, ma
     assert watched.record["data"] == {"name": "Risen"}
     again = tenantctl.json("dead-letters", "replay", "--reason", reason)
     assert again.record["sequence"] > sent.record["sequence"]
+    person = tenantctl("dead-letters", "replay", record["number"])
+    assert "sent again, at " in person.out
+    assert "Risen" in tenantctl("dead-letters", "show", record["number"]).out
+
+
+def test_dead_letters_are_chosen_by_number_or_by_reason(tenantctl: CommandLine) -> None:
+    for words in ((), (1, "--reason", "any")):
+        assert tenantctl("dead-letters", "replay", *words).code == 2
+    missing = tenantctl.json("dead-letters", "show", 2**40)
+    assert (missing.code, json.loads(missing.err)["type"]) == (1, "/problems/not-found")
 
 
 def test_a_dead_letter_that_is_no_command_is_not_sent_again(

@@ -53,6 +53,7 @@ def test_a_tenant_is_held_exported_and_ended_with_a_certificate(tenantctl: Comma
     again = tenantctl.json("tenants", "export", tenant, "--to", folder).record
     assert first["fetched"] == first["parts"] > 10
     assert again["fetched"] == 0
+    fetched_for_a_person(tenantctl, tenant, folder)
     assert (folder / "events.jsonl").read_bytes().startswith(b'{"position":')
 
     assert tenantctl.json("tenants", "cancel-termination", tenant, "--wait").code == 0
@@ -65,7 +66,21 @@ def test_a_tenant_is_held_exported_and_ended_with_a_certificate(tenantctl: Comma
     file = tmp_path / "certificate.json"
     shown = tenantctl.json("certificate", "show", tenant, "--to", file)
     assert shown.record["certificate"]["tenant_id"] == tenant
+    assert "service.tenant_keys" in tenantctl("certificate", "show", tenant).out
+    unwritable = tenantctl("certificate", "show", tenant, "--to", tmp_path / "none" / "file")
+    assert (unwritable.code, "cannot be written" in unwritable.err) == (2, True)
     checked(tenantctl, file, tmp_path)
+
+
+def fetched_for_a_person(tenantctl: CommandLine, tenant: str, folder: Path) -> None:
+    """See that a part which is not as it was is fetched again, and why nothing can be fetched."""
+    export = ("tenants", "export", tenant, "--to", folder)
+    (folder / "events.jsonl").write_text("changed")
+    assert "fetched  1" in " ".join(tenantctl(*export).out.split("\n"))
+    stranger = tenantctl.json(*export, "--token", "none")
+    assert (stranger.code, json.loads(stranger.err)["type"]) == (1, "/problems/unauthenticated")
+    nowhere = tenantctl(*export, "--http", "http://127.0.0.1:1")
+    assert (nowhere.code, "The HTTP edge could not be asked" in nowhere.err) == (3, True)
 
 
 def preserved(tenantctl: CommandLine, tenant: str, operation_id: str) -> None:
@@ -85,6 +100,10 @@ def checked(tenantctl: CommandLine, file: Path, tmp_path: Path) -> None:
             operator.get(f"{operator.base_url.copy_with(path='/.well-known/jwks.json')}").content
         )
     nowhere = tmp_path / "nowhere"
+    assert tenantctl("certificate", "verify", file).out.startswith("Valid: signed by the key ")
+    unread = tenantctl("certificate", "verify", nowhere)
+    assert (unread.code, "cannot be read" in unread.err) == (2, True)
+    assert tenantctl("certificate", "verify", file, "--key", nowhere).code == 2
     for key in ((), ("--key", keys)):
         valid = tenantctl.json("certificate", "verify", file, *key)
         assert (valid.code, valid.record["valid"]) == (0, True), valid.err
@@ -93,6 +112,7 @@ def checked(tenantctl: CommandLine, file: Path, tmp_path: Path) -> None:
     file.write_bytes(file.read_bytes().replace(b'"verified":true', b'"verified":fals', 1))
     changed = tenantctl("certificate", "verify", file)
     assert (changed.code, changed.err) == (1, "The file is not a certificate of deletion.\n")
+    assert tenantctl.json("certificate", "verify", file).record["valid"] is False
 
 
 def test_tokens_of_a_suspended_tenant_are_refused_but_its_heads_see_where_it_stands(tenantctl: CommandLine):

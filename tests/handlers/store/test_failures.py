@@ -161,7 +161,7 @@ async def test_a_commit_of_a_transaction_whose_answer_was_lost_is_ambiguous(
 
 
 async def test_a_transaction_that_lost_its_connection_before_the_commit_has_written_nothing(
-    proxy: Proxy, shaky: EventStore
+    proxy: Proxy, shaky: EventStore, store_url: str
 ) -> None:
     async def cut_short() -> None:
         async with shaky.transaction() as transaction:
@@ -171,8 +171,8 @@ async def test_a_transaction_that_lost_its_connection_before_the_commit_has_writ
 
     with pytest.raises(StoreUnavailable):
         await cut_short()
-    await proxy.up()
-    assert await shaky.head() == 0
+    async with EventStore(store_url) as unharmed:
+        assert await unharmed.head() == 0
 
 
 async def test_an_append_that_was_cancelled_leaves_the_store_usable(store_url: str) -> None:

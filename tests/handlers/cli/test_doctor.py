@@ -1,0 +1,137 @@
+"""A house where the servers run and nobody is in: what the doctor, and `projections`, say of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from deploy.embedded import EmbeddedStack
+from handlers.http_edge.tokens import Signer
+from handlers.store.event_store import EventStore
+from handlers.store.migrate import migrate
+from tenant_domain.tenant.events import ProfileUpdated
+from tests.handlers.cli.conftest import CommandLine, Result
+from tests.support.histories import History
+
+BROKEN = b'{"v":1,"data":{"name":7},"meta":{}}'
+MENDED = b'{"v":1,"data":{"name":"Mended"},"meta":{}}'
+
+
+class House:
+    """Servers of a test's own, with the command line on them."""
+
+    def __init__(self, servers: EmbeddedStack, command_line: CommandLine) -> None:
+        self.nats_url = servers.endpoints.nats_url
+        self.postgres_url = servers.endpoints.postgres_url
+        self._command_line = command_line
+        self.history = History()
+
+    def __call__(self, *words: object, env: Mapping[str, str] | None = None) -> Result:
+        where = {"TENANTS_NATS_URL": self.nats_url, "TENANTS_POSTGRES_URL": self.postgres_url}
+        return self._command_line(*words, env={**where, "TENANTS_HTTP_PORT": "1", **(env or {})})
+
+    def examined(self, **env: str) -> tuple[int, dict[str, dict[str, Any]]]:
+        """Return the doctor's exit code and findings."""
+        result = self("doctor", "--json", env=env)
+        return result.code, {finding["what"]: finding for finding in result.lines}
+
+    async def append(self) -> None:
+        async with EventStore(self.postgres_url) as store:
+            await self.history.append(store)
+
+    async def execute(self, statement: str, *values: object) -> None:
+        async with await psycopg.AsyncConnection.connect(self.postgres_url, autocommit=True) as connection:
+            await connection.execute(statement.encode(), values)
+
+
+@pytest.fixture
+def house(own_stack: EmbeddedStack, lonely: CommandLine) -> House:
+    return House(own_stack, lonely)
+
+
+async def test_a_doctor_says_of_each_part_that_does_not_run_what_to_start(house: House) -> None:
+    code, findings = house.examined()
+    assert code == 1
+    assert (findings["nats"]["state"], findings["postgres"]["state"]) == ("ok", "ok")
+    assert findings["schema"]["found"] == "no tables"
+    assert "sagas" not in findings
+
+    await migrate(house.postgres_url)
+    house.history.tenant()
+    await house.append()
+    await house.execute(
+        "INSERT INTO service.saga_agenda VALUES (%s, %s, 'provisioning', now() - interval '1 minute', NULL)",
+        *(uuid4(), uuid4()),
+    )
+    await house.execute(
+        "INSERT INTO service.dead_letters VALUES (%s, 't', 's', 1, 'r', 'x', '{}', '', '{}', now())", uuid4()
+    )
+    code, findings = house.examined()
+    assert code == 1
+    assert "signing_key_file" in findings
+    told = {what: (each["state"], each["found"]) for what, each in findings.items()}
+    assert (
+        told
+        | {
+            "TENANT_COMMANDS": ("broken", "missing"),
+            "TENANT_EVENTS": ("broken", "missing"),
+            "durable commands": ("broken", "0 of 64 partitions have a worker"),
+            "sagas": ("broken", "1 of 1 unfinished runs are overdue and nobody has them"),
+            "relay": ("broken", "TENANT_EVENTS is 1 events behind the store"),
+            "read model tenants": ("broken", "missing"),
+            "read model operations": ("broken", "missing"),
+            "dead letters": ("look", "1 messages were given up, 1 of them not published yet"),
+        }
+        == told
+    )
+    assert {what for what, each in findings.items() if each["state"] == "broken"} >= {"commands", "queries"}
+    assert findings["http"]["state"] == "look"
+    assert all(each["advice"] for each in findings.values() if each["state"] != "ok")
+
+
+async def test_a_read_model_that_stands_still_or_has_parked_streams_is_seen_and_mended(house: House) -> None:
+    await migrate(house.postgres_url)
+    ill = house.history.tenant("Ill")
+    house.history.add_raw(ill, ill, "tenant.profile_updated", BROKEN)
+    await house.append()
+    assert house("projections", "status").code == 1
+    assert house("projections", "rebuild", "operations").code == 0
+    assert "generation" in house("projections", "rebuild", "tenants").out
+    status = house("projections", "status")
+    assert (status.code, str(ill) in status.out) == (1, True)
+    assert "projections retry NAME" in status.out
+    assert house.examined()[1]["read model tenants"]["found"] == "1 streams are parked"
+
+    retried = house("projections", "retry", "tenants")
+    assert retried.code == 1
+    assert "0 streams go on, 1 stay parked." in retried.out
+    await house.execute("UPDATE service.events SET state = %s WHERE originator_version = 2", MENDED)
+    retried = house("projections", "retry", "tenants")
+    assert (retried.code, retried.out) == (0, "1 streams go on, 0 stay parked.\n")
+    assert house("projections", "status").code == 0
+    assert house("projections", "retry", "nothing_such").code == 2
+
+    house.history.add(ill, ill, ProfileUpdated(tenant_name="Later"))
+    await house.append()
+    found = house.examined()[1]["read model tenants"]
+    assert (found["state"], found["found"]) == ("broken", "1 events behind, and not moving")
+
+
+def test_a_doctor_looks_at_the_key_files(lonely: CommandLine, tmp_path: Path) -> None:
+    def found(**settings: str) -> dict[str, Any]:
+        result = lonely.json("doctor", env={"TENANTS_NATS_URL": "nats://127.0.0.1:1", **settings})
+        return {each["what"]: each for each in result.lines}["signing_key_file"]
+
+    assert found()["state"] == "look"
+    key = tmp_path / "signing.pem"
+    assert found(TENANTS_SIGNING_KEY_FILE=str(key))["found"] == f"no {key} here"
+    Signer.from_file(key, create=True)
+    assert found(TENANTS_SIGNING_KEY_FILE=str(key))["state"] == "ok"
+    key.chmod(0o644)
+    exposed = found(TENANTS_SIGNING_KEY_FILE=str(key))
+    assert (exposed["state"], exposed["advice"]) == ("broken", f"chmod 600 {key}")
