@@ -123,6 +123,7 @@ async def _rewrite_statistics(connection: AsyncConnection[Any], means: Means) ->
     """Remove what the planner remembered of tables that are gone: the commonest values of their columns."""
     how, verified = "went with the tables; the catalogue rewritten", means.may_rewrite_statistics
     if verified:
+        await connection.execute("SET lock_timeout = '1s'")  # whoever plans a query waits behind this one
         await _rewrite(connection, b"pg_catalog.pg_statistic")
     else:
         how = "went with the tables; not rewritten: the service may not rewrite the catalogue"
