@@ -24,12 +24,12 @@ CAMPAIGNS = {
     **{
         f"a worker asleep in a {run}": Campaign(partial(pause_after_failures, run), distinct)
         for run, distinct in (
-            ("provisioning", 1),
-            ("suspension", 1),
-            ("resumption", 1),
-            ("upgrade", 1),
-            ("termination", 1),
-            ("retention", 1),
+            ("provisioning", 230),
+            ("suspension", 65),
+            ("resumption", 70),
+            ("upgrade", 230),
+            ("termination", 220),
+            ("retention", 700),
         )
     },
     "a late effect and a crash": Campaign(partial(late_effects, crashes=True), 1),
