@@ -1,4 +1,4 @@
-"""What plays on a side: the service with our six steps in the place of its own saga, or a peer's programs."""
+"""What plays on a side: the service with other sagas in the place of its own, or a peer's programs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import NamedTuple
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import psycopg
 
@@ -54,7 +54,7 @@ class Theirs(NamedTuple):
 
 @asynccontextmanager
 async def ours(endpoints: Endpoints, *options: str) -> AsyncGenerator[Ours]:
-    """Run the service; `options` are those of `six_steps`."""
+    """Run the service; `options` are those of `worker`."""
     where = {"TENANTS_NATS_URL": endpoints.nats_url, "TENANTS_POSTGRES_URL": endpoints.postgres_url}
     async with (
         service(endpoints, [("projections", "relay"), ("commands",)]) as running,
@@ -63,7 +63,7 @@ async def ours(endpoints: Endpoints, *options: str) -> AsyncGenerator[Ours]:
     ):
 
         async def start() -> None:
-            command = (sys.executable, "-m", "tests.benchmarks.peers.six_steps", *options)
+            command = (sys.executable, "-m", "tests.benchmarks.peers.worker", *options)
             await (await programs.start("worker", *command)).ready()
 
         await _make_table(endpoints)
@@ -111,3 +111,10 @@ async def provision(client: TenantClient) -> None:
     operation = await (await ask(client)).operation(OPERATION_TIMEOUT)
     assert operation is not None
     assert operation.status == "succeeded", operation
+
+
+async def turn_back(client: TenantClient, tenant_id: UUID) -> None:
+    """Ask for an upgrade, and wait until it is rolled back."""
+    operation = await (await client.upgrade(tenant_id, "enterprise")).operation(OPERATION_TIMEOUT)
+    assert operation is not None
+    assert operation.status == "rolled_back", operation

@@ -1,28 +1,13 @@
-"""Ours: a saga of the same six steps, on the machinery that drives the service's own.
-
-Run as a program, with any of `schema` and `pause` behind it, it is the process of the role `sagas` with this
-saga in the place of the service's, until it is killed.
-"""
+"""Ours: a saga of the same six steps, on the machinery that drives the service's own."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
 from functools import partial
 
-import nats
-import uvloop
-from prometheus_client import CollectorRegistry
-
-from handlers import logs
 from handlers.adapters.effects import Effects, Work
-from handlers.saga_runner.role import SagasRole
-from handlers.store.event_store import EventStore
-from handlers.wire.subjects import Subjects
 from sagas.definition import Deed, Saga, Step
 from sagas.provisioning import PROVISIONING
-from tenant_domain.catalogue import Policy
 
 TABLE = """
 CREATE TABLE IF NOT EXISTS peer_effects (
@@ -32,7 +17,7 @@ CREATE TABLE IF NOT EXISTS peer_effects (
 PAUSE = 0.02
 """Seconds that a step takes before its insert, where the saga is to pause."""
 
-_INSERT = "INSERT INTO peer_effects (saga, step, name) VALUES (%s, %s, %s)"
+INSERT = "INSERT INTO peer_effects (saga, step, name) VALUES (%s, %s, %s)"
 _SCHEMA = """
 CREATE SCHEMA {schema};
 CREATE TABLE {schema}.settings (key text PRIMARY KEY, value jsonb);
@@ -64,7 +49,7 @@ def effects(*, schema: bool) -> Effects:
         if schema and name == _CREATES.name:
             made = _SCHEMA.format(schema=f"p_{work.tenant_id.hex}")
             await work.transaction.execute(made.encode())
-        await work.transaction.execute(_INSERT, (saga, number, name))
+        await work.transaction.execute(INSERT, (saga, number, name))
 
     async def pause(_: Work) -> None:
         await asyncio.sleep(PAUSE)
@@ -74,29 +59,3 @@ def effects(*, schema: bool) -> Effects:
         for number, step in enumerate(PROVISIONING.steps)
     }
     return {**inserts, "pause": pause}
-
-
-async def main(options: list[str]) -> None:
-    """Drive sagas."""
-    logs.configure("error", "console")
-    schema, pause = "schema" in options, "pause" in options
-    postgres_url = os.environ["TENANTS_POSTGRES_URL"]
-    nc = await nats.connect(os.environ["TENANTS_NATS_URL"])
-    async with EventStore(postgres_url) as store:
-        role = SagasRole(
-            postgres_url=postgres_url,
-            store=store,
-            nats=nc,
-            subjects=Subjects("tenants"),
-            effects=effects(schema=schema),
-            policy=Policy(),
-            registry=CollectorRegistry(),
-            sagas={PROVISIONING.kind: six_steps(schema=schema, pause=pause)},
-        )
-        await role.start()
-        print("{}", flush=True)
-        await asyncio.Event().wait()
-
-
-if __name__ == "__main__":
-    uvloop.run(main(sys.argv[1:]))

@@ -38,17 +38,40 @@ async def provision(saga: str, schema: bool) -> str:
     return saga
 
 
+@DBOS.step()
+async def upgrade_step(saga: str, number: int) -> bool:
+    """Do or undo one step of an upgrade."""
+    return await work.do_upgrade(saga, number)
+
+
+@DBOS.workflow()
+async def upgrade(saga: str) -> str:
+    """Do the steps until one finds something wrong, then undo them, last one first."""
+    done: list[int] = []
+    for number in range(work.VERIFIES + 1):
+        if await upgrade_step(saga, number):
+            done.append(number)
+            continue
+        for before in reversed(done):
+            if before in work.UNDOES:
+                await upgrade_step(saga, work.UNDOES[before])
+    return saga
+
+
 async def main() -> None:
     """Go on with what was interrupted, and serve."""
     DBOS.launch()
 
-    async def run(saga: str, schema: bool) -> None:
+    async def run(saga: str, variant: str) -> None:
         with dbos.SetWorkflowID(saga):
-            await provision(saga, schema)
+            if variant == "upgrade":
+                await upgrade(saga)
+            else:
+                await provision(saga, variant == "schema")
 
-    async def start(saga: str, schema: bool) -> None:
+    async def start(saga: str, variant: str) -> None:
         with dbos.SetWorkflowID(saga):
-            await DBOS.start_workflow_async(provision, saga, schema)
+            await DBOS.start_workflow_async(provision, saga, variant == "schema")
 
     await work.serve(run, start)
 

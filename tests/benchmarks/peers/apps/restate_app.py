@@ -12,6 +12,7 @@ from tests.benchmarks.peers.apps import work
 restate: Any = importlib.import_module("restate")
 
 provisioning: Any = restate.Workflow("Provisioning")
+upgrading: Any = restate.Workflow("Upgrading")
 
 
 @provisioning.main()
@@ -22,7 +23,25 @@ async def run(ctx: Any, wish: dict[str, Any]) -> str:
     return wish["saga"]
 
 
-app: Any = restate.app([provisioning])
+@upgrading.main("run")
+async def upgrade(ctx: Any, wish: dict[str, Any]) -> str:
+    """Do the steps until one finds something wrong, then undo them, last one first."""
+    done: list[int] = []
+    for number in range(work.VERIFIES + 1):
+        if await _recorded(ctx, wish, number):
+            done.append(number)
+            continue
+        for before in reversed(done):
+            if before in work.UNDOES:
+                await _recorded(ctx, wish, work.UNDOES[before])
+    return wish["saga"]
+
+
+async def _recorded(ctx: Any, wish: dict[str, Any], number: int) -> bool:
+    return await ctx.run_typed(work.UPGRADE[number], work.do_upgrade, saga=wish["saga"], step=number)
+
+
+app: Any = restate.app([provisioning, upgrading])
 
 
 async def main() -> None:
@@ -36,12 +55,14 @@ async def main() -> None:
                 if answer.status >= 300:
                     raise RuntimeError(f"{url}: {answer.status} {await answer.text()}")
 
-        async def ask(saga: str, schema: bool, verb: str) -> None:
-            await post(f"{ingress}/Provisioning/{saga}/{verb}", {"saga": saga, "schema": schema})
+        async def ask(saga: str, variant: str, verb: str) -> None:
+            workflow = "Upgrading" if variant == "upgrade" else "Provisioning"
+            await post(f"{ingress}/{workflow}/{saga}/{verb}", {"saga": saga, "schema": variant == "schema"})
 
         await post(f"{admin}/deployments", {"uri": os.environ["PEER_ENDPOINT"]})
         await work.serve(
-            lambda saga, schema: ask(saga, schema, "run"), lambda saga, schema: ask(saga, schema, "run/send")
+            lambda saga, variant: ask(saga, variant, "run"),
+            lambda saga, variant: ask(saga, variant, "run/send"),
         )
 
 

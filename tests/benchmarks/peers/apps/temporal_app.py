@@ -41,13 +41,42 @@ class Provisioning:
         return saga
 
 
+@activity.defn
+async def do_upgrade(saga: str, step: int) -> bool:
+    """Do or undo one step of an upgrade."""
+    return await work.do_upgrade(saga, step)
+
+
+@workflow.defn
+class Upgrading:
+    """The steps until one finds something wrong; then what was done is undone, last one first."""
+
+    @workflow.run
+    async def run(self, saga: str) -> str:
+        """Do them."""
+        done: list[int] = []
+        for number in range(work.VERIFIES + 1):
+            if await self._recorded(saga, number):
+                done.append(number)
+                continue
+            for before in reversed(done):
+                if before in work.UNDOES:
+                    await self._recorded(saga, work.UNDOES[before])
+        return saga
+
+    async def _recorded(self, saga: str, number: int) -> bool:
+        return await workflow.execute_local_activity(
+            do_upgrade, args=[saga, number], start_to_close_timeout=timedelta(seconds=30)
+        )
+
+
 async def serve_worker(client: Any) -> None:
     """Work until killed."""
     worker = worker_module.Worker(
         client,
         task_queue=QUEUE,
-        workflows=[Provisioning],
-        activities=[do],
+        workflows=[Provisioning, Upgrading],
+        activities=[do, do_upgrade],
         workflow_runner=worker_module.UnsandboxedWorkflowRunner(),
         max_concurrent_activities=MANY,
         max_concurrent_workflow_tasks=MANY,
@@ -59,11 +88,14 @@ async def serve_worker(client: Any) -> None:
 async def serve_client(client: Any) -> None:
     """Serve wishes."""
 
-    async def start(saga: str, schema: bool) -> Any:
-        return await client.start_workflow(Provisioning.run, args=[saga, schema], id=saga, task_queue=QUEUE)
+    async def start(saga: str, variant: str) -> Any:
+        args = [saga, variant == "schema"]
+        return await client.start_workflow(Provisioning.run, args=args, id=saga, task_queue=QUEUE)
 
-    async def run(saga: str, schema: bool) -> None:
-        await client.execute_workflow(Provisioning.run, args=[saga, schema], id=saga, task_queue=QUEUE)
+    async def run(saga: str, variant: str) -> None:
+        upgrade = variant == "upgrade"
+        what, args = (Upgrading.run, [saga]) if upgrade else (Provisioning.run, [saga, variant == "schema"])
+        await client.execute_workflow(what, args=args, id=saga, task_queue=QUEUE)
 
     await work.serve(run, start)
 

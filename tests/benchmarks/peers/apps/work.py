@@ -1,8 +1,9 @@
 """The work of one step, the same on every engine, and the client that asks an engine for sagas.
 
 A client reads one wish a line from its standard input and answers each with one line:
-{"sagas": 320, "at_once": 16, "schema": false} waits for them: {"wall": seconds, "latencies": [seconds]},
-{"submit": 200} only starts them: {"submitted": 200}.
+{"sagas": 320, "at_once": 16, "variant": "steps"} waits for them: {"wall": seconds, "latencies": [seconds]},
+{"submit": 200} only starts them: {"submitted": 200}. The variants are `steps`, `lone` (the same), `schema`,
+where one step makes a schema, and `upgrade`, where a verification fails and what was done is undone.
 """
 
 from __future__ import annotations
@@ -24,6 +25,12 @@ STEPS = ("validate", "create_schema", "configure_defaults", "setup_admin", "noti
 CREATES = 1
 """The step that makes a schema, where one is wanted."""
 
+UPGRADE = ("validate_upgrade", "backup_state", "apply_changes", "verify", "drop_backup", "restore_backup")
+"""The steps of an upgrade, and what undoes two of them."""
+VERIFIES = 3
+UNDOES = {1: 4, 2: 5}
+"""Which of them fails, and which undoes which."""
+
 INSERT = "INSERT INTO peer_effects (saga, step, name) VALUES ($1, $2, $3)"
 SCHEMA = """
 CREATE SCHEMA {schema};
@@ -33,8 +40,8 @@ CREATE TABLE {schema}.users (id bigserial PRIMARY KEY, email text UNIQUE)"""
 PAUSE = float(os.environ.get("PEER_PAUSE", "0"))
 """Seconds that a step takes before its insert, so that a kill finds many in the middle."""
 
-One = Callable[[str, bool], Awaitable[object]]
-"""Starts a saga by its id, with a schema or without."""
+One = Callable[[str, str], Awaitable[object]]
+"""Starts a saga by its id and variant."""
 
 
 @cache
@@ -65,6 +72,13 @@ async def do(saga: str, step: int, schema: bool) -> None:
             await connection.execute(INSERT, saga, step, STEPS[step])
 
 
+async def do_upgrade(saga: str, step: int) -> bool:
+    """Do or undo a step of an upgrade, by one small insert; returns whether the tenant is as it should be."""
+    async with (await pool()).acquire() as connection:
+        await connection.execute(INSERT, saga, step, UPGRADE[step])
+    return step != VERIFIES
+
+
 async def serve(run: One, start: One) -> None:
     """Serve wishes until the input ends; `run` waits for a saga's end, `start` does not."""
     loop = asyncio.get_running_loop()
@@ -73,21 +87,21 @@ async def serve(run: One, start: One) -> None:
         wish = json.loads(line)
         if "submit" in wish:
             for _ in range(wish["submit"]):
-                await start(str(uuid4()), False)
+                await start(str(uuid4()), "steps")
             answer = {"submitted": wish["submit"]}
         else:
-            answer = await _many(run, wish["sagas"], wish["at_once"], wish["schema"])
+            answer = await _many(run, wish["sagas"], wish["at_once"], wish["variant"])
         print(json.dumps(answer), flush=True)
 
 
-async def _many(run: One, sagas: int, at_once: int, schema: bool) -> dict[str, Any]:
+async def _many(run: One, sagas: int, at_once: int, variant: str) -> dict[str, Any]:
     latencies: list[float] = []
     left = iter(range(sagas))
 
     async def lane() -> None:
         for _ in left:
             began = time.perf_counter()
-            await run(str(uuid4()), schema)
+            await run(str(uuid4()), variant)
             latencies.append(time.perf_counter() - began)
 
     began = time.perf_counter()
