@@ -23,12 +23,12 @@ def _with_the_database(run: str, tally: Tally) -> None:
 CAMPAIGNS = {
     run: Campaign(partial(_with_the_database, run), distinct)
     for run, distinct in (
-        ("provisioning", 1),
-        ("suspension", 1),
-        ("resumption", 1),
-        ("upgrade", 1),
-        ("termination", 1),
-        ("retention", 1),
+        ("provisioning", 900),
+        ("suspension", 2_400),
+        ("resumption", 2_400),
+        ("upgrade", 1_300),
+        ("termination", 1_500),
+        ("retention", 1_500),
     )
 }
 

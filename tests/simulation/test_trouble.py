@@ -32,9 +32,9 @@ CAMPAIGNS = {
             ("retention", 700),
         )
     },
-    "a late effect and a crash": Campaign(partial(late_effects, crashes=True), 1),
-    "all sorts of trouble": Campaign(partial(random_schedules, seeds=range(_HALF)), 1),
-    "more of all sorts": Campaign(partial(random_schedules, seeds=range(_HALF, 2 * _HALF)), 1),
+    "a late effect and a crash": Campaign(partial(late_effects, crashes=True), 3_780),
+    "all sorts of trouble": Campaign(partial(random_schedules, seeds=range(_HALF)), 1_950),
+    "more of all sorts": Campaign(partial(random_schedules, seeds=range(_HALF, 2 * _HALF)), 1_930),
 }
 
 
