@@ -26,4 +26,4 @@ class Campaign(NamedTuple):
         tally = Tally()
         self.schedules(tally)
         assert tally.wrong is None, story(tally.wrong)
-        assert tally.distinct >= self.distinct
+        assert tally.distinct >= self.distinct, "fewer schedules than `test_total.py` counts on"

@@ -12,12 +12,12 @@ from tests.simulation.campaign import crash_after_failures
 CAMPAIGNS = {
     run: Campaign(partial(crash_after_failures, run), distinct)
     for run, distinct in (
-        ("provisioning", 1),
-        ("suspension", 1),
-        ("resumption", 1),
-        ("upgrade", 1),
-        ("termination", 1),
-        ("retention", 1),
+        ("provisioning", 4_900),
+        ("suspension", 230),
+        ("resumption", 460),
+        ("upgrade", 3_000),
+        ("termination", 1_680),
+        ("retention", 2_500),
     )
 }
 

@@ -18,14 +18,16 @@ from tests.simulation.plan import Plan
 _ALONE = Plan(1, ("journey",))
 
 CAMPAIGNS = {
-    "a crash, also after failures and while undoing": Campaign(partial(crash_after_failures, "journey"), 1),
+    "a crash, also after failures and while undoing": Campaign(
+        partial(crash_after_failures, "journey"), 7_400
+    ),
     "a database that goes away, and a crash": Campaign(
-        partial(outage_and_crash, plan=_ALONE, seconds=0.2, stride=STRIDE), 1
+        partial(outage_and_crash, plan=_ALONE, seconds=0.2, stride=STRIDE), 700
     ),
     "a crash, and a database that goes away": Campaign(
-        partial(crash_and_outage, plan=_ALONE, seconds=1.0, stride=STRIDE), 1
+        partial(crash_and_outage, plan=_ALONE, seconds=1.0, stride=STRIDE), 760
     ),
-    "a worker that sleeps": Campaign(partial(pause_after_failures, "journey"), 1),
+    "a worker that sleeps": Campaign(partial(pause_after_failures, "journey"), 200),
 }
 
 

@@ -25,17 +25,17 @@ def _hold_released(tally: Tally) -> None:
 
 
 CAMPAIGNS = {
-    "a suspension": Campaign(partial(_asked, "suspension", 1, 1), 1),
-    "a resumption": Campaign(partial(_asked, "resumption", 1, 1), 1),
-    "a suspension with two workers": Campaign(partial(_asked, "suspension", 2, 2), 1),
-    "a resumption with two workers": Campaign(partial(_asked, "resumption", 2, 2), 1),
+    "a suspension": Campaign(partial(_asked, "suspension", 1, 1), 1_600),
+    "a resumption": Campaign(partial(_asked, "resumption", 1, 1), 1_600),
+    "a suspension with two workers": Campaign(partial(_asked, "suspension", 2, 2), 6_050),
+    "a resumption with two workers": Campaign(partial(_asked, "resumption", 2, 2), 6_050),
     "a termination in its wait, which is cancelled": Campaign(
-        partial(interventions, "retention", 1, ("cancel_termination",), stride=4), 1
+        partial(interventions, "retention", 1, ("cancel_termination",), stride=4), 1_260
     ),
     "a termination in its wait, under a legal hold": Campaign(
-        partial(interventions, "retention", 1, ("place_legal_hold",), stride=4), 1
+        partial(interventions, "retention", 1, ("place_legal_hold",), stride=4), 1_140
     ),
-    "a termination whose hold is released": Campaign(_hold_released, 1),
+    "a termination whose hold is released": Campaign(_hold_released, 210),
 }
 
 

@@ -31,6 +31,7 @@ from tests.simulation.campaign import (
     random_schedules,
     story,
 )
+from tests.simulation.database import Database
 from tests.simulation.kinds import BEGINNINGS, TENANTS
 from tests.simulation.plan import Failing, Plan, Wish
 from tests.simulation.schedule import begun
@@ -150,10 +151,7 @@ def a_run_at_rest_stays_on_the_agenda(patch: pytest.MonkeyPatch) -> None:
 
 @bug("is held by a worker that is gone")
 def the_runs_of_the_dead_are_never_taken_over(patch: pytest.MonkeyPatch) -> None:
-    async def nobody(*_: Any) -> int:
-        return 0
-
-    patch.setattr(SimulatedAgenda, "free", nobody)
+    patch.setattr(Database, "_free", lambda _: 0)
 
 
 @bug("is held, and nobody works on it")

@@ -24,17 +24,17 @@ CAMPAIGNS = {
     **{
         f"a worker asleep in a {run}": Campaign(partial(pause_after_failures, run), distinct)
         for run, distinct in (
-            ("provisioning", 1),
-            ("suspension", 1),
-            ("resumption", 1),
-            ("upgrade", 1),
-            ("termination", 1),
-            ("retention", 1),
+            ("provisioning", 230),
+            ("suspension", 65),
+            ("resumption", 70),
+            ("upgrade", 230),
+            ("termination", 220),
+            ("retention", 700),
         )
     },
-    "a late effect and a crash": Campaign(partial(late_effects, crashes=True), 1),
-    "all sorts of trouble": Campaign(partial(random_schedules, seeds=range(_HALF)), 1),
-    "more of all sorts": Campaign(partial(random_schedules, seeds=range(_HALF, 2 * _HALF)), 1),
+    "a late effect and a crash": Campaign(partial(late_effects, crashes=True), 3_780),
+    "all sorts of trouble": Campaign(partial(random_schedules, seeds=range(_HALF)), 1_950),
+    "more of all sorts": Campaign(partial(random_schedules, seeds=range(_HALF, 2 * _HALF)), 1_930),
 }
 
 
