@@ -126,8 +126,8 @@ class SharedStack:
         async with await psycopg.AsyncConnection.connect(
             self._admin_url, dbname=name, autocommit=True
         ) as own:
-            grant = sql.SQL("GRANT EXECUTE ON FUNCTION pg_switch_wal() TO {}")  # as in the service's database
-            await own.execute(grant.format(sql.Identifier(postgres.USER)))
+            for right in postgres.ERASING:  # as in the service's database
+                await own.execute(sql.SQL(right).format(sql.Identifier(postgres.USER)))
         return self._url(name)
 
     async def migrated_database(self) -> str:
