@@ -17,8 +17,8 @@ from deploy.embedded import ports
 from deploy.embedded.account import Account
 from deploy.embedded.errors import EmbeddedError, PortTakenError
 
-LEFT_BEHIND = 1.0
-"""Seconds in which the lock of a killed supervisor goes, too: a child that it was starting may have it."""
+LEFT_BEHIND = 5.0
+"""Seconds in which the lock of a killed supervisor goes, too: a child that it was just starting has it."""
 
 LONGEST_PATH = 900  # bytes; PostgreSQL cuts paths at 1,024 and adds its own file names
 
