@@ -35,6 +35,14 @@ async def store_url(stack: SharedStack) -> AsyncIterator[str]:
 
 
 @pytest.fixture
+async def read_url(stack: SharedStack) -> AsyncIterator[str]:
+    """A database of this test's own as `store_url`, with the read models made."""
+    url = await stack.projected_database()
+    yield url
+    await stack.drop_database(url)
+
+
+@pytest.fixture
 def nats_url(stack: SharedStack) -> str:
     """The shared nats-server: use subjects and stream names that no other test uses."""
     return stack.nats_url

@@ -17,9 +17,8 @@ from deploy.embedded import ports
 from deploy.embedded.account import Account
 from deploy.embedded.errors import EmbeddedError, PortTakenError
 
-HEIRS = 5.0
-"""Seconds that a lock outlives its holder at most: a child that was just being made shares it until it
-becomes another program."""
+LEFT_BEHIND = 1.0
+"""Seconds in which the lock of a killed supervisor goes, too: a child that it was starting may have it."""
 
 LONGEST_PATH = 900  # bytes; PostgreSQL cuts paths at 1,024 and adds its own file names
 
@@ -74,14 +73,14 @@ class DataFolder:
 
     def _take_lock(self) -> None:
         lock = os.open(self._lock_file, os.O_RDWR | os.O_CREAT, 0o600)
-        give_up = time.monotonic() + HEIRS
+        deadline = time.monotonic() + LEFT_BEHIND
         while not _locked(lock):
             holder = os.pread(lock, 20, 0).decode().strip()
-            if not holder or _lives(int(holder)) or time.monotonic() > give_up:
+            if _is_running(holder) or time.monotonic() > deadline:
                 os.close(lock)
                 raise EmbeddedError(
                     f"{self.root} is in use by process {holder or 'that is just starting'}: "
-                    f"stop that one, or choose another data folder"
+                    "stop that one, or choose another data folder"
                 )
             time.sleep(0.01)
         os.ftruncate(lock, 0)
@@ -155,24 +154,6 @@ def _explained(folder: Path) -> Generator[None]:
         ) from error
 
 
-def _locked(lock: int) -> bool:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # another user's
-        return True
-    return True
-
-
 def with_ports(memory: Memory, nats_port: int, postgres_port: int) -> Memory:
     """Return the memory with the ports of this start: the wished, else the remembered, else free ones.
 
@@ -210,3 +191,21 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _locked(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_running(pid: str) -> bool:
+    """Return whether there is a process with this id; one that has not written its own yet counts."""
+    try:
+        with contextlib.suppress(PermissionError):  # it is there, and somebody else's
+            os.kill(int(pid or os.getpid()), 0)
+    except ProcessLookupError:
+        return False
+    return True

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import LiteralString
 
 import psycopg
 from psycopg import sql
@@ -52,6 +53,12 @@ _SETTINGS = {
     "log_line_prefix": "%m [%p] %u@%d ",
     "log_min_error_statement": "panic",  # a failed CREATE ROLE would write its password to the log
 }
+
+ERASING: tuple[LiteralString, ...] = (
+    "GRANT EXECUTE ON FUNCTION pg_switch_wal() TO {}",
+    "GRANT MAINTAIN ON pg_catalog.pg_statistic TO {}",
+)
+"""What the service's role needs in its database, so that an erasure leaves no bytes in the server's files."""
 
 _HBA = """\
 # type database user address       method
@@ -167,7 +174,8 @@ async def furnish(memory: Memory) -> None:
     for database in ("template1", DATABASE):  # the former is what databases to come are made like
         own = _url(memory, ADMIN, memory.postgres_admin_password, database)
         async with await psycopg.AsyncConnection.connect(own, autocommit=True) as connection:
-            await connection.execute(sql.SQL("GRANT EXECUTE ON FUNCTION pg_switch_wal() TO {}").format(role))
+            for right in ERASING:
+                await connection.execute(sql.SQL(right).format(role))
 
 
 def remove_stale_pid(data: Path) -> None:

@@ -16,10 +16,11 @@ import msgspec
 from handlers.adapters.certificates import CertificateKey, sha256_of
 from handlers.adapters.consumers import TenantConsumers
 from handlers.adapters.effects import EffectFailed, Output, Work
-from handlers.adapters.erasure import WRITE_AHEAD_LOG, Erased, StoreErased
+from handlers.adapters.erasure import Erased
 from handlers.adapters.exports.shelf import Receipt, Shelf, count_objects
 from handlers.adapters.objects import Buckets
 from handlers.adapters.schemas import Connect, schema_of
+from handlers.adapters.sweep import OPERATORS, StoreErased
 
 
 class Eraser(Protocol):
@@ -148,12 +149,13 @@ def _export_store(receipt: Receipt | None, *, gone: bool) -> StoreErased:
 def _require_verified(stores: list[StoreErased]) -> None:
     """Raise EffectFailed where a second look found something: then there is nothing to certify.
 
-    The server's own log is its operator's: where it may not be begun anew, the certificate says just that.
+    What is the server's own is up to its operator: where it may not be cleared, the
+    certificate says just that.
     """
     left = [
         f"{store.what} ({store.store})"
         for store in stores
-        if not store.verified and store.store != WRITE_AHEAD_LOG
+        if not store.verified and store.store not in OPERATORS
     ]
     if left:
         raise EffectFailed(f"A second look found what should be gone: {', '.join(left)}.")

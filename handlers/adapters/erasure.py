@@ -7,37 +7,18 @@ a second time finds nothing to do, and says what the first one did not live to s
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
-from typing import Any, TypeAlias
+from typing import Any
 from uuid import UUID, uuid4
 
 import msgspec
 from nats.aio.client import Client
 from psycopg import AsyncConnection
-from psycopg.errors import Diagnostic, InsufficientPrivilege
 
 from handlers.adapters import jetstream
 from handlers.adapters.effects import EffectFailed
 from handlers.adapters.jetstream import JetStreamError
+from handlers.adapters.sweep import Connect, StoreErased, Sweep
 from handlers.wire.subjects import Streams, Subjects
-
-Connect: TypeAlias = Callable[[], AbstractAsyncContextManager[AsyncConnection[Any]]]
-"""Gives a connection of its own, which commits each statement by itself."""
-
-
-WRITE_AHEAD_LOG = "write-ahead log"
-
-
-class StoreErased(msgspec.Struct, frozen=True, kw_only=True):
-    """What went from a store: how much of what, by which means, and whether a second look found nothing."""
-
-    store: str
-    what: str
-    count: int
-    how: str
-    verified: bool
 
 
 class Erased(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,14 +47,13 @@ _TABLES = {
 }
 """Rows that go, by the table and whose they are; what they hold is sealed, or tells of nobody."""
 
-_FIRST_NUMBER = re.compile(r"\d+")
-
 
 class Erasure:
     """Erases tenants; `streams` that do not exist hold nothing."""
 
     def __init__(self, connect: Connect, nc: Client, subjects: Subjects, streams: Streams) -> None:
         self._connect, self._nc, self._subjects, self._streams = connect, nc, subjects, streams
+        self._sweep = Sweep(connect)
 
     async def erase(self, tenant_id: UUID) -> Erased:
         """Destroy the tenant's key, and remove what is left of it.
@@ -82,11 +62,11 @@ class Erasure:
         """
         async with self._connect() as connection:
             key_ids, destroyed = await _destroy_keys(connection, tenant_id)
+            await self._nc.publish(self._subjects.hint("erased"), str(tenant_id).encode())
             stores = [destroyed, *[await _delete_rows(connection, name, tenant_id) for name in _TABLES]]
             for stream, subject in self._whose(tenant_id):
                 stores.append(await self._delete_messages(stream, subject))
-            await _rewrite_keys(connection)
-            stores.append(await _begin_log_anew(connection))
+        stores += await self._sweep.done()
         return Erased(key_ids=key_ids, stores=stores)
 
     def _whose(self, tenant_id: UUID) -> tuple[tuple[str, str], ...]:
@@ -114,7 +94,7 @@ class Erasure:
                     raise
         if await jetstream.message(self._nc, stream, 1, subject) is not None:
             raise EffectFailed(f"{stream} still holds messages of the tenant.")
-        how = "overwritten one by one, and deleted"
+        how = "overwritten one by one, and deleted; those purged before go with their block of the file"
         return StoreErased(store=stream, what="messages", count=count, how=how, verified=True)
 
 
@@ -143,44 +123,6 @@ async def _delete_rows(connection: AsyncConnection[Any], table: str, tenant_id: 
     return StoreErased(
         store=f"service.{table}", what="rows", count=deleted.rowcount, how="deleted", verified=True
     )
-
-
-async def _rewrite_keys(connection: AsyncConnection[Any]) -> None:
-    """Write the table of keys anew: an updated row leaves its former bytes behind, and they are the key's.
-
-    It is small, and takes a moment's lock. A reader that is older than the end of the key keeps its bytes
-    there, so the server is asked whether any stayed.
-    """
-    kept: list[int] = []
-
-    def heard(notice: Diagnostic) -> None:
-        found = _FIRST_NUMBER.search(notice.message_detail or "")
-        if found is not None:
-            kept.append(int(found[0]))
-
-    connection.add_notice_handler(heard)
-    try:
-        await connection.execute("SET lock_timeout = '5s'")
-        await connection.execute("VACUUM (FULL, VERBOSE) service.tenant_keys")
-    finally:
-        connection.remove_notice_handler(heard)
-    if not kept or any(kept):
-        raise EffectFailed("A reader of the database still holds what the key was; it is tried again.")
-
-
-async def _begin_log_anew(connection: AsyncConnection[Any]) -> StoreErased:
-    """Have the server remove its write-ahead log up to here: it repeats what tables held."""
-    row = await (await connection.execute("SELECT current_setting('wal_recycle') = 'off'")).fetchone()
-    assert row is not None
-    how, verified = "a new segment begun, and the former ones removed by a checkpoint", bool(row[0])
-    if not verified:
-        how = "not removed: wal_recycle is on, so the server uses its segments again as they are"
-    try:
-        await connection.execute("SELECT pg_switch_wal()")
-        await connection.execute("CHECKPOINT")
-    except InsufficientPrivilege:
-        how, verified = "left to the server's own checkpoints: the service may not ask for one", False
-    return StoreErased(store=WRITE_AHEAD_LOG, what="segments", count=0, how=how, verified=verified)
 
 
 async def _counted(connection: AsyncConnection[Any], query: str, tenant_id: UUID) -> int:

@@ -18,7 +18,7 @@ import msgspec
 from handlers.wire.sealing import KEY_BYTES, DataKey, Keys, key_ids, opened, opened_json
 
 FRESH = 10.0
-"""Seconds that a key stays in memory: so long after its end may a process still read with it."""
+"""Seconds that a key stays in memory: so long may a process read with it that was not told of its end."""
 
 _MOST = 20_000
 """Tenants, and keys, that are kept in memory: some 10 MB."""
@@ -116,6 +116,11 @@ class Keyring:
                 self._keys.put(key_id, found[key_id])
         return _usable(found, tenant_id)
 
+    def forget(self, tenant_id: UUID) -> None:
+        """Keep no key of the tenant in memory: they were destroyed, or will be read again."""
+        self._tenants.drop(lambda tenant, _: tenant == tenant_id)
+        self._keys.drop(lambda _, key: key is not None and key.tenant_id == tenant_id)
+
     async def open_json(self, text: bytes, tenant_id: UUID | None = None) -> bytes:
         """Return JSON with its sealed values opened, with `tenant_id` only that tenant's."""
         ids = key_ids(text)
@@ -183,3 +188,7 @@ class _Recent(Generic[Entry]):
         self._entries.move_to_end(key)
         while len(self._entries) > _MOST:
             self._entries.popitem(last=False)
+
+    def drop(self, which: Callable[[UUID, Entry], bool]) -> None:
+        for key in [key for key, (_, entry) in self._entries.items() if which(key, entry)]:
+            del self._entries[key]

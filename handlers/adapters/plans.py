@@ -59,7 +59,9 @@ class Plans:
         return {"object": path, "bytes": len(raw), "sha256": plan_state.hashed(raw)}
 
     async def drop(self, work: Work) -> None:
-        """Remove the backup; one that is not there is passed over."""
+        """Remove the backup; one that is not there is passed over, and so is a bucket that is not."""
+        if not await self._buckets.exists(work.tenant_id):
+            return
         async with self._bucket(work.tenant_id) as bucket:
             try:
                 await obstore.delete_async(bucket, backup_path(work.operation.operation_id))

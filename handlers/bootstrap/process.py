@@ -4,12 +4,14 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from uuid import UUID
 
 import nats.errors
 import psycopg
 import structlog
 from faststream.nats import NatsBroker
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 
 from handlers.adapters import schemas
 from handlers.adapters.jetstream import JetStreamError
@@ -51,6 +53,10 @@ class Process:
         """The connection to NATS that all parts of this process share."""
         return self.broker.connection
 
+    async def erased(self, hint: Msg) -> None:
+        """Forget the keys of a tenant that a hint names."""
+        self.keyring.forget(UUID(hint.data.decode()))
+
     async def declare(self) -> frozenset[str]:
         """Make the streams that are missing; raises when one would be weakened."""
         return await declare(self.nc, self.subjects, self.streams, self.limits)
@@ -81,6 +87,7 @@ async def connected(settings: Settings) -> AsyncGenerator[Process]:
         process = Process(settings, master_key, broker, store)
         try:
             await _patiently("nats", process.declare)
+            await process.nc.subscribe(process.subjects.hint("erased"), cb=process.erased)
             yield process
         finally:
             await broker.stop()

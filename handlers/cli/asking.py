@@ -11,7 +11,7 @@ import msgspec
 
 from handlers.cli import output
 from handlers.cli.exits import DONE, REFUSED, Misuse
-from handlers.cli.where import Asking, Common
+from handlers.cli.where import Asking, Common, connected
 
 if TYPE_CHECKING:
     from handlers.client import Operation, Outcome, TenantClient
@@ -63,17 +63,21 @@ def given(fields: Mapping[str, Any]) -> Record:
 
 
 async def commanded(
-    client: TenantClient,
-    tenant: UUID,
-    command: str,
-    body: Mapping[str, Any],
-    asking: Asking,
-    wanted: str = "succeeded",
+    tenant: UUID | str, command: str, fields: Mapping[str, Any], asking: Asking, wanted: str = "succeeded"
 ) -> int:
-    """Have a command done, print what came of it, and return the exit code. Raises the Refusal.
+    """Have a command done with the fields that are given, print what came of it, and return the exit code.
 
-    `wanted` is what its operation has to end as, where that is waited for.
+    `tenant` is an id or a subdomain; `wanted` is what the operation has to end as, where that is waited for.
+    Raises the Refusal, and Unavailable.
     """
+    async with connected(asking) as client:
+        target = tenant if isinstance(tenant, UUID) else await tenant_of(client, tenant)
+        return await _commanded(client, target, command, given(fields), asking, wanted)
+
+
+async def _commanded(
+    client: TenantClient, tenant: UUID, command: str, body: Record, asking: Asking, wanted: str
+) -> int:
     outcome = await client.command(
         tenant,
         command,

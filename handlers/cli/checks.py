@@ -13,6 +13,7 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
 from handlers.adapters import jetstream
+from handlers.adapters.sweep import MEANS, Means
 from handlers.cli.exits import Misuse
 from handlers.cli.projections import connections
 from handlers.cli.where import PATIENCE, Common, bus, http_url, settings, store
@@ -159,6 +160,7 @@ async def _database(common: Common) -> AsyncGenerator[Finding]:
             for finding in await _read_models(pool):
                 yield finding
             yield await _dead_letters(pool)
+            yield await _erasure(pool)
     except (StoreError, TimeoutError) as error:
         yield Finding("postgres", "broken", str(error) or "silent", "Start it, or set TENANTS_POSTGRES_URL.")
 
@@ -258,6 +260,15 @@ async def _dead_letters(pool: Connections) -> Finding:
         found = f"{letters} messages were given up, {unpublished} of them not published yet"
         return Finding("dead letters", "look", found, "`tenantctl dead-letters list`; mend, then replay.")
     return Finding("dead letters", "ok", "none")
+
+
+async def _erasure(pool: Connections) -> Finding:
+    (row,) = await pool.fetch(MEANS.encode(), ())
+    missing = Means(*row).missing()
+    if missing:
+        found = "bytes of deleted tenants stay in the server's files, and certificates say so"
+        return Finding("erasure", "look", found, f"As a superuser: {'; '.join(missing)}.")
+    return Finding("erasure", "ok", "may remove all bytes of a deleted tenant")
 
 
 async def _edge(common: Common, chosen: Settings) -> Finding:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from cyclopts import App
 
 from handlers.cli import output
-from handlers.cli.asking import commanded, given, tenant_of
+from handlers.cli.asking import commanded, tenant_of
 from handlers.cli.exits import Misuse
 from handlers.cli.where import Asking, Common, connected, http_url, settings
 
@@ -48,7 +48,7 @@ async def terminate(
         Days until its data is destroyed; 30 by default, 0 is at once.
     """
     fields = {"confirm_subdomain": confirm_subdomain, "reason": reason, "retain_days": retain_days}
-    return await _ask(tenant, "terminate", given(fields), asking)
+    return await commanded(tenant, "terminate", fields, asking)
 
 
 async def cancel_termination(tenant: str, *, asking: Asking = ASKING) -> int:
@@ -61,7 +61,7 @@ async def cancel_termination(tenant: str, *, asking: Asking = ASKING) -> int:
     tenant
         Its id or subdomain.
     """
-    return await _ask(tenant, "cancel_termination", {}, asking, wanted="cancelled")
+    return await commanded(tenant, "cancel_termination", {}, asking, wanted="cancelled")
 
 
 @legal_hold.command
@@ -77,7 +77,7 @@ async def place(tenant: str, *, reason: str, asking: Asking = ASKING) -> int:
     reason
         Why; stands in its history.
     """
-    return await _ask(tenant, "place_legal_hold", {"reason": reason}, asking)
+    return await commanded(tenant, "place_legal_hold", {"reason": reason}, asking)
 
 
 @legal_hold.command
@@ -91,7 +91,7 @@ async def release(tenant: str, *, asking: Asking = ASKING) -> int:
     tenant
         Its id or subdomain.
     """
-    return await _ask(tenant, "release_legal_hold", {}, asking)
+    return await commanded(tenant, "release_legal_hold", {}, asking)
 
 
 async def export(
@@ -160,10 +160,3 @@ def _shown(fetched: Fetched, common: Common) -> int:
     for path in fetched.wrong:
         print(f"not as the manifest says: {path}", file=sys.stderr)
     return 1 if fetched.wrong else 0
-
-
-async def _ask(
-    tenant: str, command: str, fields: dict[str, object], asking: Asking, wanted: str = "succeeded"
-) -> int:
-    async with connected(asking) as client:
-        return await commanded(client, await tenant_of(client, tenant), command, fields, asking, wanted)

@@ -10,7 +10,7 @@ import msgspec
 from cyclopts import App
 
 from handlers.cli import output
-from handlers.cli.asking import commanded, given, pages, show_operation, succeeded, tenant_of
+from handlers.cli.asking import commanded, pages, show_operation, succeeded, tenant_of
 from handlers.cli.exits import DONE, REFUSED
 from handlers.cli.where import Asking, Common, Limit, connected
 
@@ -94,7 +94,7 @@ async def retry(tenant: str, operation_id: UUID, *, asking: Asking = ASKING) -> 
     operation_id
         Its id.
     """
-    return await _ask(tenant, operation_id, "retry_operation", asking)
+    return await commanded(tenant, "retry_operation", {"operation_id": operation_id}, asking)
 
 
 @app.command
@@ -110,7 +110,7 @@ async def cancel(tenant: str, operation_id: UUID, *, asking: Asking = ASKING) ->
     operation_id
         Its id.
     """
-    return await _ask(tenant, operation_id, "cancel_operation", asking)
+    return await commanded(tenant, "cancel_operation", {"operation_id": operation_id}, asking)
 
 
 @app.command
@@ -130,7 +130,9 @@ async def compensate(
     from_step
         Undo from this step backwards; what was done after it counts as undone by hand.
     """
-    return await _ask(tenant, operation_id, "compensate_operation", asking, from_step=from_step)
+    return await commanded(
+        tenant, "compensate_operation", {"operation_id": operation_id, "from_step": from_step}, asking
+    )
 
 
 @app.command
@@ -150,7 +152,9 @@ async def rerun(
     from_step
         Of one that succeeded: the first step that is done again.
     """
-    return await _ask(tenant, operation_id, "rerun_operation", asking, from_step=from_step)
+    return await commanded(
+        tenant, "rerun_operation", {"operation_id": operation_id, "from_step": from_step}, asking
+    )
 
 
 @app.command
@@ -197,10 +201,3 @@ async def bulk(
             records(client), CONTROLLED, as_json=common.as_json, limit=0, empty="No operation fits."
         )
     return REFUSED if refused else DONE
-
-
-async def _ask(tenant: str, operation_id: UUID, command: str, asking: Asking, **fields: Any) -> int:
-    async with connected(asking) as client:
-        target = await tenant_of(client, tenant)
-        body = given({"operation_id": str(operation_id), **fields})
-        return await commanded(client, target, command, body, asking)

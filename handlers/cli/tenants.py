@@ -119,8 +119,7 @@ async def provision(
         "trial_days": trial_days,
         "metadata": pairs(metadata),
     }
-    async with connected(asking) as client:
-        return await commanded(client, tenant_id or uuid7(), "provision", given(fields), asking)
+    return await commanded(tenant_id or uuid7(), "provision", fields, asking)
 
 
 @app.command
@@ -157,9 +156,7 @@ async def update(
         "metadata": pairs(metadata),
         "settings": None if texts is None else {key: _json(text) for key, text in texts.items()},
     }
-    async with connected(asking) as client:
-        target = await tenant_of(client, tenant)
-        return await commanded(client, target, "update_profile", given(fields), asking)
+    return await commanded(tenant, "update_profile", fields, asking)
 
 
 @app.command
@@ -175,8 +172,7 @@ async def suspend(tenant: str, *, reason: str, asking: Asking = ASKING) -> int:
     reason
         Why; stands in its history.
     """
-    async with connected(asking) as client:
-        return await commanded(client, await tenant_of(client, tenant), "suspend", {"reason": reason}, asking)
+    return await commanded(tenant, "suspend", {"reason": reason}, asking)
 
 
 @app.command
@@ -190,8 +186,7 @@ async def resume(tenant: str, *, asking: Asking = ASKING) -> int:
     tenant
         Its id or subdomain.
     """
-    async with connected(asking) as client:
-        return await commanded(client, await tenant_of(client, tenant), "resume", {}, asking)
+    return await commanded(tenant, "resume", {}, asking)
 
 
 @app.command
@@ -212,8 +207,7 @@ async def upgrade(
         now, or period_end: the next month's first midnight (UTC). Until then its operation can be cancelled.
     """
     fields = given({"plan": plan, "effective": effective})
-    async with connected(asking) as client:
-        return await commanded(client, await tenant_of(client, tenant), "upgrade", fields, asking)
+    return await commanded(tenant, "upgrade", fields, asking)
 
 
 def _json(text: str) -> Any:

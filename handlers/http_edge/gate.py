@@ -22,6 +22,9 @@ from tenant_domain.refusals import Refusal, Unauthenticated
 
 _log = structlog.get_logger()
 
+ONLY_HEAD = "only_head"
+"""In a scope's state: the answer's body is not sent, so a handler may leave it out."""
+
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS")
 _SENT_BY_BROWSERS = (
     "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, Correlation-Id, traceparent"
@@ -88,6 +91,7 @@ class Gate:
                 return await exchange.refuse(refusal, invalid_token=given is not None)
         if scope["method"] == "HEAD":
             scope["method"] = "GET"
+            scope.setdefault("state", {})[ONLY_HEAD] = True
         await self._app(scope, receive, exchange)
         return None
 

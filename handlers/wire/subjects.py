@@ -83,7 +83,8 @@ class Subjects(NamedTuple):
         """Return the subject of a hint between our own processes; a lost hint only costs a poll.
 
         `committed`: events were committed; `projected`: read models moved; body: the position. `moved`: which
-        rows of a read model changed (handlers/wire/hints.py).
+        rows of a read model changed (handlers/wire/hints.py). `erased`: the keys of a tenant, whom
+        the body names.
         """
         return f"{self.prefix}.hints.{what}"
 

@@ -77,6 +77,8 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True):
     suspension_reason: Personal | None = None
     """Why it is suspended; kept while a resumption can still be undone."""
     plan_change: PlanChange | None = None
+    changed_by: UUID | None = None
+    """The operation that brought the present plan; it may still be removing its backup."""
     termination: Termination | None = None
     legal_hold: Personal | None = None
     """Why its data must not be destroyed; None when it may be."""
@@ -164,7 +166,8 @@ def _plan_change_started(state: Tenant, event: PlanChangeStarted) -> Tenant:
 
 def _plan_changed(state: Tenant, event: PlanChanged) -> Tenant:
     ended = _plan_change_ended(state, event)
-    return replace(ended, plan=event.plan, quotas=event.quotas, flags=event.flags)
+    changed_by = UUID(event.operation_id)
+    return replace(ended, plan=event.plan, quotas=event.quotas, flags=event.flags, changed_by=changed_by)
 
 
 def _plan_change_ended(state: Tenant, event: PlanChanged | PlanChangeRolledBack) -> Tenant:

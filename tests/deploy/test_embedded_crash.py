@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import signal
-import sys
+import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -13,18 +15,7 @@ from deploy.embedded import EmbeddedError, EmbeddedStack, launch, leftovers, pos
 from deploy.embedded.datafolder import DataFolder
 from tests.support.processes import appears, gone, processes_on
 from tests.support.servers import recall, remember
-from tests.support.supervisors import ROOT, Supervisor
-
-SHARING = """
-import os, pathlib, signal, sys, time
-from deploy.embedded.datafolder import DataFolder
-
-DataFolder(pathlib.Path(sys.argv[1])).acquire()
-if os.fork():
-    os.kill(os.getpid(), signal.SIGKILL)
-time.sleep(0.3)
-"""
-"""A holder of a data folder that is killed while a child of it is not yet another program."""
+from tests.support.supervisors import Supervisor
 
 
 @pytest.mark.parametrize("options", [(), ("uvloop",)], ids=["asyncio", "uvloop"])
@@ -60,12 +51,20 @@ async def test_a_first_start_killed_at_any_moment_is_followed_by_another(data_di
         await remember(stack.endpoints)
 
 
-async def test_a_lock_that_a_child_shares_with_its_killed_holder_is_waited_for(tmp_path: Path) -> None:
-    holder = await asyncio.create_subprocess_exec(sys.executable, "-c", SHARING, str(tmp_path), cwd=ROOT)
-    assert await holder.wait() == -signal.SIGKILL
-    folder = DataFolder(tmp_path)
+def test_a_lock_that_a_killed_supervisor_left_to_a_child_is_waited_for(data_dir: Path) -> None:
+    gone = subprocess.run(["sh", "-c", "echo $$"], capture_output=True, check=True).stdout
+    folder = DataFolder(data_dir)
     folder.acquire()
     folder.release()
+    left = os.open(data_dir / "embedded.lock", os.O_RDWR)
+    fcntl.flock(left, fcntl.LOCK_EX)
+    os.pwrite(left, gone, 0)
+    os.ftruncate(left, len(gone))
+    child = threading.Timer(0.1, os.close, (left,))
+    child.start()
+    folder.acquire()
+    folder.release()
+    child.join()
 
 
 async def test_servers_that_outlived_their_supervisor_are_ended_before_new_ones_start(warm_dir: Path) -> None:

@@ -82,7 +82,9 @@ async def test_a_process_that_does_not_end_by_itself_is_killed(
     own_stack: EmbeddedStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(processes, "STOP_WITHIN", 0.1)
-    async with relay(own_stack, tmp_path / "none") as process:
+    settings = tmp_path / "settings"
+    settings.touch()
+    async with relay(own_stack, settings) as process:
         os.kill(process.pid, signal.SIGSTOP)
     assert not is_alive(process.pid)
 

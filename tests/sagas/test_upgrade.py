@@ -16,6 +16,7 @@ from tenant_domain.operation.state import OperationStatus, StepStatus
 from tenant_domain.refusals import InvalidTransition
 from tenant_domain.tenant.commands import Suspend, Terminate, Upgrade
 from tenant_domain.tenant.events import PlanChanged, PlanChangeRolledBack
+from tenant_domain.values import Status
 from tests.sagas.rehearsal import Ending, Rehearsal
 
 DECEMBER = datetime(2026, 12, 1, tzinfo=UTC)
@@ -135,6 +136,30 @@ def test_a_termination_cancels_a_change_that_waits():
     rehearsal.to_the_end()
     assert rehearsal.operation.status is OperationStatus.CANCELLED
     assert (rehearsal.tenant.plan_change, rehearsal.tenant.operation_id) == (None, termination)
+
+
+@pytest.mark.parametrize("waiting", [True, False], ids=["one that waits", "one that removes its backup"])
+def test_a_purge_waits_for_the_end_of_a_plan_change(waiting: bool):
+    rehearsal = later() if waiting else Rehearsal.of("upgrade")
+    for _ in range(1 if waiting else 4):
+        rehearsal.step()
+    if not waiting:
+        rehearsal.step(Ending.FAILS_BEFORE)
+        assert rehearsal.tenant.operation_id is None
+    upgrade = rehearsal.saga, rehearsal.operation_id
+    rehearsal.go_on_with("termination", Terminate(confirm_subdomain="acme", retain_days=0))
+    termination = rehearsal.saga, rehearsal.operation_id
+    for _ in range(4):
+        rehearsal.step()
+    assert rehearsal.deeds[-1] == "preserve_data"
+    assert rehearsal.tenant.status is Status.PENDING_DELETION
+    rehearsal.saga, rehearsal.operation_id = upgrade
+    rehearsal.to_the_end()
+    ended = OperationStatus.CANCELLED if waiting else OperationStatus.SUCCEEDED
+    assert rehearsal.operation.status is ended
+    rehearsal.saga, rehearsal.operation_id = termination
+    rehearsal.to_the_end()
+    assert rehearsal.tenant.status is Status.DELETED
 
 
 def test_a_change_whose_time_has_come_waits_for_the_operation_that_holds_the_tenant():

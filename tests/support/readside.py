@@ -11,7 +11,7 @@ from uuid import UUID
 import msgspec
 
 from handlers.projector.projector import Projector
-from handlers.projector.rebuild import rebuild
+from handlers.projector.rebuild import make, rebuild
 from handlers.queries import Queries
 from handlers.store.connections import Connections
 from handlers.store.event_store import EventStore
@@ -94,7 +94,9 @@ async def read_side(postgres_url: str, readers: int = 6) -> AsyncGenerator[ReadS
         await connections.open()
         side = ReadSide(postgres_url, store, connections)
         try:
-            await side.make()
+            for model in MODELS:
+                await make(postgres_url, connections, model)
+            side.projector.refresh()
             yield side
         finally:
             await side.queries.close()

@@ -22,7 +22,10 @@ from psycopg import sql
 
 from deploy.embedded import EmbeddedStack, Endpoints, postgres
 from deploy.embedded.datafolder import DataFolder
+from handlers.projector.rebuild import make
+from handlers.store.connections import Connections
 from handlers.store.migrate import migrate
+from projections.registry import READ_MODELS
 
 T = TypeVar("T")
 
@@ -79,14 +82,16 @@ class SharedStack:
         self._thread = threading.Thread(target=self._loop.run_forever, name="shared-stack", daemon=True)
         self._roles: dict[str, frozenset[str]] = {}
         self._migrated: str | None = None
+        self._projected: str | None = None
 
     def __enter__(self) -> Self:
         self._thread.start()
         self._run(self._stack.start())
-        self._admin_url = postgres.admin_url(DataFolder(self._folder).remember())
+        self._admin = self._run(self._connected_as_admin())
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._run(self._admin.close())
         self._run(self._stack.stop())
         self._run(self._loop.shutdown_default_executor())
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -96,6 +101,14 @@ class SharedStack:
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    async def _aside(self, work: Coroutine[Any, Any, T]) -> T:
+        """Have work done in the stack's own event loop, where the administrator's connection is."""
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
+
+    async def _connected_as_admin(self) -> psycopg.AsyncConnection[tuple[Any, ...]]:
+        self._admin_url = postgres.admin_url(DataFolder(self._folder).remember())
+        return await psycopg.AsyncConnection.connect(self._admin_url, autocommit=True)
 
     @property
     def endpoints(self) -> Endpoints:
@@ -107,22 +120,15 @@ class SharedStack:
         """The shared nats-server, with the credentials of a trusted service."""
         return self.endpoints.nats_url
 
-    async def fresh_database(self, template: str = "template1") -> str:
+    async def fresh_database(self) -> str:
         """Create an empty database that the service's role owns, and return its URL."""
-        name = f"test_{secrets.token_hex(8)}"
-        async with await self._admin() as admin:
-            self._roles[name] = await _roles(admin)
-            await admin.execute(
-                sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {} STRATEGY file_copy").format(
-                    *(sql.Identifier(word) for word in (name, postgres.USER, template))
-                )
-            )
+        name = await self._aside(self._create("template1"))
         async with await psycopg.AsyncConnection.connect(
             self._admin_url, dbname=name, autocommit=True
         ) as own:
-            grant = sql.SQL("GRANT EXECUTE ON FUNCTION pg_switch_wal() TO {}")  # as in the service's database
-            await own.execute(grant.format(sql.Identifier(postgres.USER)))
-        return urlsplit(self.endpoints.postgres_url)._replace(path=f"/{name}").geturl()
+            for right in postgres.ERASING:  # as in the service's database
+                await own.execute(sql.SQL(right).format(sql.Identifier(postgres.USER)))
+        return self._url(name)
 
     async def migrated_database(self) -> str:
         """Copy a database that was migrated once, which is quicker than migrating again; return its URL."""
@@ -130,23 +136,53 @@ class SharedStack:
             url = await self.fresh_database()
             await migrate(url)
             self._migrated = urlsplit(url).path.removeprefix("/")
-        return await self.fresh_database(self._migrated)
+        return self._url(await self._aside(self._create(self._migrated)))
+
+    async def projected_database(self) -> str:
+        """Copy a migrated database whose read models were made once; return its URL."""
+        if self._projected is None:
+            url = await self.migrated_database()
+            await make_read_models(url)
+            self._projected = urlsplit(url).path.removeprefix("/")
+        return self._url(await self._aside(self._create(self._projected)))
 
     async def drop_database(self, url: str) -> None:
         """Drop a fresh database, whoever is still connected, and the roles made since that own no more."""
-        name = urlsplit(url).path.removeprefix("/")
-        async with await self._admin() as admin:
-            await admin.execute(
-                sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
-            )
-            for role in await _roles(admin) - self._roles.pop(name):
-                try:
-                    await admin.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(role)))
-                except psycopg.errors.DependentObjectsStillExist:
-                    continue  # it belongs to another database of this test, which goes later
+        await self._aside(self._drop(urlsplit(url).path.removeprefix("/")))
 
-    async def _admin(self) -> psycopg.AsyncConnection[tuple[Any, ...]]:
-        return await psycopg.AsyncConnection.connect(self._admin_url, autocommit=True)
+    def _url(self, name: str) -> str:
+        return urlsplit(self.endpoints.postgres_url)._replace(path=f"/{name}").geturl()
+
+    async def _create(self, template: str) -> str:
+        name = f"test_{secrets.token_hex(8)}"
+        self._roles[name] = await _roles(self._admin)
+        await self._admin.execute(
+            sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {} STRATEGY file_copy").format(
+                *(sql.Identifier(word) for word in (name, postgres.USER, template))
+            )
+        )
+        return name
+
+    async def _drop(self, name: str) -> None:
+        await self._admin.execute(
+            sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
+        )
+        for role in await _roles(self._admin) - self._roles.pop(name):
+            try:
+                await self._admin.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(role)))
+            except psycopg.errors.DependentObjectsStillExist:
+                continue  # it belongs to another database of this test, which goes later
+
+
+async def make_read_models(url: str) -> None:
+    """Make the read models of a migrated database that are not there yet."""
+    connections = Connections(
+        url, readers=1, statement_timeout=30, lock_timeout=10, idle_timeout=10, pool_timeout=10
+    )
+    await connections.open()
+    for model in READ_MODELS.values():
+        await make(url, connections, model)
+    await connections.close()
 
 
 async def _roles(admin: psycopg.AsyncConnection[tuple[Any, ...]]) -> frozenset[str]:

@@ -10,7 +10,7 @@ import pyarrow
 from psycopg import AsyncConnection, sql
 from pyarrow import parquet
 
-from handlers.adapters.exports.tables import FETCHED, Column, Table
+from handlers.adapters.exports.tables import Column, Table, at_a_time
 
 _arrow: Any = pyarrow
 _parquet: Any = parquet
@@ -53,9 +53,10 @@ async def rows(connection: AsyncConnection[Any], table: Table) -> AsyncGenerator
         for form, column in zip(forms, table.columns, strict=True)
     ]
     query = sql.SQL("SELECT {} FROM {}").format(sql.SQL(", ").join(selected), sql.Identifier(table.name))
+    count = await at_a_time(connection, table)
     async with connection.cursor(name="rows_parquet", binary=True) as cursor:
         await cursor.execute(query)
-        while fetched := await cursor.fetchmany(FETCHED):
+        while fetched := await cursor.fetchmany(count):
             yield await asyncio.to_thread(made.group, fetched)
     yield made.end()
 

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import msgspec
 from psycopg import AsyncConnection
 
-from handlers.adapters.effects import Output, Work
+from handlers.adapters.effects import EffectFailed, Output, Work
 from handlers.adapters.exports.shelf import MANIFEST, Shelf
 from handlers.adapters.exports.sources import (
     OpenSealed,
@@ -56,7 +56,10 @@ class Preservation:
         async with self._connect() as rows:
             shelf = Shelf(self._places, lambda: nullcontext(rows))
             if await shelf.receipt(operation_id) is None:
-                await self._write(work, shelf)
+                try:
+                    await self._write(work, shelf)
+                finally:
+                    await _unless_ended(work, shelf)
             receipt = await shelf.receipt(operation_id)
             assert receipt is not None
             export: dict[str, Json] = {
@@ -112,3 +115,14 @@ class Preservation:
         async for source in of_objects(self._buckets, work.tenant_id):
             yield source
         yield of_events(self._read_events, self._open_sealed, work.tenant_id)
+
+
+async def _unless_ended(work: Work, shelf: Shelf) -> None:
+    """Leave nothing of an export that is written after its run has ended: by a worker that slept meanwhile.
+
+    Raises EffectFailed then; nothing of a tenant may outlive it.
+    """
+    if await shelf.certified(work.operation.operation_id):
+        await shelf.remove(work.tenant_id)
+        await shelf.forget(work.tenant_id)
+        raise EffectFailed("The tenant was deleted meanwhile.")

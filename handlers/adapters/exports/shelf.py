@@ -78,7 +78,7 @@ class Shelf:
         await obstore.put_async(
             self._places.open(tenant_id), f"{operation_id}/{source.path}", tally.of(source.chunks())
         )
-        part = Part(tally.size, tally.hash.hexdigest())
+        part = tally.part()
         await self._do(
             "INSERT INTO service.export_parts (operation_id, part, size, sha256) VALUES (%s, %s, %s, %s)"
             " ON CONFLICT (operation_id, part) DO UPDATE"
@@ -118,6 +118,12 @@ class Shelf:
         found = await self._do(_RECEIPT + "e.operation_id = %s", operation_id)
         return Receipt(*found[0]) if found else None
 
+    async def certified(self, operation_id: UUID) -> bool:
+        """Return whether the run has ended with a certificate of deletion."""
+        return bool(
+            await self._do("SELECT 1 FROM service.certificates WHERE operation_id = %s", operation_id)
+        )
+
     async def current(self, tenant_id: UUID) -> Receipt:
         """Return what is known of the tenant's export. Raises NotFound where there is none (any more)."""
         found = await self._do(_RECEIPT + "e.tenant_id = %s ORDER BY e.written_at DESC LIMIT 1", tenant_id)
@@ -126,15 +132,15 @@ class Shelf:
         return Receipt(*found[0])
 
     async def fetch(self, tenant_id: UUID, path: str) -> tuple[Part, AsyncGenerator[bytes]]:
-        """Return a part of the tenant's export and its bytes; it counts as fetched when all were read.
+        """Return a part of the tenant's export and its bytes.
 
-        Raises NotFound.
+        It counts as fetched when all of them were read, and were what was written. Raises NotFound.
         """
         operation_id = (await self.current(tenant_id)).operation_id
         part = await self.part(operation_id, path)
         if part is None:
             raise NotFound(f"The export has no part {path!r}; {MANIFEST} names all of them.")
-        return part, self._fetched(tenant_id, operation_id, path)
+        return part, self._fetched(tenant_id, operation_id, path, part)
 
     async def remove(self, tenant_id: UUID) -> int:
         """Remove the objects of the tenant's exports, and return how many there were; rows stay."""
@@ -150,11 +156,15 @@ class Shelf:
         """Return whether no object of an export of the tenant is there."""
         return not await self._places.exists(tenant_id)
 
-    async def _fetched(self, tenant_id: UUID, operation_id: UUID, path: str) -> AsyncGenerator[bytes]:
-        async for chunk in self._read(tenant_id, operation_id, path):
+    async def _fetched(
+        self, tenant_id: UUID, operation_id: UUID, path: str, part: Part
+    ) -> AsyncGenerator[bytes]:
+        tally = _Tally()
+        async for chunk in tally.of(self._read(tenant_id, operation_id, path)):
             yield chunk
         statement = "UPDATE service.export_parts SET fetched_at = now() WHERE operation_id = %s AND part = %s"
-        await self._do(statement, operation_id, _key(path))
+        if tally.part() == part:
+            await self._do(statement, operation_id, _key(path))
 
     async def _stands(self, tenant_id: UUID, operation_id: UUID, path: str, part: Part) -> bool:
         tally = _Tally()
@@ -163,7 +173,7 @@ class Shelf:
                 pass
         except FileNotFoundError:
             return False
-        return part == (tally.size, tally.hash.hexdigest())
+        return part == tally.part()
 
     async def _read(self, tenant_id: UUID, operation_id: UUID, path: str) -> AsyncGenerator[bytes]:
         found = await obstore.get_async(self._places.open(tenant_id), f"{operation_id}/{path}")
@@ -190,6 +200,10 @@ class _Tally:
 
     def __init__(self) -> None:
         self.size, self.hash = 0, hashlib.sha256()
+
+    def part(self) -> Part:
+        """Return what passed so far, as a part."""
+        return Part(self.size, self.hash.hexdigest())
 
     async def of(self, chunks: AsyncIterable[bytes]) -> AsyncGenerator[bytes]:
         async for chunk in chunks:

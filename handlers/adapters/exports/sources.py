@@ -19,8 +19,8 @@ from handlers.wire.events import decoded, opened
 CHUNK = 1024 * 1024
 """Bytes of a large object that are read at a time."""
 
-_PAGE = 500
-"""Events that are read at a time."""
+_PAGE = 100
+"""Events that are read at a time: each is at most as large as a command."""
 
 
 class Source(NamedTuple):

@@ -10,7 +10,10 @@ from typing import Any, NamedTuple
 from psycopg import AsyncConnection, sql
 
 FETCHED = 2000
-"""Rows that are read at a time, of SQL and of Parquet: they bound the memory that an export takes."""
+"""Most rows that are read at a time, of SQL and of Parquet."""
+
+BUFFERED = 8 * 1024 * 1024
+"""Most bytes of rows that are read at a time, as text; one row that is longer is read alone."""
 
 _IN_ONE_STATEMENT = 200
 
@@ -82,6 +85,17 @@ async def of(connection: AsyncConnection[Any], schema: str) -> list[Table]:
     ]
 
 
+async def at_a_time(connection: AsyncConnection[Any], table: Table) -> int:
+    """Return how many rows of the table may be read at a time, whichever they are.
+
+    That the longest one decides costs a pass over the table, and bounds the memory that an export takes.
+    """
+    query = sql.SQL("SELECT max(octet_length(t::text)) FROM {} t").format(sql.Identifier(table.name))
+    row = await (await connection.execute(query)).fetchone()
+    longest: int = (row and row[0]) or 1
+    return min(FETCHED, max(1, BUFFERED // longest))
+
+
 async def schema_sql(connection: AsyncConnection[Any], schema: str, tables: list[Table]) -> bytes:
     """Return the statements that make the tables, their keys and indexes; names stand without a schema.
 
@@ -111,9 +125,10 @@ async def rows_sql(connection: AsyncConnection[Any], table: Table) -> AsyncGener
     names = ", ".join(_quoted(column.name) for column in table.written)
     head = f"INSERT INTO {_quoted(table.name)} ({names}) OVERRIDING SYSTEM VALUE VALUES\n"
     query = sql.SQL("SELECT {} FROM {}").format(values, sql.Identifier(table.name))
+    count = await at_a_time(connection, table)
     async with connection.cursor(name="rows_sql") as cursor:
         await cursor.execute(query)
-        while rows := await cursor.fetchmany(FETCHED):
+        while rows := await cursor.fetchmany(count):
             for start in range(0, len(rows), _IN_ONE_STATEMENT):
                 lines = ",\n".join(f"({row[0]})" for row in rows[start : start + _IN_ONE_STATEMENT])
                 yield f"{head}{lines};\n".encode()

@@ -140,6 +140,20 @@ async def the_key(url: str, master_file: Path, tenant_id: UUID) -> tuple[bytes, 
     return await master.unwrap(wrapped, tenant_id.bytes + key_id.bytes), wrapped
 
 
+async def analysed(url: str, tenant_id: UUID) -> str:
+    """Let the planner remember the commonest name; returns the file of what it remembers."""
+    users = f"{schema_of(tenant_id)}.users"
+    async with connection_to(url) as connection:
+        rows = (
+            f"INSERT INTO {users} (id, name, role, status) SELECT gen_random_uuid(), %s, 'viewer', 'active'"
+        )
+        await connection.execute(f"{rows} FROM generate_series(1, 20)".encode(), (NAME,))
+        await connection.execute(f"ANALYZE {users}".encode())
+        found = await connection.execute("SELECT pg_relation_filepath('pg_catalog.pg_statistic')")
+        ((path,),) = await found.fetchall()
+        return path
+
+
 async def erased_with_its_schema(url: str, nc: Client, tenant_id: UUID) -> Erased:
     """Do what the end of a termination does."""
     async with connection_to(url) as connection:
@@ -177,6 +191,7 @@ async def test_nothing_that_people_said_outlives_the_key_of_their_tenant(
             {"contact": METADATA},
             {"support": {"person": SETTING}},
         )
+        statistics = await analysed(url, tenant_id)
         secret, wrapped = await the_key(url, master_file, tenant_id)
         wanted = (*(text.encode() for text in PLANTED), secret, wrapped)
 
@@ -186,6 +201,7 @@ async def test_nothing_that_people_said_outlives_the_key_of_their_tenant(
         assert any("base/" in place for place in before[EMAIL.encode()])  # the tenant's own table of users
         assert any("pg_wal/" in place for place in before[EMAIL.encode()])
         assert any("base/" in place for place in before[wrapped])
+        assert any(statistics in place for place in before[NAME.encode()])
         assert all(any("TENANT_COMMANDS" in place for place in before[text.encode()]) for text in PLANTED)
         assert not any("TENANT_EVENTS" in place for places in before.values() for place in places)
         assert not planted_in(await dumped(url))
@@ -199,6 +215,9 @@ async def test_nothing_that_people_said_outlives_the_key_of_their_tenant(
 
         at_once = await asyncio.to_thread(found_in, warm_dir, wanted)
         assert at_once == {each: [] for each in wanted}
+
+        told = [await ask(nc, tenant_id, "history", limit=500), await ask(nc, tenant_id, "tenant")]
+        assert not planted_in(json.dumps(told).encode()), "a process goes on reading with a key that is gone"
 
         facts = await history_of(url, master_file, tenant_id)
         assert [fact["data"]["admin"]["name"] for fact in facts if "admin" in fact["data"]] == ["erased"]

@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from uuid import uuid4
 
 import httpx
 import obstore
 import pytest
-from moto.server import ThreadedMotoServer
+from moto.core.models import DEFAULT_ACCOUNT_ID
+from moto.s3.models import s3_backends
 
 from handlers.adapters.effects import EffectFailed, PermanentlyFailed
+from handlers.adapters.exports.shelf import count_objects
 from handlers.adapters.objects import Buckets, buckets
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
 
 
 @pytest.fixture(params=["folder", "s3", "s3 elsewhere"])
@@ -68,6 +61,18 @@ async def test_removing_takes_the_bucket_with_all_it_holds_and_may_be_done_twice
     assert await exists(store, other)
     await store.create(tenant)
     assert obstore.list_with_delimiter(store.open(tenant))["objects"] == []
+
+
+async def test_removing_takes_more_objects_than_a_page_lists(s3: str):
+    tenant, store = uuid4(), buckets(f"s3://acme?endpoint={s3}", "an id", "a secret")
+    await store.create(tenant)
+    backend = s3_backends[DEFAULT_ACCOUNT_ID]["aws"]
+    for number in range(2100):
+        backend.put_object(f"acme-t-{tenant.hex}", f"reports/{number}", b"x")
+    assert await count_objects(store, tenant) == 2100
+    await store.remove(tenant)
+    assert not await store.exists(tenant)
+    await store.close()
 
 
 async def test_a_bucket_of_somebody_else_is_never_taken(monkeypatch: pytest.MonkeyPatch, s3: str):

@@ -25,6 +25,7 @@ def test_a_doctor_finds_a_running_service_well(tenantctl: CommandLine) -> None:
     findings = {finding["what"]: finding for finding in result.lines}
     broken = [finding for finding in findings.values() if finding["state"] == "broken"]
     assert (result.code, broken) == (0, [])
+    assert findings["erasure"]["state"] == "ok"
     assert {"nats", "postgres", "commands", "queries", "relay", "live context", "sagas", "http"} <= set(
         findings
     )

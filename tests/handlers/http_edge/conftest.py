@@ -22,7 +22,6 @@ from handlers.execution.metrics import CommandMetrics
 from handlers.http_edge.tenants import Doors
 from handlers.http_edge.tokens import Signer
 from handlers.projector.projector import Projector
-from handlers.projector.rebuild import rebuild
 from handlers.queries import Queries
 from handlers.store.connections import Connections
 from handlers.store.event_store import EventStore
@@ -32,33 +31,31 @@ from tests.support.edge import Made, Service, client, edge, wish
 from tests.support.keys import KEY, keyring_of, reading_keyring
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def signer() -> Signer:
     return Signer(OKPKey.generate_key("Ed25519"))
 
 
 @pytest.fixture
-async def service(store_url: str, tmp_path: Path) -> AsyncIterator[Service]:
+async def service(read_url: str, tmp_path: Path) -> AsyncIterator[Service]:
     """A service on a database of this test's own."""
 
     @asynccontextmanager
     async def connect() -> AsyncGenerator[psycopg.AsyncConnection[Any]]:
-        async with await psycopg.AsyncConnection.connect(store_url, autocommit=True) as connection:
+        async with await psycopg.AsyncConnection.connect(read_url, autocommit=True) as connection:
             yield connection
 
     shelf = Shelf(buckets(f"file:{tmp_path}", kind="x"), connect)
     connections = Connections(
-        store_url, readers=4, statement_timeout=30, lock_timeout=10, idle_timeout=5, pool_timeout=10
+        read_url, readers=4, statement_timeout=30, lock_timeout=10, idle_timeout=5, pool_timeout=10
     )
     await connections.open()
-    for model in READ_MODELS.values():
-        await rebuild(store_url, connections, model)
     queries = Queries(connections, reading_keyring(connections))
 
     async def announce(position: int, _moved: object) -> None:
         queries.positions.heard(position)
 
-    async with EventStore(store_url, readers=4) as store:
+    async with EventStore(read_url, readers=4) as store:
         projector = Projector(store, connections, list(READ_MODELS.values()), announce, poll=0.05)
         executor = Executor(
             store,

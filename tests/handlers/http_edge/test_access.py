@@ -33,7 +33,7 @@ EVERYTHING = [
 ]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def app(signer: Signer) -> ASGIApp:
     """An edge whose doors fail the test when anything gets through."""
 

@@ -13,6 +13,8 @@ from uuid import UUID, uuid4
 
 import nats
 import psycopg
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from joserfc.jwk import OKPKey
 from nats.aio.client import Client
 from prometheus_client import CollectorRegistry
@@ -51,7 +53,15 @@ from tenant_domain.values import operation_id_of
 from tests.support.keys import KEY, keyring_of
 
 POLICY = Policy()
-CERTIFICATE_KEY = CertificateKey(OKPKey.generate_key("Ed25519"))
+CERTIFICATE_KEY = CertificateKey(
+    OKPKey.import_key(
+        Ed25519PrivateKey.from_private_bytes(b"c" * 32).private_bytes(
+            Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
+        )
+    )
+)
+"""The same in all processes of a test."""
+
 PATIENCE = 60.0
 QUICK = RetryPolicy(max_tries=3, first=0.01, factor=1.0, cap=0.01)
 
@@ -136,9 +146,10 @@ class House:
                 batch.events.append(
                     EventRow(tenant_id, ref.stream, versions[ref.stream], event.name, body, 0)
                 )
-            if decision.operation_id is not None and decision.events:
-                kind = await self._kind(decision.operation_id, [event for _, event in decision.events])
-                batch.agenda.append(AgendaRow(decision.operation_id, tenant_id, kind, now, None, 0))
+            runs = {ref.stream for ref, _ in decision.events if ref.entity == "operation"}
+            for run in runs:
+                kind = await self._kind(run, [event for ref, event in decision.events if ref.stream == run])
+                batch.agenda.append(AgendaRow(run, tenant_id, kind, now, None, 0))
             appended = await self.store.append(batch)
             if not appended.dropped:
                 await self.nats.publish(self.subjects.hint("committed"), str(appended.head).encode())
@@ -209,9 +220,9 @@ class House:
             found.add("schema")
         if await self.sql("SELECT 1 FROM pg_roles WHERE rolname = %s", name):
             found.add("role")
-        if (self.objects / f"t-{tenant_id.hex}").exists():
+        if await self.buckets.exists(tenant_id):
             found.add("bucket")
-        if (self.objects / f"x-{tenant_id.hex}").exists():
+        if not await self.shelf.gone(tenant_id):
             found.add("export")
         return found
 
@@ -246,9 +257,9 @@ def topics(events: list[StoredEvent], entity: str) -> list[str]:
 
 @asynccontextmanager
 async def house_at(
-    postgres_url: str, nats_url: str, objects: Path, mailer: Mailer | None = None
+    postgres_url: str, nats_url: str, objects: Path, mailer: Mailer | None = None, s3: str | None = None
 ) -> AsyncGenerator[House]:
-    """Build a house."""
+    """Build a house. Its objects are in a folder, or on the S3 server at `s3`."""
     await migrate(postgres_url)
     async with await psycopg.AsyncConnection.connect(postgres_url, autocommit=True) as connection:
         await prepare(connection)
@@ -264,7 +275,8 @@ async def house_at(
         await client.publish(subject, body, headers=headers)
         await client.flush()
 
-    store_of, places = (buckets(f"file:{objects}", kind=kind) for kind in ("t", "x"))
+    at = f"file:{objects}" if s3 is None else f"s3://acme?endpoint={s3}"
+    store_of, places = (buckets(at, "an id", "a secret", kind=kind) for kind in ("t", "x"))
     notices, shelf = Notices(publish, prefix, mailer), Shelf(places, connect)
     async with EventStore(postgres_url) as store:
         keyring = keyring_of(store)
@@ -299,6 +311,8 @@ async def house_at(
             yield House(postgres_url, store, client, store_of, table, objects, shelf, prefix)
         finally:
             await client.close()
+            await store_of.close()
+            await places.close()
 
 
 __all__ = ["EVERYTHING", "House", "Ref", "house_at", "quickened", "topics", "wish"]

@@ -18,6 +18,7 @@ from pyarrow import parquet
 
 from handlers.adapters.exports.sources import Source
 from handlers.adapters.schemas import schema_of
+from handlers.saga_runner.worker import Limits
 from tenant_domain.operation.commands import RetryOperation
 from tenant_domain.operation.events import StepCompleted, StepFailed
 from tenant_domain.operation.state import OperationStatus
@@ -27,6 +28,7 @@ from tenant_domain.tenant.commands import (
     ReleaseLegalHold,
     Suspend,
     Terminate,
+    Upgrade,
 )
 from tenant_domain.tenant.decide import HELD
 from tenant_domain.tenant.events import Purged
@@ -127,7 +129,7 @@ async def test_a_tenant_that_ends_at_once_leaves_nothing_but_its_history_and_a_c
         assert operation.status is OperationStatus.SUCCEEDED
         assert (await house.tenant(tenant_id)).status is Status.DELETED
         assert await house.remains(tenant_id) == set()
-        assert await house.sql("SELECT FROM service.exports") == []
+        assert await house.sql("SELECT 1 FROM service.exports") == []
         _, other = await house.provision(subdomain=subdomain)
         assert (await house.finished(other)).status is OperationStatus.SUCCEEDED
 
@@ -236,7 +238,7 @@ async def test_a_cancellation_brings_all_of_it_back(house: House):
             assert operation.status is OperationStatus.CANCELLED
             assert await state_of(house, tenant_id) == before
             assert await house.remains(tenant_id) == EVERYTHING
-            assert await house.sql("SELECT FROM service.exports") == []
+            assert await house.sql("SELECT 1 FROM service.exports") == []
 
 
 async def test_a_failure_before_or_after_any_effect_is_tried_again(house: House):
@@ -379,6 +381,53 @@ async def test_a_tenant_whose_provisioning_failed_can_be_ended_too(house: House)
     assert await house.remains(heir) == EVERYTHING
     released = topics(await house.history(tenant_id), "subdomain")
     assert released == ["subdomain.claimed", "subdomain.released"]
+
+
+@pytest.mark.parametrize("effective", ["period_end", "now"])
+async def test_the_purge_begins_after_the_end_of_a_plan_change(
+    house: House, effective: Literal["now", "period_end"]
+):
+    """One waits for its time and is turned back, one has come about and is about to remove its backup."""
+    faults, pause = Faults(house.effects), Pause()
+    faults.plan(("before", "release_backup"), pause)
+    async with house.working(effects=faults.effects()):
+        tenant_id = await living(house)
+        change = await house.ask(tenant_id, Upgrade(plan="enterprise", effective=effective))
+        assert change is not None
+        if effective == "now":
+            await asyncio.wait_for(pause.reached.wait(), 30)
+        else:
+            await house.until(change, lambda state: state.step("backup_state").due_at is not None)
+        operation_id = await terminate(house, tenant_id)
+        preservation = "data_preservation"
+        await house.until(operation_id, lambda state: state.step(preservation).status == "completed")
+        pause.released.set()
+        assert (await house.finished(operation_id)).status is OperationStatus.SUCCEEDED
+    ends = {OperationStatus.SUCCEEDED, OperationStatus.CANCELLED}
+    assert (await house.operation(change)).status in ends
+    assert await house.remains(tenant_id) == set()
+    history = await house.history(tenant_id)
+    (purge,) = [event.position for event in history if event.topic == "tenant.purge_started"]
+    assert max(event.position for event in history if event.stream_id == change) < purge
+
+
+async def test_an_export_that_is_written_after_the_end_is_taken_back(house: House):
+    faults, pause = Faults(house.effects), Pause()
+    faults.plan(("before", "preserve_data"), pause)
+    async with house.working():
+        tenant_id = await living(house)
+    zombie = house.role(effects=faults.effects(), limits=Limits(1, lease=1000.0, grace=30.0), look=1000.0)
+    await zombie.start()
+    operation_id = await terminate(house, tenant_id)
+    await asyncio.wait_for(pause.reached.wait(), 30)
+    async with house.working():
+        await house.sql("UPDATE service.saga_agenda SET owner = NULL")
+        assert (await house.finished(operation_id)).status is OperationStatus.SUCCEEDED
+        pause.released.set()
+        await zombie.stop()
+    assert faults.calls[tenant_id, "preserve_data"] == 1
+    assert await house.remains(tenant_id) == set()
+    assert await house.sql("SELECT 1 FROM service.exports") == []
 
 
 async def test_durable_consumers_of_the_tenants_events_go_and_those_of_others_stay(house: House):

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 from uuid import UUID
 
+import obstore
 import psycopg
 import pytest
 
@@ -65,7 +66,7 @@ class Moving:
 
     async def is_what_it_was(self) -> bool:
         """Return whether tenant and schema are what they were, and no backup is left."""
-        return await self.stands() == self.before and not self.backups()
+        return await self.stands() == self.before and not await self.backups()
 
     async def is_on_the_other_plan(self) -> bool:
         """Return whether tenant and schema are as the other plan says, and no backup is left."""
@@ -80,12 +81,12 @@ class Moving:
             plan.flags,
         )
         assert tables == set(state.tables) == set(plan.schema)
-        return not self.backups()
+        return not await self.backups()
 
-    def backups(self) -> list[str]:
+    async def backups(self) -> list[str]:
         """Return what is in the tenant's bucket."""
-        bucket = self.house.objects / f"t-{self.tenant_id.hex}"
-        return [path.name for path in bucket.rglob("*") if path.is_file()]
+        bucket = self.house.buckets.open(self.tenant_id)
+        return [entry["path"] async for page in obstore.list(bucket) for entry in page]
 
     async def sql(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
         """Do something in the tenant's schema, as the service."""

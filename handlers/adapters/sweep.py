@@ -1,0 +1,145 @@
+"""The sweep: what removes former bytes from PostgreSQL's files, done once for all erasures that wait for it.
+
+A row that is updated or deleted leaves its bytes in its page, so tables are written anew; the write-ahead log
+repeats what tables held, so it begins anew. Both cost the same for one tenant and for a hundred.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any, NamedTuple, TypeAlias
+
+import msgspec
+from psycopg import AsyncConnection
+from psycopg.errors import Diagnostic
+
+from handlers.adapters.effects import EffectFailed
+
+Connect: TypeAlias = Callable[[], AbstractAsyncContextManager[AsyncConnection[Any]]]
+"""Gives a connection of its own, which commits each statement by itself."""
+
+
+class StoreErased(msgspec.Struct, frozen=True, kw_only=True):
+    """What went from a store: how much of what, by which means, and whether a second look found nothing."""
+
+    store: str
+    what: str
+    count: int
+    how: str
+    verified: bool
+
+
+WRITE_AHEAD_LOG, STATISTICS = "write-ahead log", "pg_statistic"
+
+OPERATORS = frozenset((WRITE_AHEAD_LOG, STATISTICS))
+"""Stores that are the server's own: whether the service may clear them is up to its operator."""
+
+MEANS = """
+SELECT current_setting('wal_recycle') = 'off',
+    pg_has_role(current_user, 'pg_checkpoint', 'USAGE'),
+    has_function_privilege('pg_switch_wal()', 'EXECUTE'),
+    CASE WHEN current_setting('server_version_num')::int >= 170000
+        THEN has_table_privilege('pg_catalog.pg_statistic', 'MAINTAIN')
+        ELSE (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) END"""
+
+
+class Means(NamedTuple):
+    """What the server and its operator let an erasure do; a row of MEANS."""
+
+    removes_log: bool
+    may_checkpoint: bool
+    may_switch_log: bool
+    may_rewrite_statistics: bool
+
+    def missing(self) -> list[str]:
+        """Return what the operator would have to do, so that an erasure may do all of it."""
+        steps = {
+            "ALTER SYSTEM SET wal_recycle = off": self.removes_log,
+            "GRANT pg_checkpoint TO the service's role": self.may_checkpoint,
+            "GRANT EXECUTE ON FUNCTION pg_switch_wal() TO it": self.may_switch_log,
+            "GRANT MAINTAIN ON pg_catalog.pg_statistic TO it": self.may_rewrite_statistics,
+        }
+        return [step for step, done in steps.items() if not done]
+
+
+_FIRST_NUMBER = re.compile(r"\d+")
+
+
+class Sweep:
+    """Sweeps the database that `connect` gives connections to, one sweep at a time."""
+
+    def __init__(self, connect: Connect) -> None:
+        self._connect = connect
+        self._one = asyncio.Lock()
+        self._next: asyncio.Future[tuple[StoreErased, ...]] | None = None
+
+    async def done(self) -> tuple[StoreErased, ...]:
+        """Wait for a sweep that begins from now on, with whoever else waits; says what of it could be done.
+
+        Raises EffectFailed while a reader of the database holds former rows, and what the server raises.
+        """
+        if self._next is None:
+            self._next = asyncio.ensure_future(self._after_the_present_one())
+        return await asyncio.shield(self._next)
+
+    async def _after_the_present_one(self) -> tuple[StoreErased, ...]:
+        async with self._one:
+            self._next = None  # what is deleted from now on may come too late for this one
+            async with self._connect() as connection:
+                row = await (await connection.execute(MEANS)).fetchone()
+                assert row is not None
+                means = Means(*row)
+                await connection.execute("SET lock_timeout = '5s'")
+                await _rewrite(connection, b"service.tenant_keys")
+                return await _rewrite_statistics(connection, means), await _begin_log_anew(connection, means)
+
+
+async def _rewrite(connection: AsyncConnection[Any], table: bytes) -> None:
+    """Write a table anew, which takes a lock of it meanwhile.
+
+    A reader that is older than the end of a row keeps its bytes there, so the server is asked whether any
+    stayed.
+    """
+    kept: list[int] = []
+
+    def heard(notice: Diagnostic) -> None:
+        found = _FIRST_NUMBER.search(notice.message_detail or "")
+        if found is not None:
+            kept.append(int(found[0]))
+
+    connection.add_notice_handler(heard)
+    try:
+        await connection.execute(b"VACUUM (FULL, VERBOSE) " + table)
+    finally:
+        connection.remove_notice_handler(heard)
+    if not kept or any(kept):
+        raise EffectFailed("A reader of the database still holds what was there; it is tried again.")
+
+
+async def _rewrite_statistics(connection: AsyncConnection[Any], means: Means) -> StoreErased:
+    """Remove what the planner remembered of tables that are gone: the commonest values of their columns."""
+    how, verified = "went with the tables; the catalogue rewritten", means.may_rewrite_statistics
+    if verified:
+        await connection.execute("SET lock_timeout = '1s'")  # whoever plans a query waits behind this one
+        await _rewrite(connection, b"pg_catalog.pg_statistic")
+    else:
+        how = "went with the tables; not rewritten: the service may not rewrite the catalogue"
+    return StoreErased(store=STATISTICS, what="statistics of tables", count=0, how=how, verified=verified)
+
+
+async def _begin_log_anew(connection: AsyncConnection[Any], means: Means) -> StoreErased:
+    """Have the server remove its write-ahead log up to here: it repeats what tables held."""
+    how = "a new segment begun, and the former ones removed by a checkpoint"
+    if not (means.may_switch_log and means.may_checkpoint):
+        how = "left to the server's own checkpoints: the service may not ask for one"
+    elif not means.removes_log:
+        how = "not removed: wal_recycle is on, so the server uses its segments again as they are"
+    if means.may_switch_log:
+        await connection.execute("SELECT pg_switch_wal()")
+    if means.may_checkpoint:
+        await connection.execute("CHECKPOINT")
+    verified = means.removes_log and means.may_switch_log and means.may_checkpoint
+    return StoreErased(store=WRITE_AHEAD_LOG, what="segments", count=0, how=how, verified=verified)
