@@ -49,7 +49,7 @@ faults: setup ## a long round of kills, stops and restarts under load (SECONDS=6
 	$(BIN)/python -m tests.faults --seconds $(or $(SECONDS),600)
 
 simulate: setup ## simulated schedules of the saga runner (SEEDS=10000, ALL=1), or one told (SEED=334, PLAN='…')
-	$(if $(ALL),SIMULATION_BREADTH=12 $(BIN)/pytest -n 2 tests/simulation && )$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED)) $(if $(PLAN),--plan '$(PLAN)') --seeds $(or $(SEEDS),10000)
+	$(if $(ALL),SIMULATION_BREADTH=6 $(BIN)/pytest -n 2 tests/simulation && )$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED)) $(if $(PLAN),--plan '$(PLAN)') --seeds $(or $(SEEDS),10000)
 
 documents: setup ## check AsyncAPI and OpenAPI by their official parsers; fails where npm has no registry
 	DOCUMENTS=required $(BIN)/pytest tests/documents $(ARGS)

@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 import stat
+import time
 from collections.abc import Generator, Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -15,6 +16,10 @@ from deploy.embedded import account as accounts
 from deploy.embedded import ports
 from deploy.embedded.account import Account
 from deploy.embedded.errors import EmbeddedError, PortTakenError
+
+HEIRS = 5.0
+"""Seconds that a lock outlives its holder at most: a child that was just being made shares it until it
+becomes another program."""
 
 LONGEST_PATH = 900  # bytes; PostgreSQL cuts paths at 1,024 and adds its own file names
 
@@ -69,14 +74,16 @@ class DataFolder:
 
     def _take_lock(self) -> None:
         lock = os.open(self._lock_file, os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(lock, 20, 0).decode().strip() or "that is just starting"
-            os.close(lock)
-            raise EmbeddedError(
-                f"{self.root} is in use by process {holder}: stop that one, or choose another data folder"
-            ) from None
+        give_up = time.monotonic() + HEIRS
+        while not _locked(lock):
+            holder = os.pread(lock, 20, 0).decode().strip()
+            if not holder or _lives(int(holder)) or time.monotonic() > give_up:
+                os.close(lock)
+                raise EmbeddedError(
+                    f"{self.root} is in use by process {holder or 'that is just starting'}: "
+                    f"stop that one, or choose another data folder"
+                )
+            time.sleep(0.01)
         os.ftruncate(lock, 0)
         os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
         self._lock = lock
@@ -146,6 +153,24 @@ def _explained(folder: Path) -> Generator[None]:
             f"cannot use {error.filename or folder} for the embedded servers: {error.strerror}; "
             f"choose a data folder that this user may write to"
         ) from error
+
+
+def _locked(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
 
 
 def with_ports(memory: Memory, nats_port: int, postgres_port: int) -> Memory:

@@ -118,7 +118,8 @@ class Settler:
         keys = await self._keys({each.tenant_id for each in requests if _has_personal(each)})
         attempt = Attempt(self._cache, self._policy, self._now(), keys, self._fingerprint)
         await self._load(attempt, doubtful)
-        for _ in range(2):  # the second for streams that only the tenant's state names
+        # All streams at once; those of a lone command are found missing as it is decided.
+        for _ in range(2 if len(requests) > 1 else 0):  # the second for what only the tenant's state names
             missing = {ref for request in requests for ref in attempt.missing(request)}
             if not missing:
                 break

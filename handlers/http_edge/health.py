@@ -15,7 +15,11 @@ Probe = Callable[[], Awaitable[object]]
 
 
 class Health:
-    """Asks all parts, at most once in `fresh` seconds whoever asks us; a part has `patience` seconds."""
+    """Asks all parts, at most once in `fresh` seconds whoever asks us; a part has `patience` seconds.
+
+    A probe that hangs is not waited for, nor is its end: a driver may take many seconds to let go of a server
+    that says nothing. Until then its part is down, and no other probe joins it.
+    """
 
     def __init__(self, probes: Mapping[str, Probe], *, fresh: float = 1.0, patience: float = 2.0) -> None:
         self._probes = probes
@@ -23,6 +27,7 @@ class Health:
         self._patience = patience
         self._asking: asyncio.Task[dict[str, str]] | None = None
         self._asked = float("-inf")
+        self._probing: dict[str, asyncio.Task[bool]] = {}
 
     async def parts(self) -> dict[str, str]:
         """Return `ok` or `down` for each part."""
@@ -37,10 +42,21 @@ class Health:
         return dict(zip(self._probes, answers, strict=True))
 
     async def _alive(self, name: str) -> str:
+        probing = self._probing.get(name)
+        if probing is None or probing.done():
+            probing = self._probing[name] = asyncio.create_task(self._answers(name))
+        done, _ = await asyncio.wait((probing,), timeout=self._patience)
+        if done:
+            return "ok" if not probing.cancelled() and probing.result() else "down"
+        if not probing.cancelling():
+            probing.cancel()
+        _log.warning("part is down", part=name, why="no answer")
+        return "down"
+
+    async def _answers(self, name: str) -> bool:
         try:
-            async with asyncio.timeout(self._patience):
-                await self._probes[name]()
+            await self._probes[name]()
         except Exception as error:  # noqa: BLE001 - whatever a probe raises means the same
             _log.warning("part is down", part=name, why=type(error).__name__)
-            return "down"
-        return "ok"
+            return False
+        return True

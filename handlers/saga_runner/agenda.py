@@ -8,6 +8,7 @@ All statements go over a connection of their own, so a renewal never waits behin
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
@@ -48,6 +49,9 @@ UPDATE service.saga_agenda SET owner = NULL WHERE operation_id IN (
     SELECT a.operation_id FROM service.saga_agenda a
     WHERE a.owner IS NOT NULL AND NOT EXISTS (SELECT FROM service.saga_workers w WHERE w.owner = a.owner)
     FOR NO KEY UPDATE SKIP LOCKED)
+"""
+_LET_GO = """
+UPDATE service.saga_agenda SET owner = NULL WHERE owner = %(owner)s AND operation_id <> ALL (%(known)s)
 """
 _REGISTER = "INSERT INTO service.saga_workers (owner, lease_until) VALUES (%(owner)s, now() + %(ttl)s)"
 _RENEW = "UPDATE service.saga_workers SET lease_until = now() + %(ttl)s WHERE owner = %(owner)s"
@@ -108,9 +112,14 @@ class Agenda:
         found = await connection.execute(_OWNS, {"owner": owner, "operation": operation_id})
         return found.rowcount == 1
 
-    async def free(self) -> int:
-        """End the leases whose time is over; returns how many runs became free."""
+    async def free(self, owner: UUID, known: Collection[UUID]) -> int:
+        """End the leases whose time is over; returns how many runs became free.
+
+        So do runs of `owner` that are not among those it is `known` to work on: when the answer that gives
+        it a run is lost, nobody else would ever take that run.
+        """
         connection = await self._connected()
+        await connection.execute(_LET_GO, {"owner": owner, "known": list(known)})
         await connection.execute(_BURY)
         return (await connection.execute(_FREE)).rowcount
 

@@ -70,13 +70,11 @@ class Parts(NamedTuple):
 
 
 class Driver:
-    """Drives the runs that the worker `owner` took."""
+    """Drives the runs that the worker `owner` took; `stopping` tells it to leave each at its next step."""
 
-    def __init__(self, parts: Parts, owner: UUID) -> None:
-        self._parts, self._owner = parts, owner
-        self._late = Late(parts.store, parts.effects, parts.chance)
-        self.stopping = False
-        """Set it to leave every run at its next step."""
+    def __init__(self, parts: Parts, owner: UUID, stopping: Callable[[], bool]) -> None:
+        self._parts, self._owner, self._stopping = parts, owner, stopping
+        self._late = Late(parts.store, parts.effects, parts.chance, stopping)
 
     async def load(self, dues: list[Due]) -> dict[UUID, RunState]:
         """Return the state of each run; see `run.load`."""
@@ -126,7 +124,7 @@ class Driver:
         moved = advance(run.saga, run.scene, parts.now())
         if moved.events or moved.waits_until is not None or isinstance(moved.action, Rest):
             moved = await parts.quick.commit(Entry(run, partial(_as_it_is, moved)))
-        while isinstance(moved.action, Run | Undo) and moved.waits_until is None and not self.stopping:
+        while isinstance(moved.action, Run | Undo) and moved.waits_until is None and not self._stopping():
             async with parts.turns.at(moved.action.step.name) as waited:
                 if waited and await self._overtaken(run):
                     raise Overtaken
@@ -138,10 +136,7 @@ class Driver:
         """Do or undo a step; nothing of it stays where somebody else has undone it meanwhile."""
         try:
             return await self._act(run, action)
-        except asyncio.CancelledError:
-            await self._late.take_back_now(run, action, _work(run, action))
-            raise
-        except Exception:
+        except (Exception, asyncio.CancelledError):
             await self._late.take_back(run, action, _work(run, action))
             raise
 
@@ -172,7 +167,7 @@ class Driver:
     def _later(self, run: RunState, moved: Moved) -> Entry | None:
         """Return the next step where all that it needs is a quick effect inside the database, and no turn."""
         action = moved.action
-        if self.stopping or moved.waits_until is not None or not isinstance(action, Run | Undo):
+        if self._stopping() or moved.waits_until is not None or not isinstance(action, Run | Undo):
             return None
         step, run = action.step, replace(run, scene=moved.scene)
         inside = self._inside(run, action)

@@ -7,8 +7,7 @@ by then, and the run may have ended: nobody else would ever look at what came la
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Callable
 from uuid import UUID
 
 import psycopg
@@ -28,43 +27,52 @@ from tenant_domain.tenant import decide as tenant_decide
 log = structlog.get_logger()
 
 _PATIENCE = RetryPolicy(first=0.1, cap=2.0, jitter=0.5)
+_TRIES, _LAST_TRIES = 10, 6
+"""How often an undoing may fail; and how often anything may once the worker is to end, some three seconds."""
 _PAGE = 1000
 
 
 class Late:
-    """Takes back late effects. `chance` (0–1) spreads the waits between tries."""
+    """Takes back late effects. `chance` (0–1) spreads the waits between tries, `ending` hurries them."""
 
-    def __init__(self, store: EventStore, effects: Effects, chance: Callable[[], float]) -> None:
-        self._store, self._effects, self._chance = store, effects, chance
+    def __init__(
+        self, store: EventStore, effects: Effects, chance: Callable[[], float], ending: Callable[[], bool]
+    ) -> None:
+        self._store, self._effects, self._chance, self._ending = store, effects, chance, ending
 
     async def take_back(self, run: RunState, action: Run | Undo, work: Work) -> None:
         """Undo the part outside of an attempt if it must not stand; waits for a store that is away.
 
-        One whose undoing fails too often stays, and so does one on top of which a later run of the tenant
-        works: what is right then only a person can tell, so that is logged as an error.
+        Whoever is cancelled meanwhile goes on with it first. One whose undoing fails too often stays, and so
+        does one on top of which a later run of the tenant works: what is right then only a person can tell,
+        so that is logged as an error.
         """
-        tries = 0
+        taking = asyncio.ensure_future(self._take_back(run, action, work))
+        cancelled = False
+        while not taking.done():
+            try:
+                await asyncio.wait({taking})
+            except asyncio.CancelledError:
+                cancelled = True
+        taking.result()
+        if cancelled:
+            raise asyncio.CancelledError
+
+    async def _take_back(self, run: RunState, action: Run | Undo, work: Work) -> None:
+        tries = last = 0
         while True:
             try:
-                await _to_the_end(self.take_back_once(run, action, work))
-                return
+                return await self.take_back_once(run, action, work)
             except Exception as error:  # noqa: BLE001 - whatever it is, the effect is not forgotten
                 tries += 1
+                last += self._ending()
                 away = isinstance(error, StoreError | psycopg.OperationalError)
-                if not away and tries >= action.step.retry.max_tries:
-                    log.error("late effect stays", **_names(run, action), error=type(error).__name__)
-                    return
+                if last >= _LAST_TRIES or (tries >= _TRIES and not away):
+                    log.error("late effect may stay", **_names(run, action), error=type(error).__name__)
+                    return None
                 told = {**_names(run, action), "error": type(error).__name__, "where": place(error)}
                 log.warning("late effect not taken back yet", **told)
             await asyncio.sleep(_PATIENCE.delay(tries, self._chance()).total_seconds())
-
-    async def take_back_now(self, run: RunState, action: Run | Undo, work: Work) -> None:
-        """The same in one try, for a worker that was told to end: it raises nothing."""
-        try:
-            await self.take_back_once(run, action, work)
-        except Exception as error:  # noqa: BLE001 - nobody may go on who was told to end
-            told = {**_names(run, action), "error": type(error).__name__, "where": place(error)}
-            log.warning("late effect may stay", **told)
 
     async def take_back_once(self, run: RunState, action: Run | Undo, work: Work) -> None:
         """Raises what the store and the undoing raise."""
@@ -107,18 +115,6 @@ class Late:
             begun += [event.stream_id for event in page]
             after = page[-1].position
         return begun[begun.index(run.operation_id) + 1 :]
-
-
-async def _to_the_end(deed: Coroutine[Any, Any, None]) -> None:
-    """Await `deed`, also where who awaits it is cancelled in the middle."""
-    doing = asyncio.ensure_future(deed)
-    try:
-        await asyncio.shield(doing)
-    except asyncio.CancelledError:
-        for error in await asyncio.gather(doing, return_exceptions=True):
-            if error is not None:
-                log.warning("late effect may stay", error=type(error).__name__)
-        raise
 
 
 def _names(run: RunState, action: Run | Undo) -> dict[str, str]:

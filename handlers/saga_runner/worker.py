@@ -64,8 +64,9 @@ class Worker:
         self._agenda, self._limits = agenda, limits
         self._lease = Lease(agenda, timedelta(seconds=limits.lease), new_id)
         self._parts = parts(self._lease.held, self._lease.owns)
-        self._driver = Driver(self._parts, self._lease.owner)
-        self._runs: set[asyncio.Task[None]] = set()
+        self._stopping = False
+        self._driver = self._new_driver()
+        self._runs: dict[asyncio.Task[None], UUID] = {}
         self._lanes: list[asyncio.Task[None]] = []
         self._engine: asyncio.Task[None] | None = None
         self._awake = asyncio.Event()
@@ -86,7 +87,7 @@ class Worker:
 
     async def stop(self) -> None:
         """Leave runs at their next step, give them back, and end."""
-        self._driver.stopping = True
+        self._stopping = True
         if self._engine is not None:
             await _cancelled([self._engine])
         if self._runs:
@@ -109,14 +110,18 @@ class Worker:
                 await self._trouble(tries, error)
                 continue
             tries = 0
-            self._driver = Driver(self._parts, self._lease.owner)
+            self._driver = self._new_driver()
             taking = asyncio.create_task(self._take())
             try:
                 await self._renew()
             finally:
                 await _cancelled([taking])
             log.warning("saga lease lost", owner=str(self._lease.owner), runs=len(self._runs))
-            await _cancelled(self._runs)
+            for run in self._runs:  # they end by themselves: what came late they may have to take back
+                run.cancel()
+
+    def _new_driver(self) -> Driver:
+        return Driver(self._parts, self._lease.owner, lambda: self._stopping)
 
     async def _renew(self) -> None:
         """Renew the lease until it is lost."""
@@ -140,7 +145,7 @@ class Worker:
             try:
                 if loop.time() - looked >= self._limits.poll:
                     looked = loop.time()
-                    await self._agenda.free()
+                    await self._agenda.free(self._lease.owner, self._runs.values())
                 if (room := self._room()) > 0:
                     due = await self._agenda.take(
                         self._lease.owner, self._parts.now(), room, self._limits.per_tenant
@@ -164,7 +169,7 @@ class Worker:
             known: dict[UUID, RunState] = {}
         for due in dues:
             task = asyncio.create_task(self._drive(due, known.get(due.operation_id)))
-            self._runs.add(task)
+            self._runs[task] = due.operation_id
             task.add_done_callback(self._ended)
 
     async def _drive(self, due: Due, run: RunState | None) -> None:
@@ -182,7 +187,7 @@ class Worker:
     def _ended(self, task: asyncio.Task[None]) -> None:
         if self._room() <= 0:
             self.wake()
-        self._runs.discard(task)
+        self._runs.pop(task, None)
 
     async def _wait_until_awake(self) -> None:
         await asyncio.sleep(self._limits.breath)

@@ -168,10 +168,12 @@ _Walk: TypeAlias = Callable[[Any, _Change], Any]
 
 
 def _changed(value: Any, change: _Change) -> Any:
-    fields = _fields(cast("type[msgspec.Struct]", type(value)))
-    if not fields:
-        return value
-    return replace(value, **{name: walk(getattr(value, name), change) for name, walk in fields})
+    given = {
+        name: walk(field, change)
+        for name, walk in _fields(cast("type[msgspec.Struct]", type(value)))
+        if (field := getattr(value, name)) is not None and field is not UNSET
+    }
+    return replace(value, **given) if given else value
 
 
 @cache

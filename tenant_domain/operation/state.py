@@ -113,7 +113,10 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
 
     def step(self, name: str) -> Step:
         """Return the step called `name`; one that the run has not met yet is pending."""
-        return next((step for step in self.steps if step.name == name), Step(name=name))
+        for step in self.steps:
+            if step.name == name:
+                return step
+        return Step(name=name)
 
 
 def _with_step(state: Operation, step: Step) -> Operation:

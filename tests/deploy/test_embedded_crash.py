@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,18 @@ from deploy.embedded import EmbeddedError, EmbeddedStack, launch, leftovers, pos
 from deploy.embedded.datafolder import DataFolder
 from tests.support.processes import appears, gone, processes_on
 from tests.support.servers import recall, remember
-from tests.support.supervisors import Supervisor
+from tests.support.supervisors import ROOT, Supervisor
+
+SHARING = """
+import os, pathlib, signal, sys, time
+from deploy.embedded.datafolder import DataFolder
+
+DataFolder(pathlib.Path(sys.argv[1])).acquire()
+if os.fork():
+    os.kill(os.getpid(), signal.SIGKILL)
+time.sleep(0.3)
+"""
+"""A holder of a data folder that is killed while a child of it is not yet another program."""
 
 
 @pytest.mark.parametrize("options", [(), ("uvloop",)], ids=["asyncio", "uvloop"])
@@ -46,6 +58,14 @@ async def test_a_first_start_killed_at_any_moment_is_followed_by_another(data_di
         supervisor.process.kill()
     async with EmbeddedStack(data_dir) as stack:
         await remember(stack.endpoints)
+
+
+async def test_a_lock_that_a_child_shares_with_its_killed_holder_is_waited_for(tmp_path: Path) -> None:
+    holder = await asyncio.create_subprocess_exec(sys.executable, "-c", SHARING, str(tmp_path), cwd=ROOT)
+    assert await holder.wait() == -signal.SIGKILL
+    folder = DataFolder(tmp_path)
+    folder.acquire()
+    folder.release()
 
 
 async def test_servers_that_outlived_their_supervisor_are_ended_before_new_ones_start(warm_dir: Path) -> None:

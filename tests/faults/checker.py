@@ -23,6 +23,7 @@ from nats.js import JetStreamContext
 from handlers.adapters.keyring import Keyring
 from handlers.adapters.keys import MasterKey, load_master_key
 from handlers.store.event_store import EventStore
+from tests.faults.context import differing
 from tests.faults.load import Ledger
 
 QUIET_WITHIN = 120.0
@@ -121,13 +122,15 @@ async def violations(postgres_url: str, nats_url: str, master_key: Path, ledger:
     """Return every promise that was broken, as sentences; empty when all was kept."""
     log = await read_log(postgres_url)
     plain = await _opened(log, postgres_url, load_master_key(master_key, create=False))
+    tenants = _folded(plain)
     return [
         *_gaps(log),
         *_effects(plain, ledger),
         *_order(plain, ledger),
         *await _unrecorded(postgres_url, ledger),
         *await _stream_differs(nats_url, log),
-        *await _read_models_differ(nats_url, plain),
+        *await _read_models_differ(nats_url, tenants, len(log)),
+        *await differing(nats_url, {tenant_id: row["status"] for tenant_id, row in tenants.items()}),
     ]
 
 
@@ -246,16 +249,23 @@ async def _stream_differs(nats_url: str, log: list[LogEvent]) -> list[str]:
     return []
 
 
-async def _read_models_differ(nats_url: str, log: list[LogEvent]) -> list[str]:
-    """The `tenant` query answers what the log folds to, folded here by hand for what this load changes."""
-    expected: dict[UUID, dict[str, Any]] = defaultdict(dict)
+def _folded(log: list[LogEvent]) -> dict[UUID, dict[str, Any]]:
+    """Return what the log folds to, by tenant, folded by hand for what this load changes."""
+    rows: dict[UUID, dict[str, Any]] = defaultdict(dict)
     for event in log:
         if event.stream_id == event.tenant_id:
-            _fold(expected[event.tenant_id], event)
+            _fold(rows[event.tenant_id], event)
+    return rows
+
+
+async def _read_models_differ(
+    nats_url: str, expected: dict[UUID, dict[str, Any]], position: int
+) -> list[str]:
+    """The `tenant` query answers what the log folds to."""
     found: list[str] = []
     nc = await nats.connect(nats_url)
     try:
-        body = json.dumps({"min_position": len(log), "timeout_ms": 10_000}).encode()
+        body = json.dumps({"min_position": position, "timeout_ms": 10_000}).encode()
         for tenant_id, row in expected.items():
             reply = await nc.request(f"tenants.queries.{tenant_id}.tenant", body, timeout=15)
             answer = json.loads(reply.data)

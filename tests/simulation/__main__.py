@@ -13,7 +13,6 @@ import sys
 import msgspec
 
 from tests.simulation.campaign import Tally, random_schedules, story, undisturbed
-from tests.simulation.kinds import KINDS
 from tests.simulation.plan import Plan, random_plan
 from tests.simulation.schedule import Schedule
 
@@ -27,7 +26,7 @@ def main() -> int:
     chosen = parser.parse_args()
     with undisturbed():
         if chosen.seed is not None:
-            return _replayed(random_plan(chosen.seed, tuple(KINDS)))
+            return _replayed(random_plan(chosen.seed))
         if chosen.plan is not None:
             return _replayed(msgspec.json.decode(chosen.plan, type=Plan))
         return _campaign(chosen.seeds)

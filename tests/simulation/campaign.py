@@ -10,8 +10,8 @@ from itertools import count, product
 import msgspec
 import structlog
 
-from tests.simulation.kinds import KINDS
-from tests.simulation.plan import Failing, Pause, Plan, Wish, random_plan
+from tests.simulation.kinds import BEGINNINGS, KINDS
+from tests.simulation.plan import Failing, Outage, Pause, Plan, Wish, random_plan
 from tests.simulation.schedule import Outcome, Schedule
 from tests.simulation.world import HOWS
 
@@ -24,6 +24,7 @@ class Tally:
 
     def __init__(self) -> None:
         self.schedules = 0
+        self._courses: set[int] = set()
         self.wrong: Outcome | None = None
 
     def run(self, plan: Plan) -> Outcome:
@@ -32,9 +33,21 @@ class Tally:
         if self.schedules % _SWEEP == 0:
             gc.collect()
         outcome = Schedule(plan).run()
+        self._courses.add(outcome.course)
         if outcome.violation is not None:
             self.wrong = outcome
         return outcome
+
+    def learns(self, plan: Plan) -> bool:
+        """Run a plan; returns whether it went another way than all before it."""
+        known = self.distinct
+        self.run(plan)
+        return self.distinct > known
+
+    @property
+    def distinct(self) -> int:
+        """How many of the schedules took a course of their own."""
+        return len(self._courses)
 
 
 @contextmanager
@@ -43,11 +56,28 @@ def undisturbed() -> Generator[None]:
     former = structlog.get_config()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(_CRITICAL))
     gc.disable()
+    gc.freeze()
     try:
         yield
     finally:
+        gc.collect()
+        gc.unfreeze()
         gc.enable()
         structlog.configure(**former)
+
+
+def crash_after_failures(run: str, tally: Tally) -> None:
+    """Crash at every step of each plan with failures that goes another way than those before it."""
+    for plan in failures(run, seed=1):
+        if tally.learns(plan):
+            crash_everywhere(tally, plan)
+
+
+def pause_after_failures(run: str, tally: Tally) -> None:
+    """Let a worker fall asleep at every step, also while its run is undone, for two lengths of time."""
+    for call, seconds in product(range(5), (1.3, 2.5)):
+        failing = (Failing(call, "for_good"),) if call else ()
+        pause_everywhere(tally, Plan(1, (run,), workers=2, failing=failing), seconds)
 
 
 def crash_everywhere(tally: Tally, plan: Plan, *, times: int = 1) -> None:
@@ -77,21 +107,23 @@ def pause_everywhere(tally: Tally, plan: Plan, seconds: float) -> None:
             return
 
 
-def failures(kind: str, seed: int) -> Iterator[Plan]:
+def failures(run: str, seed: int) -> Iterator[Plan]:
     """Yield plans in which an effect fails, in every way; and another one while the run is undone."""
-    calls = 2 * sum(bool(deed) for step in KINDS[kind].steps for deed in (step.outside, step.inside))
-    alone = Plan(seed, (kind,))
+    steps = KINDS[BEGINNINGS[run].kind].steps
+    calls = range(1, 1 + sum(bool(deed) for step in steps for deed in (step.outside, step.inside)))
+    alone = Plan(seed, (run,))
     yield alone
-    for call, how in product(range(1, calls // 2 + 1), HOWS):
+    for call, how in product(calls, HOWS):
         yield alone._replace(failing=(Failing(call, how),))
-    for call, later, how in product(range(1, calls // 2 + 1), range(1, 4), HOWS):
+    for call, later, how in product(calls, range(1, 4), HOWS):
         yield alone._replace(failing=(Failing(call, "for_good"), Failing(call + later, how)))
 
 
-def late_effects(tally: Tally) -> None:
+def late_effects(tally: Tally, *, crashes: bool = False) -> None:
     """Run plans in which a worker sleeps while an operator turns its run back, and acts when it wakes up.
 
     Then the effect fails and the store's answer is lost, or a later run of the tenant has gone on meanwhile.
+    With `crashes` the other worker dies as well, at every step.
     """
     for at in range(15, 45):
         wish = Wish(at + 6, "compensate_operation")
@@ -100,15 +132,52 @@ def late_effects(tally: Tally) -> None:
             plan._replace(failing=(Failing(2, "after"),), ambiguous=(3,)),
             plan._replace(wishes=(wish, Wish(at + 50, "resume"))),
         ):
-            if not tally.wrong:
-                tally.run(more)
+            if not tally.wrong and tally.learns(more) and crashes:
+                crash_everywhere(tally, more)
 
 
-def interventions(kind: str, seed: int, commands: Iterable[str], tally: Tally) -> None:
+def outage_everywhere(tally: Tally, plan: Plan, seconds: float) -> None:
+    """Run `plan` with a database that goes away, at every step."""
+    for at in count():
+        if tally.wrong or not tally.run(plan._replace(outages=(Outage(at, seconds),))).whole:
+            return
+
+
+def outage_and_crash(tally: Tally, plan: Plan, seconds: float, stride: int = 1) -> None:
+    """Run `plan` with a database that goes away, at every step, and a worker that dies at every later one."""
+    for at in count(step=stride):
+        away = plan._replace(outages=(Outage(at, seconds),))
+        if tally.wrong or not tally.run(away).whole:
+            return
+        crash_again(tally, away, at - 1)
+
+
+def crash_and_outage(tally: Tally, plan: Plan, seconds: float, stride: int = 1) -> None:
+    """The same, and the worker dies first."""
+    for at in count(step=stride):
+        crashed = plan._replace(crashes=(at,))
+        if tally.wrong or not tally.run(crashed).whole:
+            return
+        for later in count(at + 1):
+            if tally.wrong or not tally.run(crashed._replace(outages=(Outage(later, seconds),))).whole:
+                break
+
+
+def unsure_and_crash(tally: Tally, plan: Plan) -> None:
+    """Run `plan` with a write whose answer is lost, each of them, and a worker that dies, at every step."""
+    for write in range(1, 9):
+        unsure = plan._replace(ambiguous=(write,))
+        if tally.learns(unsure):
+            crash_everywhere(tally, unsure)
+
+
+def interventions(
+    run: str, seed: int, commands: Iterable[str], tally: Tally, *, workers: int = 1, stride: int = 1
+) -> None:
     """Run plans in which somebody asks for something at every step, and a worker dies at every step."""
     for command in commands:
-        for at in count():
-            plan = Plan(seed, (kind,), wishes=(Wish(at, command),))
+        for at in count(step=stride):
+            plan = Plan(seed, (run,), workers, wishes=(Wish(at, command),))
             if tally.wrong or not tally.run(plan).whole:
                 break
             crash_everywhere(tally, plan)
@@ -119,7 +188,7 @@ def random_schedules(tally: Tally, seeds: Iterable[int]) -> None:
     for seed in seeds:
         if tally.wrong:
             return
-        tally.run(random_plan(seed, tuple(KINDS)))
+        tally.run(random_plan(seed))
 
 
 def story(outcome: Outcome) -> str:
@@ -131,6 +200,6 @@ def story(outcome: Outcome) -> str:
 def again(plan: Plan) -> tuple[str, ...]:
     """Return the plan, and the command that replays it."""
     words = msgspec.json.encode(plan).decode()
-    if plan == random_plan(plan.seed, tuple(KINDS)):
+    if plan == random_plan(plan.seed):
         return f"{plan}", f"make simulate SEED={plan.seed}"
     return f"{plan}", f"make simulate PLAN='{words}'"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.simulation.campaign import undisturbed
 
 _HERE = Path(__file__).parent
 _LEFT = ("ignore::pytest.PytestUnraisableExceptionWarning", "ignore:coroutine .* was never awaited")
@@ -21,7 +22,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def buried() -> Iterator[None]:
+def many() -> Iterator[None]:
     """Let none of them be found in another test."""
-    yield
-    gc.collect()
+    with undisturbed():
+        yield

@@ -101,13 +101,15 @@ class Crew:
                 self._loop.within(process, self._loop.send, worker.wake)
 
     def die(self) -> None:
-        """Kill the worker that is about to take a step; a new one begins."""
+        """Kill the worker that is about to take a step, unless it has slept; a new one begins."""
         member = self._present()
+        if member.process.slept:
+            return
         self._loop.note("is killed")
         self._members.remove(member)
         self._loop.kill(member.process)
-        for _, request in requests_of(self._loop, member.process):
-            request.hurry()
+        for call, request in requests_of(self._loop, member.process):
+            call.off = request.hurry()
         self._database.disconnect(member.process)
         self.begin()
 
@@ -122,7 +124,7 @@ class Crew:
         """Stop the process of the worker that is about to take a step, and let it go on later."""
         process = self._present().process
         self._loop.note("falls asleep for", seconds, "s")
-        process.paused = True
+        process.paused = process.slept = True
         self.asleep += 1
         self._loop.at(self._loop.now + IDLE, self._cut, process)
         self._loop.at(self._loop.now + seconds, self._wake_up, process)

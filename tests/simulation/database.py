@@ -6,7 +6,7 @@ All of it happens at the moment that a request arrives. It goes away and comes b
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
@@ -41,6 +41,15 @@ class Recorded(NamedTuple):
     event: Event
     before: Any
     at: datetime
+
+
+class Stored(NamedTuple):
+    """What a database holds: the state and the first body of each stream, the agenda, the log."""
+
+    states: Mapping[UUID, Loaded] = {}
+    first: Mapping[UUID, bytes] = {}
+    agenda: Mapping[UUID, Row] = {}
+    log: Sequence[Recorded] = ()
 
 
 class Connection:
@@ -82,6 +91,19 @@ class Database:
     def now(self) -> datetime:
         """Return the time."""
         return BEGINNING + timedelta(seconds=self._loop.now)
+
+    @property
+    def stored(self) -> Stored:
+        """What it holds now."""
+        return Stored(self.states, self.first, self.agenda, self.log)
+
+    def take_over(self, stored: Stored) -> None:
+        """Hold also what another database, of other tenants, holds."""
+        self.states |= stored.states
+        self.first |= stored.first
+        self.agenda |= stored.agenda
+        self.log += [each._replace(position=len(self.log) + 1 + n) for n, each in enumerate(stored.log)]
+        self._synced = (self.agenda.copy(), {})
 
     def load(self, streams: Iterable[UUID]) -> dict[UUID, Loaded]:
         """Return the state of each stream."""
@@ -125,6 +147,7 @@ class Database:
         event = event_of(topic, body)
         recorded = Recorded(len(self.log) + 1, tenant_id, stream, event, state, self.now())
         self._loop.note("commits", event)
+        self._loop.took_course(topic)
         self._watch(recorded)
         self.log.append(recorded)
         self.first.setdefault(stream, body)
@@ -219,7 +242,10 @@ class Database:
         row = self.agenda.get(operation)
         return row is not None and row.owner == owner
 
-    def free(self) -> int:
+    def free(self, owner: UUID, known: Collection[UUID]) -> int:
+        for operation, row in self.agenda.items():
+            if row.owner == owner and operation not in known:
+                self.agenda[operation] = row._replace(owner=None)
         self.workers = {owner: until for owner, until in self.workers.items() if until >= self._loop.now}
         return self._free()
 

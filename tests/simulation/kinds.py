@@ -17,6 +17,7 @@ from tenant_domain.tenant.commands import Admin, Provision, Resume, Suspend, Ter
 from tenant_domain.tenant.events import PlanChangeBegun, PurgeStarted
 from tenant_domain.values import Status
 
+_DAY = timedelta(days=1)
 _IMPATIENT = RetryPolicy(max_tries=3, first=0.2, factor=2.0, cap=0.4)
 
 
@@ -91,10 +92,11 @@ JOURNEY = Saga(
 
 
 class Beginning(NamedTuple):
-    """How a run of a kind begins: after one of the kind `after`, with a command or by itself."""
+    """How a run of the kind begins: after another beginning, with a command or by itself."""
 
-    after: str | None
-    command: Callable[[int], Command] | None
+    kind: str
+    after: str | None = None
+    command: Callable[[int], Command] | None = None
 
 
 def _provision(tenant: int) -> Provision:
@@ -122,14 +124,20 @@ def _terminate(tenant: int) -> Terminate:
     return Terminate(confirm_subdomain=f"tenant-{tenant}", retain_days=0)
 
 
+def _retain(tenant: int) -> Terminate:
+    return Terminate(confirm_subdomain=f"tenant-{tenant}", retain_days=30)
+
+
 BEGINNINGS: Mapping[str, Beginning] = {
-    "provisioning": Beginning(None, _provision),
-    "suspension": Beginning("provisioning", _suspend),
-    "resumption": Beginning("suspension", _resume),
-    "upgrade": Beginning("provisioning", _upgrade),
-    "termination": Beginning("provisioning", _terminate),
-    "journey": Beginning("provisioning", None),
+    "provisioning": Beginning("provisioning", None, _provision),
+    "suspension": Beginning("suspension", "provisioning", _suspend),
+    "resumption": Beginning("resumption", "suspension", _resume),
+    "upgrade": Beginning("upgrade", "provisioning", _upgrade),
+    "termination": Beginning("termination", "provisioning", _terminate),
+    "retention": Beginning("termination", "provisioning", _retain),
+    "journey": Beginning("journey", "provisioning"),
 }
+"""All that a schedule may begin with. A retention is a termination that waits for its time."""
 
 OUTPUTS: Mapping[str, Output] = {
     "delete_securely": {"certificate_id": str(UUID(int=0xCE)), "certificate_sha256": "00" * 32},
@@ -137,12 +145,24 @@ OUTPUTS: Mapping[str, Output] = {
 """What effects give back that later steps need, by their names."""
 
 
+def _hurried(due: Callable[[Operation], datetime | None]) -> Callable[[Operation], datetime | None]:
+    """Let the days until a due time be twentieths of a second, so that nobody looks for millions of times."""
+
+    def sooner(run: Operation) -> datetime | None:
+        when = due(run)
+        if when is None or when - run.started_at < _DAY:
+            return when
+        return run.started_at + (when - run.started_at) / (20 * _DAY.total_seconds())
+
+    return sooner
+
+
 def _impatient(saga: Saga) -> Saga:
-    steps = (step._replace(retry=_IMPATIENT, limit=1.0) for step in saga.steps)
+    steps = (step._replace(retry=_IMPATIENT, limit=1.0, due=_hurried(step.due)) for step in saga.steps)
     return saga._replace(steps=tuple(steps))
 
 
-KINDS: Mapping[str, Saga] = {kind: _impatient(saga) for kind, saga in {**SAGAS, "journey": JOURNEY}.items()}
+KINDS: dict[str, Saga] = {kind: _impatient(saga) for kind, saga in {**SAGAS, "journey": JOURNEY}.items()}
 """The sagas by kind; their steps give up soon, so that nobody has to wait."""
 
 
@@ -166,5 +186,14 @@ def _parts(saga: Saga) -> list[Part]:
 
 PARTS: Mapping[str, list[Part]] = {kind: _parts(saga) for kind, saga in KINDS.items()}
 """All that a saga does, by its kind."""
+
+PART_OF: Mapping[tuple[str, str, bool], Part] = {
+    (kind, name, part.inside): part
+    for kind, parts in PARTS.items()
+    for part in reversed(parts)
+    for name in part.deed
+    if name is not None
+}
+"""The same by kind, name of the deed or of its undoing, and whether it is inside the database."""
 
 TENANTS = tuple(UUID(int=0x7000 + number) for number in range(3))

@@ -19,6 +19,10 @@ class Violation(Exception):
     """Something happened that must never happen."""
 
 
+class Restless(Violation):
+    """It never comes to rest."""
+
+
 class Call:
     """A callback that was asked for."""
 
@@ -38,7 +42,7 @@ class Process:
     def __init__(self, name: str) -> None:
         self.name = name
         self.ready: deque[Call] = deque()
-        self.dead = self.paused = False
+        self.dead = self.paused = self.slept = False
         self.awake_for = 0
 
 
@@ -48,6 +52,10 @@ class _Task(asyncio.Task[Any]):
     def __init__(self, number: int, coroutine: Coroutine[Any, Any, Any], loop: VirtualLoop) -> None:
         self._number, self.process = number, loop.current
         super().__init__(coroutine, loop=cast("asyncio.AbstractEventLoop", loop), name="task")
+        asyncio._unregister_task(
+            self
+        )  # nobody asks for all tasks; there its twins of former schedules collide
+        self._log_destroy_pending = False
 
     def __hash__(self) -> int:
         return self._number
@@ -73,6 +81,9 @@ class VirtualLoop:
         self.trace: list[str] | None = None
         self.slow = 0.0
         """The share of requests that take time on their way."""
+        self.course = 0
+        """What was chosen so far, in one number: another order of things, or other trouble, gives another."""
+        self._chance = random.random
         self._broken: str | None = None
         self._tasks: list[_Task] = []
         self._timers: list[tuple[float, int, Call]] = []
@@ -163,6 +174,10 @@ class VirtualLoop:
                 f"{self.now:8.3f} s  step {self.steps:4}  {self.current.name:8}  {what} {said}".rstrip()
             )
 
+    def took_course(self, *what: object) -> None:
+        """Tell this schedule from those in which `what` did not happen here."""
+        self.course = hash((self.course, *what))
+
     def violated(self, what: str) -> None:
         """End the run at its next step; for those whose exceptions others would catch."""
         self._broken = self._broken or what
@@ -173,7 +188,7 @@ class VirtualLoop:
         try:
             while self._go_on():
                 if self.steps > most_steps:
-                    raise Violation("it never comes to rest")
+                    raise Restless
                 if self._broken:
                     raise Violation(self._broken)
         finally:
@@ -197,12 +212,15 @@ class VirtualLoop:
         self.idle = _over
 
     def _go_on(self) -> bool:
-        ready = [process for process in self.processes if process.ready and not process.paused]
         requests = self.requests
+        ready = [process for process in self.processes if process.ready and not process.paused]
         count = len(ready) + len(requests)
         if not count:
             return self._pass_time()
-        place = int(self.random.random() * count) if count > 1 else 0
+        place = 0
+        if count > 1:
+            place = int(self._chance() * count)
+            self.course = hash((self.course, place))
         if place < len(ready):
             self._step(ready[place])
             return True
@@ -213,15 +231,21 @@ class VirtualLoop:
         return True
 
     def _step(self, process: Process) -> None:
-        if self.moments and self.steps >= self.moments[-1][0]:
+        steps = self.steps
+        if self.moments and steps >= self.moments[-1][0]:
             self.current = process
             moment = self.moments.pop()[1]
+            self.took_course(steps, len(self.moments))
             moment()
             self.current = self.outside
             return
-        self.steps += 1
+        self.steps = steps + 1
         process.awake_for += 1
-        self._call(process.ready.popleft())
+        call = process.ready.popleft()
+        if not call.off:
+            self.current = process
+            call.callback(*call.args)
+            self.current = self.outside
 
     def _call(self, call: Call) -> None:
         if not call.off:

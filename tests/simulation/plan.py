@@ -5,6 +5,7 @@ from __future__ import annotations
 from random import Random
 from typing import NamedTuple
 
+from tests.simulation.kinds import BEGINNINGS
 from tests.simulation.world import HOWS, How
 
 
@@ -38,14 +39,15 @@ class Wish(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What happens in a schedule. `kinds` are the runs, one for each tenant; `seed` decides on all order.
+    """What happens in a schedule. `runs` are beginnings, one for each tenant; `seed` decides on all order.
 
-    A worker that dies (`crashes`) or stops (`restarts`) is followed by a new one. `ambiguous` numbers the
+    A worker that dies (`crashes`) or stops (`restarts`) is followed by a new one. One that has slept does not
+    die: it may have done a deed late, and then nobody is left who knows of it. `ambiguous` numbers the
     writes whose answer is lost. `slow` is the share of requests that take time on their way.
     """
 
     seed: int
-    kinds: tuple[str, ...]
+    runs: tuple[str, ...]
     workers: int = 1
     crashes: tuple[int, ...] = ()
     restarts: tuple[int, ...] = ()
@@ -58,14 +60,15 @@ class Plan(NamedTuple):
 
 
 OPERATORS = ("retry_operation", "cancel_operation", "compensate_operation")
+_BEGINNINGS = tuple(BEGINNINGS)
 WISHES = (*OPERATORS, "place_legal_hold", "release_legal_hold", "cancel_termination", "suspend", "resume")
 
 
-def random_plan(seed: int, kinds: tuple[str, ...]) -> Plan:
+def random_plan(seed: int) -> Plan:
     """Return a plan of trouble of all sorts; all of it follows from the seed."""
     random = Random(seed)
     tenants = random.choice((1, 1, 1, 2, 3))
-    runs = tuple(random.choice(kinds) for _ in range(tenants))
+    runs = tuple(random.choice(_BEGINNINGS) for _ in range(tenants))
     span = 130 * tenants
 
     def moments(*counts: int) -> list[int]:
@@ -76,8 +79,7 @@ def random_plan(seed: int, kinds: tuple[str, ...]) -> Plan:
         seed,
         runs,
         workers=random.choice((1, 2, 2, 3)),
-        # A worker that has slept may do a deed late; if it dies then, nobody is left who knows of it.
-        crashes=() if pauses else tuple(moments(0, 1, 1, 2, 3)),
+        crashes=tuple(moments(0, 1, 1, 2, 3)),
         restarts=tuple(moments(0, 0, 0, 1)),
         pauses=pauses,
         outages=tuple(Outage(at, random.choice((0.2, 1.0, 2.0))) for at in moments(0, 0, 0, 1, 2)),

@@ -8,15 +8,14 @@ from random import Random
 from typing import NamedTuple
 from uuid import UUID
 
-from handlers.store.event_store import Loaded
 from tenant_domain.operation.commands import RetryOperation
 from tenant_domain.operation.state import Operation, OperationStatus
 from tenant_domain.tenant.commands import ReleaseLegalHold
 from tests.simulation.crew import Crew
-from tests.simulation.database import Database, Recorded
+from tests.simulation.database import Database, Recorded, Stored
 from tests.simulation.door import Door
 from tests.simulation.kinds import BEGINNINGS, KINDS, TENANTS
-from tests.simulation.loop import Violation, VirtualLoop
+from tests.simulation.loop import Restless, Violation, VirtualLoop
 from tests.simulation.plan import Plan
 from tests.simulation.store import cut_all
 from tests.simulation.watcher import Watcher
@@ -27,27 +26,30 @@ MOST_SECONDS, MOST_STEPS = 120.0, 30_000
 
 
 class Past(NamedTuple):
-    """What was before a schedule began."""
+    """What there is before a schedule: the database, and the `things` of the world."""
 
-    states: Mapping[UUID, Loaded]
-    first: Mapping[UUID, bytes]
+    database: Stored
     things: Mapping[tuple[UUID, str], str]
 
 
 class Outcome(NamedTuple):
-    """How a schedule went: what was violated, if anything; its steps; whether its whole plan happened."""
+    """How a schedule went: what was violated, if anything; its steps; whether its whole plan happened.
+
+    `course` differs from that of every schedule that went another way.
+    """
 
     plan: Plan
     violation: str | None
     steps: int
     whole: bool
+    course: int
     trace: list[str]
 
 
 class Schedule:
-    """Runs a plan, once; its tenants are numbered from `first` on, the ids of its runs from `ids` on."""
+    """Runs a plan, once; its tenants are numbered from `first` on."""
 
-    def __init__(self, plan: Plan, *, first: int = 0, ids: int = 0, traced: bool = False) -> None:
+    def __init__(self, plan: Plan, *, first: int = 0, traced: bool = False) -> None:
         self.plan, self._first = plan, first
         self._loop = loop = VirtualLoop(Random(plan.seed))
         loop.trace = [] if traced else None
@@ -57,7 +59,7 @@ class Schedule:
         self.database = Database(loop, self._see)
         self.world = World(loop, self.database, dict(plan.failing))
         self._crew = Crew(loop, self.database, self.world, self._loses_answer)
-        self._door = Door(self.database, self._crew.wake, ids)
+        self._door = Door(self.database, self._crew.wake, ids=1)
         self._ambiguous = set(plan.ambiguous)
         self._writes = 0
 
@@ -70,34 +72,28 @@ class Schedule:
             whole = not self._loop.moments
             self._watcher.check_rest(self.database, self.world, before)
             self._help(before)
+        except Restless:
+            violation, whole = f"it never comes to rest: {self._restless()}", True
         except Violation as found:
             violation, whole = str(found), True
         finally:
             self._loop.close()
             self._crew.leave()
-        return Outcome(self.plan, violation, self._loop.steps, whole, self._loop.trace or [])
+        return Outcome(
+            self.plan, violation, self._loop.steps, whole, self._loop.course, self._loop.trace or []
+        )
 
     def _begin(self) -> Mapping[tuple[UUID, str], str]:
         before: dict[tuple[UUID, str], str] = {}
-        for number, kind in enumerate(self.plan.kinds, self._first):
-            past = past_of(BEGINNINGS[kind].after, number)
-            self.database.states |= past.states
-            self.database.first |= past.first
+        for number, beginning in enumerate(self.plan.runs, self._first):
+            past = begun(beginning, number)
+            self.database.take_over(past.database)
             before |= past.things
         self.world.things = dict(before)
-        for number, kind in enumerate(self.plan.kinds, self._first):
-            self._ask(kind, number)
         for _ in range(self.plan.workers):
             self._crew.begin()
         self._plan_moments()
         return before
-
-    def _ask(self, kind: str, number: int) -> None:
-        command, tenant_id = BEGINNINGS[kind].command, TENANTS[number]
-        if command is not None:
-            self._door.ask(tenant_id, command(number))
-        else:
-            self._door.begin(tenant_id, kind, tuple(step.name for step in KINDS[kind].steps))
 
     def _plan_moments(self) -> None:
         plan, crew, door = self.plan, self._crew, self._door
@@ -153,11 +149,25 @@ class Schedule:
 
     def _quiet(self) -> bool:
         if self._loop.now > MOST_SECONDS:
-            raise Violation("it never comes to rest")
+            raise Restless
         if self._crew.busy or not self.database.up:
             return False
         agenda = self.database.agenda
         return all(self._waits_for_a_person(run, row.tenant_id) for run, row in agenda.items())
+
+    def _restless(self) -> str:
+        """Say what keeps it from coming to rest."""
+        for operation, row in self.database.agenda.items():
+            run = self.database.states[operation].state
+            if run.finished or run.status is OperationStatus.PARKED:
+                return f"a {row.kind} that is {run.status.value} stays on the agenda"
+            if row.owner is None and row.due_at <= self.database.now():
+                return f"a {row.kind} is due, and nobody takes it"
+            if row.owner is not None and self.database.promised[row.owner] <= self._loop.now:
+                return f"a {row.kind} is held by a worker that is gone"
+            if row.owner is not None and not self._crew.busy:
+                return f"a {row.kind} is held, and nobody works on it"
+        return "somebody works on and on"
 
     def _waits_for_a_person(self, run: UUID, tenant_id: UUID) -> bool:
         """Return whether a run that waits for its tenant will have to wait: who holds it is parked."""
@@ -171,12 +181,27 @@ class Schedule:
 
 
 @cache
-def past_of(kind: str | None, number: int) -> Past:
-    """Return what a run of the kind leaves that went well, for the tenant of the number."""
-    if kind is None:
-        return Past({}, {}, {})
-    ids = 0x100 * (1 + number + len(TENANTS) * list(KINDS).index(kind))
-    schedule = Schedule(Plan(0, (kind,)), first=number, ids=ids)
+def past_of(beginning: str | None, number: int) -> Past:
+    """Return what a run leaves that went well, for the tenant of the number."""
+    if beginning is None:
+        return Past(Stored(), {})
+    schedule = Schedule(Plan(0, (beginning,)), first=number)
     outcome = schedule.run()
     assert outcome.violation is None, outcome.violation
-    return Past(schedule.database.states, schedule.database.first, schedule.world.things)
+    return Past(schedule.database.stored._replace(log=()), schedule.world.things)
+
+
+@cache
+def begun(beginning: str, number: int) -> Past:
+    """Return what a run finds that has just been asked for, for the tenant of the number."""
+    kind, after, command = BEGINNINGS[beginning]
+    past, tenant_id = past_of(after, number), TENANTS[number]
+    database = Database(VirtualLoop(Random(0)), lambda _: None)
+    database.take_over(past.database)
+    run = 0x100 * (1 + number + len(TENANTS) * list(BEGINNINGS).index(beginning))
+    door = Door(database, lambda: None, run)
+    if command is not None:
+        door.ask(tenant_id, command(number))
+    else:
+        door.begin(tenant_id, kind, tuple(step.name for step in KINDS[kind].steps))
+    return past._replace(database=database.stored)

@@ -63,16 +63,20 @@ class Request:
         else:
             self._do()
 
-    def hurry(self) -> None:
+    def hurry(self) -> bool:
         """Arrive before the end of the process that asks: its transaction does not outlive it."""
-        if self._connection is not None:
-            self.arrive()
+        if self._connection is None:
+            return False
+        self.arrive()
+        return True
 
     def cut(self) -> None:
         """Lose the connection, on the way there or on the way back."""
         database, connection = self._link.database, self._connection
+        self._link.loop.took_course("cut")
+        over = connection is not None and connection.closed
         free = not self._way.writes or database.holder in (None, connection)
-        if free and self._link.loop.random.random() < 0.5:
+        if free and not over and self._link.loop.random.random() < 0.5:
             with suppress(ValueError):  # refused: nobody will be told
                 self._act(*self._args)
         if connection is not None:
@@ -217,8 +221,8 @@ class SimulatedAgenda(Agenda):
     async def owns(self, owner: UUID, operation_id: UUID) -> bool:
         return await self._link.ask(_AGENDA, self._database.owns, owner, operation_id)
 
-    async def free(self) -> int:
-        return await self._link.ask(_AGENDA, self._database.free)
+    async def free(self, owner: UUID, known: Collection[UUID]) -> int:
+        return await self._link.ask(_AGENDA, self._database.free, owner, frozenset(known))
 
     async def leave(self, owner: UUID) -> None:
         await self._link.ask(_AGENDA, self._database.leave, owner)

@@ -1,40 +1,27 @@
-"""A worker dies at every await of every saga, whatever failed before, and the next one as well."""
+"""A worker dies at every await of every saga, whatever failed before, and also while a run is undone."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import islice
+from functools import partial
 
 import pytest
 
-from tests.simulation.breadth import BREADTH, STRIDE
-from tests.simulation.campaign import Tally, crash_everywhere, failures, story, undisturbed
-from tests.simulation.kinds import KINDS
-from tests.simulation.plan import Plan
+from tests.simulation.breadth import Campaign
+from tests.simulation.campaign import crash_after_failures
 
-SHORT, SEEDS = ("suspension", "resumption"), range(2 * BREADTH)
-"""Sagas of one step, whose workers die in all pairs of places, in so many orders of things."""
-
-
-@pytest.fixture(autouse=True)
-def many() -> Iterator[None]:
-    with undisturbed():
-        yield
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_crash_at_every_await_also_after_failures_and_while_undoing(kind: str):
-    tally = Tally()
-    for plan in islice(failures(kind, seed=1), None, None, STRIDE):
-        crash_everywhere(tally, plan)
-    assert tally.wrong is None, story(tally.wrong)
-    assert tally.schedules > 20 * len(KINDS[kind].steps) ** 2 // STRIDE
+CAMPAIGNS = {
+    run: Campaign(partial(crash_after_failures, run), distinct)
+    for run, distinct in (
+        ("provisioning", 1),
+        ("suspension", 1),
+        ("resumption", 1),
+        ("upgrade", 1),
+        ("termination", 1),
+        ("retention", 1),
+    )
+}
 
 
-@pytest.mark.parametrize("kind", SHORT)
-def test_two_crashes_at_every_pair_of_awaits(kind: str):
-    tally = Tally()
-    for seed in SEEDS:
-        crash_everywhere(tally, Plan(seed, (kind,)), times=2)
-    assert tally.wrong is None, story(tally.wrong)
-    assert tally.schedules > 480 * len(SEEDS)
+@pytest.mark.parametrize("run", CAMPAIGNS)
+def test_a_crash_at_every_await_also_after_failures_and_while_undoing(run: str):
+    CAMPAIGNS[run].check()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
+from itertools import product
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -16,6 +18,7 @@ import handlers.saga_runner.lane as lane
 import sagas.definition as definition
 import sagas.journal as journal
 import tenant_domain.operation.decide as operation_decide
+import tests.simulation.kinds as kinds
 from handlers.saga_runner.late import Late
 from handlers.saga_runner.lease import Lease
 from handlers.saga_runner.worker import Worker
@@ -23,15 +26,16 @@ from handlers.store.errors import AmbiguousCommit, StoreError
 from tests.simulation.campaign import (
     Tally,
     late_effects,
+    outage_everywhere,
     pause_everywhere,
     random_schedules,
     story,
-    undisturbed,
 )
 from tests.simulation.kinds import BEGINNINGS, TENANTS
-from tests.simulation.plan import Failing, Plan
-from tests.simulation.schedule import past_of
+from tests.simulation.plan import Failing, Plan, Wish
+from tests.simulation.schedule import begun
 from tests.simulation.store import SimulatedAgenda
+from tests.simulation.test_found import FOUND
 
 # pyright: reportPrivateUsage=false, reportUnknownLambdaType=false, reportUnknownArgumentType=false
 
@@ -104,7 +108,7 @@ def a_compensation_is_recorded_twice(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(driver, "compensated", lambda *given: compensated(*given) * 2)
 
 
-@bug("never comes to rest")
+@bug("works on and on")
 def a_compensation_is_not_recorded_and_done_again(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(driver, "compensated", lambda *_: ())
 
@@ -133,7 +137,7 @@ def a_timer_goes_off_too_early(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(journal, "_waits_until", lambda *_: None)
 
 
-@bug("never comes to rest")
+@bug("stays on the agenda")
 def a_run_at_rest_stays_on_the_agenda(patch: pytest.MonkeyPatch) -> None:
     write = lane.write
 
@@ -144,15 +148,36 @@ def a_run_at_rest_stays_on_the_agenda(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(lane, "write", clinging)
 
 
-@bug("never comes to rest")
+@bug("is held by a worker that is gone")
 def the_runs_of_the_dead_are_never_taken_over(patch: pytest.MonkeyPatch) -> None:
-    async def nobody(_: SimulatedAgenda) -> int:
+    async def nobody(*_: Any) -> int:
         return 0
 
     patch.setattr(SimulatedAgenda, "free", nobody)
 
 
-@bug("never comes to rest")
+@bug("is held, and nobody works on it")
+def a_run_stays_held_when_the_answer_that_gave_it_is_lost(patch: pytest.MonkeyPatch) -> None:
+    free = SimulatedAgenda.free
+
+    async def trusting(self: SimulatedAgenda, owner: UUID, _: Any) -> int:
+        return await free(self, owner, self._database.agenda)
+
+    patch.setattr(SimulatedAgenda, "free", trusting)
+
+
+@bug("is destroyed under a legal hold")
+def nobody_looks_at_a_legal_hold(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(operation_decide, "hold", lambda *_: ())
+    patch.setitem(kinds.KINDS, "termination", kinds.KINDS["termination"]._replace(stop=lambda _: None))
+
+
+@bug("what was left last")
+def a_late_effect_stays_when_its_worker_is_cancelled(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Late, "take_back", Late._take_back)
+
+
+@bug("is due, and nobody takes it")
 def a_worker_looks_only_when_it_is_woken(patch: pytest.MonkeyPatch) -> None:
     async def trusting(worker: Any) -> None:
         await asyncio.sleep(worker._limits.breath)
@@ -174,7 +199,7 @@ def an_effect_inside_is_kept_although_its_event_was_dropped(patch: pytest.Monkey
     patch.setattr(lane.Lane, "_act", careless)
 
 
-@bug("never comes to rest")
+@bug("what was left last")
 def an_ambiguous_commit_is_taken_for_a_commit(patch: pytest.MonkeyPatch) -> None:
     record = lane.Lane._record
 
@@ -196,17 +221,20 @@ def hunt(tally: Tally) -> None:
     """Look for a bug: let a worker sleep at every await while another turns the run back; then by chance."""
     pause_everywhere(tally, Plan(1, ("provisioning",), workers=2, failing=(Failing(1, "for_good"),)), 1.3)
     late_effects(tally)
+    for seed in range(10):
+        outage_everywhere(tally, Plan(seed, ("suspension",), workers=2), 0.2)
+    held = (Plan(1, ("retention",), wishes=(Wish(at, "place_legal_hold"),)) for at in range(20, 80, 5))
+    for plan in (*FOUND.values(), *held):
+        if not tally.wrong:
+            tally.run(plan)
     random_schedules(tally, range(SOON))
 
 
 @pytest.fixture(autouse=True)
-def pasts() -> Iterator[None]:
+def pasts() -> None:
     """What was before a schedule is made without any bug."""
-    with undisturbed():
-        for beginning in BEGINNINGS.values():
-            for number in range(len(TENANTS)):
-                past_of(beginning.after, number)
-        yield
+    for beginning, number in product(BEGINNINGS, range(len(TENANTS))):
+        begun(beginning, number)
 
 
 @pytest.mark.parametrize(("plant", "seen_as"), BUGS.values(), ids=BUGS)

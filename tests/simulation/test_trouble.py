@@ -1,65 +1,51 @@
-"""Everything else that may happen to runs: sleep, operators, outages, and all of it together."""
+"""Everything else that may happen to runs: sleep, outages, all of it together, and late effects."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
-from tests.simulation.breadth import BREADTH
+from tests.simulation.breadth import BREADTH, Campaign
 from tests.simulation.campaign import (
     Tally,
     crash_everywhere,
-    interventions,
-    pause_everywhere,
+    late_effects,
+    pause_after_failures,
     random_schedules,
     story,
-    undisturbed,
 )
-from tests.simulation.kinds import KINDS
-from tests.simulation.plan import OPERATORS, Failing, Plan, random_plan
+from tests.simulation.plan import Plan, random_plan
 from tests.simulation.schedule import Schedule
 
-SEEDS = 2_000 * BREADTH
+_HALF = 2_000 * BREADTH
+
+CAMPAIGNS = {
+    **{
+        f"a worker asleep in a {run}": Campaign(partial(pause_after_failures, run), distinct)
+        for run, distinct in (
+            ("provisioning", 1),
+            ("suspension", 1),
+            ("resumption", 1),
+            ("upgrade", 1),
+            ("termination", 1),
+            ("retention", 1),
+        )
+    },
+    "a late effect and a crash": Campaign(partial(late_effects, crashes=True), 1),
+    "all sorts of trouble": Campaign(partial(random_schedules, seeds=range(_HALF)), 1),
+    "more of all sorts": Campaign(partial(random_schedules, seeds=range(_HALF, 2 * _HALF)), 1),
+}
 
 
-@pytest.fixture(autouse=True)
-def many() -> Iterator[None]:
-    with undisturbed():
-        yield
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_worker_that_slept_at_any_await_does_no_harm_when_it_wakes_up(kind: str):
-    tally = Tally()
-    for call in range(5):
-        failing = (Failing(call, "for_good"),) if call else ()
-        for seconds in (1.3, 2.5):
-            pause_everywhere(tally, Plan(1, (kind,), workers=2, failing=failing), seconds)
-    assert tally.wrong is None, story(tally.wrong)
-
-
-@pytest.mark.parametrize("kind", ["suspension", "resumption"])
-def test_an_operator_at_every_await_and_a_crash_at_every_await(kind: str):
-    tally = Tally()
-    for seed in range(BREADTH):
-        interventions(kind, seed, OPERATORS, tally)
-    assert tally.wrong is None, story(tally.wrong)
-    assert tally.schedules > 1_500 * BREADTH
-
-
-@pytest.mark.parametrize(
-    "seeds", [range(SEEDS // 2), range(SEEDS // 2, SEEDS)], ids=["one half", "the other"]
-)
-def test_trouble_of_all_sorts_at_once(seeds: range):
-    tally = Tally()
-    random_schedules(tally, seeds)
-    assert tally.wrong is None, story(tally.wrong)
+@pytest.mark.parametrize("trouble", CAMPAIGNS)
+def test_nothing_is_lost_or_done_twice_by(trouble: str):
+    CAMPAIGNS[trouble].check()
 
 
 def test_a_seed_gives_the_same_schedule_again():
     for seed in range(40):
-        plan = random_plan(seed, tuple(KINDS))
+        plan = random_plan(seed)
         one, other = (Schedule(plan, traced=True).run().trace for _ in range(2))
         assert one == other
 

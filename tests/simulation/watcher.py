@@ -9,6 +9,7 @@ from uuid import UUID
 
 from tenant_domain.operation.events import CompensationStarted, StepCompensated, StepCompleted, StepStarted
 from tenant_domain.operation.state import Operation, OperationStatus, StepStatus
+from tenant_domain.tenant.events import PurgeStarted
 from tenant_domain.tenant.state import Tenant
 from tenant_domain.values import Status
 from tests.simulation.database import Database, Recorded
@@ -27,6 +28,8 @@ class Watcher:
     def see(self, recorded: Recorded, tenant: Tenant | None) -> None:
         """Check an event against the states before it."""
         event, run = recorded.event, recorded.before
+        if isinstance(event, PurgeStarted) and tenant is not None and tenant.legal_hold is not None:
+            raise Violation("a tenant is destroyed under a legal hold")
         if not isinstance(run, Operation):
             return
         if run.finished:

@@ -15,7 +15,7 @@ from handlers.adapters.effects import Effect, EffectFailed, Effects, Output, Per
 from tenant_domain.operation.events import StepStarted
 from tenant_domain.operation.state import StepStatus
 from tests.simulation.database import Connection, Database
-from tests.simulation.kinds import OUTPUTS, PARTS, Part
+from tests.simulation.kinds import OUTPUTS, PART_OF, Part
 from tests.simulation.loop import Process, VirtualLoop
 from tests.simulation.store import Link
 
@@ -24,6 +24,18 @@ HOWS: tuple[How, ...] = ("before", "after", "for_good", "hangs", "stumbles")
 
 _GRACE = 4
 """Steps in which a process that was woken, or lost its lease just now, may act on what it knew before."""
+
+
+class _Table(dict[str, Effect]):
+    """Effects by their names, each made when it is asked for."""
+
+    def __init__(self, made: Callable[[str], Effect]) -> None:
+        super().__init__()
+        self._made = made
+
+    def __missing__(self, name: str) -> Effect:
+        effect = self[name] = self._made(name)
+        return effect
 
 
 class World:
@@ -44,8 +56,7 @@ class World:
 
     def effects(self, link: Link, holds: Callable[[], bool]) -> Effects:
         """Return the effects as a process has them; `holds` says whether its lease does."""
-        deeds = [part.deed for parts in PARTS.values() for part in parts]
-        return {name: self._effect(name, link, holds) for deed in deeds for name in filter(None, deed)}
+        return _Table(lambda name: self._effect(name, link, holds))
 
     def _effect(self, name: str, link: Link, holds: Callable[[], bool]) -> Effect:
         async def act(work: Work) -> Output:
@@ -68,13 +79,13 @@ class World:
     def _fails(self, name: str, work: Work) -> How | None:
         self.calls += 1
         how = self.failing.get(self.calls)
+        if how is not None:
+            self._loop.took_course(name, how)
         self._loop.note(f"calls effect {self.calls}:", name, how or "")
         return how
 
     def _part(self, name: str, work: Work) -> Part:
-        inside = work.connection is not None
-        parts = PARTS[work.operation.kind]
-        return next(part for part in parts if name in part.deed and part.inside is inside)
+        return PART_OF[work.operation.kind, name, work.connection is not None]
 
     async def _trouble(self, how: How | None, *, before: bool) -> None:
         if how is None or before is (how == "after"):

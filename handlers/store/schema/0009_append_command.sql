@@ -15,23 +15,23 @@ BEGIN
     WHERE h.single
     RETURNING h.position - 1, h.recorded_at INTO STRICT head, recorded;
 
-    SELECT ARRAY[c.tenant_id], ARRAY[c.command_id], ARRAY[c.hash], ARRAY[c.outcome], ARRAY[c.position]
-    INTO repeated_tenant, repeated_command, repeated_hash, repeated_outcome, repeated_position
-    FROM service.command_ledger c WHERE c.tenant_id = e_tenant AND c.command_id = l_command;
-
-    IF FOUND OR e_version <> 1 + coalesce((
+    INSERT INTO service.command_ledger (tenant_id, command_id, hash, outcome, position, decided_at)
+    SELECT e_tenant, l_command, l_hash, l_outcome, head + 1, recorded
+    WHERE e_version = 1 + coalesce((
         SELECT e.originator_version FROM service.events e WHERE e.originator_id = e_stream
         ORDER BY e.originator_version DESC LIMIT 1), 0)
-    THEN
-        dropped := ARRAY[l_group];
-        UPDATE service.event_head h SET position = head WHERE h.single;
-        RETURN;
-    END IF;
-    dropped := '{}';
+    ON CONFLICT (tenant_id, command_id) DO NOTHING;
 
-    INSERT INTO service.command_ledger (tenant_id, command_id, hash, outcome, position, decided_at)
-    VALUES (e_tenant, l_command, l_hash, l_outcome, head + 1, recorded);
-    INSERT INTO service.events
-        (originator_id, originator_version, topic, state, notification_id, tenant_id, recorded_at)
-    VALUES (e_stream, e_version, e_topic, e_state, head + 1, e_tenant, recorded);
+    IF FOUND THEN
+        INSERT INTO service.events
+            (originator_id, originator_version, topic, state, notification_id, tenant_id, recorded_at)
+        VALUES (e_stream, e_version, e_topic, e_state, head + 1, e_tenant, recorded);
+        dropped := '{}';
+    ELSE
+        UPDATE service.event_head h SET position = head WHERE h.single;
+        dropped := ARRAY[l_group];
+        SELECT ARRAY[c.tenant_id], ARRAY[c.command_id], ARRAY[c.hash], ARRAY[c.outcome], ARRAY[c.position]
+        INTO repeated_tenant, repeated_command, repeated_hash, repeated_outcome, repeated_position
+        FROM service.command_ledger c WHERE c.tenant_id = e_tenant AND c.command_id = l_command;
+    END IF;
 END $$;

@@ -3,17 +3,21 @@
 import asyncio
 import json
 import random
+import shutil
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
 import msgspec
 import pytest
+from nats.errors import Error as NatsError
 from nats.js.kv import KeyValue
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
+from deploy.embedded import EmbeddedStack
 from handlers.adapters import jetstream
 from handlers.bus.streams import Limits, declare
 from handlers.relay import context
@@ -285,3 +289,29 @@ async def _written_over(house: House) -> bool:
     """Return whether every tenant's entry stands behind the stranger's."""
     messages = await messages_of(house.bus.nc, house.bus.streams.context_stream)
     return messages[0].body == b"stranger"
+
+
+async def test_servers_that_are_killed_and_emptied_leave_every_entry_as_the_log_says(
+    own: tuple[Bus, EventStore], own_stack: EmbeddedStack, warm_dir: Path, restarts: asyncio.Queue[str]
+) -> None:
+    house = House(*own)
+    tenants = [await house.tenant() for _ in range(30)]
+    async with running(a_relay(*own), a_relay(*own)):
+        await until(house.agrees)
+        for harm in ("nats", "postgres", "emptied"):
+            if harm == "emptied":
+                own_stack.pause("nats")
+                await asyncio.to_thread(shutil.rmtree, warm_dir / "nats" / "jetstream")
+            server = "postgres" if harm == "postgres" else "nats"
+            await own_stack.kill(server)
+            assert await restarts.get() == server
+            await house.add(*((tenant, SUSPENDED if harm == "nats" else RESUMED) for tenant in tenants[::2]))
+            await until(partial(_agrees_again, house))
+
+
+async def _agrees_again(house: House) -> bool:
+    """Return whether all is there; not while a server comes back, or before the bucket is made again."""
+    try:
+        return await house.agrees()
+    except (NatsError, jetstream.JetStreamError):
+        return False

@@ -9,16 +9,10 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import nats
-import pytest
-from nats.aio.client import Client
-
 from deploy.embedded import EmbeddedStack
-from handlers.bus.streams import Limits, declare
 from handlers.store.event_store import EventStore
-from handlers.store.migrate import migrate
 from tests.handlers.relay.relays import PATIENCE, a_relay, assert_mirrors, last_sequence, reached, running
-from tests.support.bus import Bus, own_names
+from tests.support.bus import Bus
 from tests.support.log import facts
 
 
@@ -74,20 +68,6 @@ async def test_two_processes_and_a_zombie_neither_repeat_nor_reorder_nor_lose(
         await store.append(facts(10))
         await reached(bus, 6010)
     await assert_mirrors(bus, store)
-
-
-@pytest.fixture
-async def own(own_stack: EmbeddedStack) -> AsyncGenerator[tuple[Bus, EventStore]]:
-    """A bus and a store on servers that may be killed."""
-    nc: Client = await nats.connect(
-        own_stack.endpoints.nats_url, max_reconnect_attempts=-1, reconnect_time_wait=0.05
-    )
-    bus = Bus(nc, *own_names())
-    await migrate(own_stack.endpoints.postgres_url)
-    await declare(*bus, Limits())
-    async with EventStore(own_stack.endpoints.postgres_url) as store:
-        yield bus, store
-    await nc.close()
 
 
 async def test_nats_killed_and_restarted_in_the_middle_costs_nothing(

@@ -6,9 +6,12 @@ import asyncio
 import signal
 import sys
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
+from uuid import UUID, uuid4
 
+from handlers.saga_runner.agenda import Agenda
 from handlers.saga_runner.worker import Limits
 from tenant_domain.operation.commands import CancelOperation
 from tenant_domain.operation.events import StepCompensated, StepCompleted
@@ -93,6 +96,22 @@ async def test_runs_of_a_killed_process_are_finished_by_another(house: House, tm
     for tenant_id, _ in runs:
         assert await house.remains(tenant_id) == EVERYTHING
         await completed_once(house, tenant_id)
+
+
+async def test_a_run_is_taken_again_when_the_answer_that_gave_it_was_lost(house: House):
+    agenda, owner = Agenda(house.postgres_url, timedelta(seconds=1000)), uuid4()
+    _, operation_id = await house.provision()
+
+    async def taken() -> list[UUID]:
+        return [due.operation_id for due in await agenda.take(owner, datetime.now(UTC), 10, 8)]
+
+    await agenda.register(owner)
+    assert await taken() == [operation_id]
+    await agenda.free(owner, [operation_id])
+    assert await taken() == []
+    await agenda.free(owner, [])
+    assert await taken() == [operation_id]
+    await agenda.close()
 
 
 async def test_several_workers_share_runs_without_doing_any_twice(house: House):
