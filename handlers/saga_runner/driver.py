@@ -154,7 +154,7 @@ class Driver:
             return await lane.commit(Entry(run, follow, inside, step.limit, alone, step.blind, then))
         except EffectRaised as raised:
             cause = raised.cause
-            if isinstance(raised.action, Run):
+            if isinstance(raised.action, Run | Undo):
                 action, started = raised.action, parts.now()
         failure = described(cause)
         tracing.failed(tracing.present(), type(cause).__name__)
@@ -167,20 +167,13 @@ class Driver:
     def _later(self, run: RunState, moved: Moved) -> Entry | None:
         """Return the next step where all that it needs is a quick effect inside the database, and no turn."""
         action = moved.action
-        if self._stopping() or moved.waits_until is not None or not isinstance(action, Run):
+        if self._stopping() or moved.waits_until is not None or not isinstance(action, Run | Undo):
             return None
-        step = action.step
-        if (
-            step.inside is None
-            or step.outside is not None
-            or step.heavy
-            or self._parts.turns.bounds(step.name)
-        ):
-            return None
-        run = replace(run, scene=moved.scene)
-        follow = partial(self._done, run, action, self._parts.now(), {})
+        step, run = action.step, replace(run, scene=moved.scene)
         inside = self._inside(run, action)
-        assert inside is not None
+        if inside is None or step.outside is not None or step.heavy or self._parts.turns.bounds(step.name):
+            return None
+        follow = partial(self._done, run, action, self._parts.now(), {})
 
         async def act(connection: AsyncConnection[Any]) -> Output | None:
             with stepping(run, action):

@@ -1,4 +1,4 @@
-"""Blind steps: their statements are sent without waiting, and each failure still finds its step."""
+"""Steps in one transaction: blind ones are sent without waiting, and each failure still finds its step."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import Any
 
 from psycopg.pq import PipelineStatus
 
-from handlers.adapters.effects import Work
+from handlers.adapters.effects import EffectFailed, Work
 from sagas.definition import Deed, Saga
 from sagas.registry import SAGAS
-from tenant_domain.operation.events import StepCompleted, StepFailed
+from tenant_domain.operation.events import StepCompensated, StepCompleted, StepFailed
 from tenant_domain.operation.state import OperationStatus, StepStatus
-from tests.handlers.saga_runner.faults import Act, Faults, once
+from tests.handlers.saga_runner.faults import Act, Faults, fail_for_good, once
 from tests.handlers.saga_runner.house import House, quickened
 
 LIMIT = 0.5
@@ -77,6 +77,40 @@ async def test_a_blind_statement_that_takes_too_long_has_failed(house: House):
         assert operation.step("setup_admin").error == "It did not end within its time limit."
         assert operation.step("configure_defaults").status is StepStatus.COMPLETED
         assert (await house.finished(operation_id)).status is OperationStatus.SUCCEEDED
+
+
+async def test_undone_steps_share_a_transaction_and_a_failure_finds_its_own(house: House):
+    async def undo(_: Work) -> None:
+        return
+
+    async def undo_at_the_second_try(work: Work) -> None:
+        if work.operation.step("configure_defaults").error is None:
+            raise EffectFailed("The world was against it.")
+
+    undoable = _with("configure_defaults", inside=Deed("write_defaults", undo="undo_defaults"))
+    undoable = _with("setup_admin", undoable, inside=Deed("write_admin", undo="undo_admin"))
+    undoable = _with("validate", undoable, inside=Deed("undo", undo="undo"))
+    faults = Faults(
+        {**house.effects, "undo": undo, "undo_admin": undo, "undo_defaults": undo_at_the_second_try}
+    )
+    faults.plan(("before", "send_ready_notice"), fail_for_good)
+    async with house.working(effects=faults.effects(), sagas=quickened(sagas={"provisioning": undoable})):
+        tenant_id, operation_id = await house.provision()
+        assert (await house.finished(operation_id)).status is OperationStatus.ROLLED_BACK
+    told = [
+        (event.step, type(event))
+        for event in await house.facts(tenant_id)
+        if isinstance(event, StepCompensated | StepFailed) and event.step != "notify"
+    ]
+    assert told == [
+        ("setup_admin", StepCompensated),
+        ("configure_defaults", StepFailed),
+        ("configure_defaults", StepCompensated),
+        ("create_schema", StepCompensated),
+        ("validate", StepCompensated),
+    ]
+    last = [event for event in await house.history(tenant_id) if event.topic == StepCompensated.name][-2:]
+    assert last[0].recorded_at == last[1].recorded_at
 
 
 def _defaults_apart() -> Saga:
