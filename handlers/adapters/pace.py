@@ -15,9 +15,13 @@ class Pace:
 
     async def turn(self) -> None:
         """Wait until it is time for a turn, and take it."""
-        now = asyncio.get_running_loop().time()
+        early = self.take(asyncio.get_running_loop().time())
+        if early > 0:
+            await asyncio.sleep(early)
+
+    def take(self, now: float) -> float:
+        """Take the next turn, and return in how many seconds from `now` it is; 0 or less for at once."""
         self._due = max(self._due, now)
         early = self._due - self._credit - now
         self._due += self._interval
-        if early > 0:
-            await asyncio.sleep(early)
+        return early

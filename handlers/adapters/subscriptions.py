@@ -1,7 +1,7 @@
 """Messages handed over in the turn of the loop in which they are read.
 
-nats-py puts them into a queue that a task of each subscription empties. For a command that somebody waits for,
-or a hint that only sets a flag, that is one more turn of the loop and 15 µs.
+nats-py puts them into a queue that a task of each subscription empties: for a command that somebody waits
+for, or a hint that only sets a flag, that is one more turn of the loop.
 """
 
 from __future__ import annotations
