@@ -122,7 +122,7 @@ class Settings(BaseSettings):
         10_000, ge=1, description="most answered commands that wait in a process: bounds its memory"
     )
     unavailable_after: float = Field(
-        2.0, gt=0, description="how long a command waits for a database that is down before `unavailable`"
+        2.0, gt=0, description="how long a command or a query waits for a database before `unavailable`"
     )
     command_retention: float = Field(7 * DAY, gt=0, description="how long a command's outcome is remembered")
     dead_letter_retention: float = Field(

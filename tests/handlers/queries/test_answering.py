@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from deploy.embedded import EmbeddedStack
 from handlers.queries import Queries
 from handlers.store.connections import Connections
 from projections.registry import QUESTIONS
@@ -24,7 +25,8 @@ from tenant_domain.refusals import (
 )
 from tenant_domain.tenant.events import ProfileUpdated
 from tests.support.keys import reading_keyring
-from tests.support.readside import ReadSide, somebody_waits
+from tests.support.hanging import hung
+from tests.support.readside import ReadSide, read_side, somebody_waits
 
 PAGES = [("fleet", "tenants"), ("fleet", "operations"), ("tenant", "tenant"), ("tenant", "operations")]
 
@@ -278,3 +280,19 @@ async def test_without_a_database_queries_are_unavailable() -> None:
         assert refused.value.extra["retry_after"] == 1
     finally:
         await nowhere.close()
+
+
+async def test_while_the_database_hangs_queries_are_unavailable_and_later_answered(
+    own_stack: EmbeddedStack,
+) -> None:
+    async with read_side(own_stack.endpoints.postgres_url) as side:
+        queries = Queries(side.connections, reading_keyring(side.connections), unavailable_after=0.3)
+        asked = [("fleet", "tenants"), (NOBODY, "tenant"), (NOBODY, "history"), (NOBODY, "operations")]
+        async with hung(own_stack) as server:
+            refused = await server.sooner(
+                asyncio.gather(*(queries.answer(*each) for each in asked), return_exceptions=True)
+            )
+            assert [type(each) for each in refused[0]] == [Unavailable] * len(asked)
+        with pytest.raises(TenantNotFound):
+            await queries.answer(NOBODY, "tenant")
+        await queries.close()
