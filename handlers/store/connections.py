@@ -47,7 +47,7 @@ class _Connection(psycopg.AsyncConnection[tuple[Any, ...]]):
 
     repeatable = True
 
-    async def cancel_safe(self, *, timeout: float = 30.0) -> None:
+    async def cancel_safe(self, *, timeout: float = 30.0) -> None:  # noqa: ASYNC109 - the driver's
         """End what is under way; the driver calls this when a task is cancelled in it."""
         if self.repeatable:
             _hang_up(self)
