@@ -76,6 +76,13 @@ class ServiceProcess:
             process.kill()
             await process.wait()
 
+    def kill(self) -> None:
+        """Have the process end at once, for a `stop` that is under way or follows."""
+        if self._watch is not None:
+            self._watch.cancel()
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
+
     async def _spawn(self) -> dict[str, Any]:
         roles = [word for role in self._roles for word in ("--role", role)]
         self._process = await asyncio.create_subprocess_exec(
