@@ -13,6 +13,8 @@ from typing import Any
 
 import structlog
 
+from handlers.settings import SUPERVISED
+
 _log = structlog.get_logger()
 
 READY_WITHIN = 60.0
@@ -37,7 +39,7 @@ class ServiceProcess:
     def __init__(self, name: str, roles: tuple[str, ...], environment: Mapping[str, str]) -> None:
         self.name = name
         self._roles = roles
-        self._environment = {**os.environ, **environment, "TENANTS_SUPERVISED": "1"}
+        self._environment = {**os.environ, **environment, SUPERVISED: "1"}
         self._process: asyncio.subprocess.Process | None = None
         self._watch: asyncio.Task[None] | None = None
         self.starts = 0

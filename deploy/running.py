@@ -21,6 +21,7 @@ from deploy.dev import Addresses, DevStack, Options
 from deploy.embedded import EmbeddedError
 from deploy.processes import ProcessFailed
 from handlers import logs
+from handlers.settings import unknown
 
 INTERRUPTED = 130
 """What a shell calls a program that Ctrl-C ended."""
@@ -39,6 +40,8 @@ _TOLD_EVERY = 3.0
 def run_dev(options: Options, *, as_json: bool) -> int:
     """Run the development stack until Ctrl-C or SIGTERM; return the exit code."""
     logs.configure("info", "console")
+    for each in unknown():
+        _tell(each.sentence())
     try:
         return asyncio.run(_run_until_stopped(options, as_json))
     except (EmbeddedError, ProcessFailed) as error:
