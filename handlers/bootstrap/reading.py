@@ -57,5 +57,6 @@ def projections_role(process: Process) -> ReadyProjections:
         process.subjects,
         poll=process.settings.poll_interval,
         metrics=ProjectorMetrics(),
+        commits=process.commits,
     )
     return ReadyProjections(role)
