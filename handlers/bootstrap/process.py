@@ -83,7 +83,12 @@ async def connected(settings: Settings) -> AsyncGenerator[Process]:
         connect_timeout=5,
         pending_size=64 * 1024 * 1024,
     )
-    async with EventStore(url, readers=settings.pool_size, snapshot_every=settings.snapshot_every) as store:
+    async with EventStore(
+        url,
+        readers=settings.pool_size,
+        snapshot_every=settings.snapshot_every,
+        turn_timeout=max(settings.unavailable_after, 1.0),  # less might never be enough to connect
+    ) as store:
         await _patiently("nats", broker.connect)
         harden(broker.connection)
         process = Process(settings, master_key, broker, store)

@@ -7,6 +7,7 @@ One command with one event has a call of its own, `service.append_command`, with
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
 from functools import cache
@@ -124,23 +125,34 @@ def _one_command(batch: Batch) -> list[Packed]:
 
 
 def _any_call(batch: Batch) -> tuple[bytes, list[Packed]]:
-    parts: tuple[Collection[tuple[Any, ...]], ...] = (
-        batch.events,
-        _expectations(batch),
-        batch.ledger,
-        batch.progress,
-        _last_words(batch.agenda),
-        batch.dead_letters,
-        batch.keys,
+    parts: tuple[Sequence[Sequence[Any]], ...] = (
+        events := _columns(batch.events),
+        _expectations(batch, events),
+        _columns(batch.ledger),
+        _columns(batch.progress),
+        _columns(_last_words(batch.agenda)),
+        _columns(batch.dead_letters),
+        _columns(batch.keys),
     )
-    given = tuple(len(rows) > 0 for rows in parts)
-    values = [
-        column
-        for rows, packers in zip(parts, _PARTS, strict=True)
-        if len(rows) > 0
-        for column in _columns(rows, packers)
-    ]
-    return _statement("service", "append", given), values
+    return _statement("service", "append", tuple(len(columns) > 0 for columns in parts)), _packed(parts)
+
+
+def _packed(parts: Iterable[Sequence[Sequence[Any]]]) -> list[Packed]:
+    """Return the columns of all parts as parameters; one that stands in several places is packed once.
+
+    Tenants often do: in the events, as the streams they belong to, and in the ledger.
+    """
+    values: list[Packed] = []
+    known: dict[Any, list[tuple[Sequence[Any], Packed]]] = defaultdict(list)
+    for columns, packers in zip(parts, _PARTS, strict=True):
+        for column, pack in zip(columns, packers, strict=False):
+            same = (packed for former, packed in known[pack] if former == column)
+            packed = next(same, None)
+            if packed is None:
+                packed = pack(column)
+                known[pack].append((column, packed))
+            values.append(packed)
+    return values
 
 
 def event_parameters(
@@ -150,15 +162,28 @@ def event_parameters(
 
     `pack_id` packs the ids of tenants and streams, for a log that has other than UUIDs.
     """
-    return _columns(events, (pack_id, pack_id, *_EVENTS[2:]))
+    packers = (pack_id, pack_id, *_EVENTS[2:])
+    return [pack(column) for pack, column in zip(packers, _columns(events), strict=True)]
 
 
-def _columns(rows: Iterable[tuple[Any, ...]], packers: tuple[Any, ...]) -> list[Packed]:
-    return [pack(column) for pack, column in zip(packers, zip(*rows, strict=True), strict=True)]
+def _columns(rows: Iterable[tuple[Any, ...]]) -> tuple[tuple[Any, ...], ...]:
+    """Return the columns of rows; none where there are no rows."""
+    return tuple(zip(*rows, strict=True))
 
 
-def _expectations(batch: Batch) -> Collection[ReadRow]:
-    """Return what every stream that was read or is written must stand at, once for each."""
+def _expectations(batch: Batch, events: Sequence[Sequence[Any]]) -> Sequence[Sequence[Any]]:
+    """Return what every stream that was read or is written must stand at, once for each, in columns.
+
+    `events` are the columns of the batch's events. Where each is of another stream they say it all.
+    """
+    if not batch.reads and events:
+        _, streams, versions, _, _, groups = events
+        if len(set(streams)) == len(streams):
+            return streams, [version - 1 for version in versions], groups
+    return _columns(_reads(batch))
+
+
+def _reads(batch: Batch) -> Collection[ReadRow]:
     reads = {read.stream_id: read for read in batch.reads}
     versions = {stream: read.version for stream, read in reads.items()}
     if len(reads) != len(batch.reads) and any(read != reads[read.stream_id] for read in batch.reads):

@@ -1,9 +1,10 @@
 """Commands written without the bus: the service's batches beside the library's ways.
 
 Each command finds its tenant's state, is decided on it by the domain, and is written with its event and its
-row in the ledger. Ours has states where a worker has them, in the write-through cache (the round that does
-not count fills it); the library reads its aggregate's events for each, as it does by itself, or, in its best
-batching, keeps the aggregates and saves as many in one transaction as we do.
+row in the ledger. Ours are there as a door hands them on, decoded and with their ids, and states are where a
+worker has them, in the write-through cache (the round that does not count fills it); the library reads its
+aggregate's events for each, as it does by itself, or, in its best batching, keeps the aggregates and saves as
+many in one transaction as we do.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from itertools import count
+from typing import NamedTuple
 from uuid import UUID, uuid4
 
 from eventsourcing.application import Application
@@ -85,11 +87,18 @@ async def _ours(postgres_url: str, postgres_pid: int) -> AsyncGenerator[Side]:
         ]
 
         async def once() -> Sample:
+            waiting = [writer.arrived(COMMANDS // WRITERS) for writer in writers]
             with measured(everything([postgres_pid])) as usage:
-                await asyncio.gather(*(writer.write(COMMANDS // WRITERS) for writer in writers))
+                await asyncio.gather(*map(_Writer.write, writers, waiting))
             return Sample(COMMANDS / usage.wall, usage.cpu / COMMANDS, usage.foreign)
 
         yield once
+
+
+class _Command(NamedTuple):
+    tenant: UUID
+    id: UUID
+    form: UpdateProfile
 
 
 class _Writer:
@@ -102,31 +111,35 @@ class _Writer:
         self._numbers = count()
         self._policy = Policy()
 
-    async def write(self, commands: int) -> None:
-        """Write so many commands in batches."""
-        for start in range(0, commands, BATCH):
-            await self._one_batch(
-                [self._tenants[each % len(self._tenants)] for each in range(start, start + BATCH)]
-            )
+    def arrived(self, number: int) -> list[_Command]:
+        """Return so many commands, for each tenant in turn."""
+        return [
+            _Command(self._tenants[each % len(self._tenants)], uuid4(), UpdateProfile(name=f"Acme {name}"))
+            for each, name in zip(range(number), self._numbers, strict=False)
+        ]
 
-    async def _one_batch(self, tenants: list[UUID]) -> None:
-        unknown = [ref(tenant) for tenant in tenants if self._cache.get(tenant) is None]
+    async def write(self, commands: list[_Command]) -> None:
+        """Write commands in batches."""
+        for start in range(0, len(commands), BATCH):
+            await self._one_batch(commands[start : start + BATCH])
+
+    async def _one_batch(self, commands: list[_Command]) -> None:
+        unknown = [ref(command.tenant) for command in commands if self._cache.get(command.tenant) is None]
         self._cache.put(await self._store.load(unknown))
         now = datetime.now(UTC)
         batch, after = Batch(), dict[UUID, Loaded]()
-        for group, tenant in enumerate(tenants):
-            after[tenant] = self._decide(batch, group, tenant, now)
+        for group, command in enumerate(commands):
+            after[command.tenant] = self._decide(batch, group, command, now)
         assert not (await self._store.append(batch)).dropped
         self._cache.put(after)
 
-    def _decide(self, batch: Batch, group: int, tenant: UUID, now: datetime) -> Loaded:
+    def _decide(self, batch: Batch, group: int, command: _Command, now: datetime) -> Loaded:
+        tenant, command_id, form = command
         known = self._cache.get(tenant)
         assert known is not None
         state, version = known
-        command_id = uuid4()
-        command = UpdateProfile(name=f"Acme {next(self._numbers)}")
         context = Context(tenant, now, command_id, None, self._policy)
-        for _, fact in update_profile(command, World({tenant: state}), context).events:
+        for _, fact in update_profile(form, World({tenant: state}), context).events:
             version += 1
             state = evolve(state, fact)
             batch.events.append(EventRow(tenant, tenant, version, fact.name, encoded(fact, Meta()), group))

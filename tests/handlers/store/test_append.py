@@ -111,6 +111,26 @@ async def test_a_repeated_command_is_answered_from_the_ledger(store: EventStore)
     assert (appended.head, appended.positions) == (2, [None, 2])
 
 
+async def test_a_repeat_that_no_stream_tells_of_is_dropped_alone_and_leaves_no_gap(store: EventStore):
+    first, other, new = one_command(uuid4()), one_command(uuid4()), one_command(uuid4(), 0, 2)
+    await store.append(merged(first, other))
+    [row], stream = first.ledger, first.events[0].stream_id
+    again = Batch(events=[event(stream, 2, 1)], ledger=[row._replace(group=1)])
+    appended = await store.append(merged(again, new))
+    assert (appended.head, appended.dropped, appended.positions) == (3, {1}, [None, 3])
+    assert appended.repeated == {row[:2]: Recorded(row.hash, row.outcome, 1)}
+    assert [(item.position, item.version) for item in await store.read(0, 10)] == [(1, 1), (2, 1), (3, 1)]
+    key = new.ledger[0][:2]
+    assert (await store.recorded([key]))[key].position == 3
+
+
+async def test_a_command_twice_in_one_batch_is_a_mistake_and_nothing_is_written(store: EventStore):
+    twice = one_command(uuid4())
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        await store.append(Batch(ledger=twice.ledger * 2))
+    assert await store.recorded([twice.ledger[0][:2]]) == {}
+
+
 @pytest.mark.parametrize("read", [0, 2], ids=["moved on", "behind"])
 async def test_a_lone_command_is_dropped_for_its_stream_and_leaves_no_gap(store: EventStore, read: int):
     tenant = uuid4()
