@@ -15,6 +15,7 @@ from types import TracebackType
 import structlog
 
 from deploy.embedded import EmbeddedError, EmbeddedStack, Endpoints, ports
+from deploy.embedded.supervisor import STOP_WITHIN
 from deploy.processes import ServiceProcess
 from handlers.http_edge import tokens
 
@@ -46,6 +47,8 @@ class Options:
     sync_interval: str = "always"
     workers: int = os.cpu_count() or 1
     environment: tuple[tuple[str, str], ...] = ()
+    stop_within: float = STOP_WITHIN
+    """Seconds that PostgreSQL may take to stop cleanly."""
 
 
 class DevStack:
@@ -58,6 +61,7 @@ class DevStack:
             nats_port=options.nats_port,
             sync_interval=options.sync_interval,
             on_restart=lambda name: _log.warning("server restarted", server=name),
+            stop_within=options.stop_within,
         )
         self.processes: list[ServiceProcess] = []
         self._ours = False
@@ -85,12 +89,18 @@ class DevStack:
         self._write_endpoints(addresses)
         return addresses
 
-    async def stop(self) -> None:
-        """Stop the service, then the servers; nothing is left running."""
+    async def stop(self, *, at_once: bool = False) -> None:
+        """Stop the service, then the servers; nothing is left running.
+
+        With `at_once`, also in the middle of another stop, none of them is given time.
+        """
         if self._ours:
             (self._options.data_dir / ENDPOINTS_FILE).unlink(missing_ok=True)
+        if at_once:
+            for process in self.processes:
+                process.kill()
         await asyncio.gather(*(process.stop() for process in self.processes))
-        await self.servers.stop()
+        await self.servers.stop(at_once=at_once)
 
     async def _start_service(self, endpoints: Endpoints) -> Addresses:
         environment = self._environment(endpoints)

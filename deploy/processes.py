@@ -13,6 +13,8 @@ from typing import Any
 
 import structlog
 
+from handlers.settings import SUPERVISED
+
 _log = structlog.get_logger()
 
 READY_WITHIN = 60.0
@@ -37,7 +39,7 @@ class ServiceProcess:
     def __init__(self, name: str, roles: tuple[str, ...], environment: Mapping[str, str]) -> None:
         self.name = name
         self._roles = roles
-        self._environment = {**os.environ, **environment, "TENANTS_SUPERVISED": "1"}
+        self._environment = {**os.environ, **environment, SUPERVISED: "1"}
         self._process: asyncio.subprocess.Process | None = None
         self._watch: asyncio.Task[None] | None = None
         self.starts = 0
@@ -75,6 +77,13 @@ class ServiceProcess:
             _log.warning("process killed", process=self.name, waited=STOP_WITHIN)
             process.kill()
             await process.wait()
+
+    def kill(self) -> None:
+        """Have the process end at once, for a `stop` that is under way or follows."""
+        if self._watch is not None:
+            self._watch.cancel()
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
 
     async def _spawn(self) -> dict[str, Any]:
         roles = [word for role in self._roles for word in ("--role", role)]

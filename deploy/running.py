@@ -21,6 +21,7 @@ from deploy.dev import Addresses, DevStack, Options
 from deploy.embedded import EmbeddedError
 from deploy.processes import ProcessFailed
 from handlers import logs
+from handlers.settings import unknown
 
 INTERRUPTED = 130
 """What a shell calls a program that Ctrl-C ended."""
@@ -32,10 +33,15 @@ _FETCHED_FONTS = re.compile(r"@font-face {.*?}\s*", re.DOTALL)
 """What rich draws with; a picture of ours uses fonts that are there, and calls nobody."""
 
 
-def run_dev(data_dir: Path, nats_port: int, http_port: int, sync_interval: str, *, as_json: bool) -> int:
+_TOLD_EVERY = 3.0
+"""Seconds between two lines about a stop that takes its time."""
+
+
+def run_dev(options: Options, *, as_json: bool) -> int:
     """Run the development stack until Ctrl-C or SIGTERM; return the exit code."""
     logs.configure("info", "console")
-    options = Options(data_dir, nats_port, http_port, sync_interval)
+    for each in unknown():
+        _tell(each.sentence())
     try:
         return asyncio.run(_run_until_stopped(options, as_json))
     except (EmbeddedError, ProcessFailed) as error:
@@ -71,10 +77,10 @@ async def _until_stopped(work: Coroutine[Any, Any, int]) -> int:
 
 
 async def _run_until_stopped(options: Options, as_json: bool) -> int:
-    stop = asyncio.Event()
+    stop, at_once = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for sign in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(sign, stop.set)
+        loop.add_signal_handler(sign, lambda: (at_once if stop.is_set() else stop).set())
     stack = DevStack(options)
     starting = asyncio.create_task(stack.start())
     stopped = asyncio.create_task(stop.wait())
@@ -83,13 +89,38 @@ async def _run_until_stopped(options: Options, as_json: bool) -> int:
         if starting.done():
             _announce(starting.result(), options, as_json)
             await stopped
-        else:
-            starting.cancel()
-            await asyncio.gather(starting, return_exceptions=True)
     finally:
         stopped.cancel()
-        await stack.stop()
+        await _stop(stack, starting, at_once)
     return 0
+
+
+async def _stop(stack: DevStack, starting: asyncio.Task[Addresses], at_once: asyncio.Event) -> None:
+    """Stop the stack, and say so while that lasts; at once when that is asked for."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    stopping = asyncio.create_task(_stop_cleanly(stack, starting))
+    asked = asyncio.create_task(at_once.wait())
+    while not stopping.done() and not asked.done():
+        await asyncio.wait((stopping, asked), timeout=_TOLD_EVERY, return_when=asyncio.FIRST_COMPLETED)
+        if not stopping.done() and not asked.done():
+            _tell(f"Still stopping after {loop.time() - began:.0f} s: PostgreSQL writes its files to disk.")
+            _tell("Ctrl-C again ends it at once; then the next start has to recover.")
+    if asked.done():
+        _tell("Ending at once.")
+        await stack.stop(at_once=True)
+    asked.cancel()
+    await stopping
+
+
+async def _stop_cleanly(stack: DevStack, starting: asyncio.Task[Addresses]) -> None:
+    starting.cancel()
+    await asyncio.gather(starting, return_exceptions=True)
+    await stack.stop()
+
+
+def _tell(sentence: str) -> None:
+    print(sentence, file=sys.stderr, flush=True)
 
 
 def _announce(addresses: Addresses, options: Options, as_json: bool) -> None:

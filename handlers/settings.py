@@ -6,13 +6,21 @@ Every limit stands here with its reason; `tenantctl settings` lists them.
 from __future__ import annotations
 
 import os
+import re
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
+from dotenv import dotenv_values
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from tenant_domain.catalogue import DEFAULT_REGION, REGIONS, RESERVED_SUBDOMAINS, Policy
+
+PREFIX = "TENANTS_"
+ENV_FILE = "TENANTS_ENV_FILE"
+SUPERVISED = "TENANTS_SUPERVISED"
+"""Set for a process whose supervisor holds the other end of its standard input."""
 
 DAY = 24 * 3600.0
 MIB = 1024 * 1024
@@ -38,7 +46,7 @@ STEP_LIMITS = {
 class Settings(BaseSettings):
     """All settings of the service. Durations are in seconds, sizes in bytes."""
 
-    model_config = SettingsConfigDict(env_prefix="TENANTS_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
 
     # where things are
     nats_url: SecretStr = Field(
@@ -122,7 +130,7 @@ class Settings(BaseSettings):
         10_000, ge=1, description="most answered commands that wait in a process: bounds its memory"
     )
     unavailable_after: float = Field(
-        2.0, gt=0, description="how long a command waits for a database that is down before `unavailable`"
+        2.0, gt=0, description="how long a command or a query waits for a database before `unavailable`"
     )
     command_retention: float = Field(7 * DAY, gt=0, description="how long a command's outcome is remembered")
     dead_letter_retention: float = Field(
@@ -214,12 +222,43 @@ class NoSettingsFile(Exception):
     """TENANTS_ENV_FILE names no file: to go on with the defaults would be to run on other servers."""
 
 
+_INJECTED = re.compile(r"TENANTS_(SERVICE_(HOST|PORT)\w*|PORT(_\d+_\w+)?)")
+"""What Kubernetes tells every container of a service called `tenants`; nobody wrote it."""
+
+
+class Unknown(NamedTuple):
+    """A variable with our prefix that is no setting, and the setting whose name is near, if there is one."""
+
+    variable: str
+    nearest: str | None
+
+    def sentence(self) -> str:
+        """Return what to tell an operator."""
+        meant = f": did you mean {self.nearest}?" if self.nearest else "."
+        return f"{self.variable} is no setting, and nobody reads it{meant}"
+
+
+def unknown() -> list[Unknown]:
+    """Return the variables with our prefix that nobody reads, of the environment and of TENANTS_ENV_FILE."""
+    known = [name.upper() for name in Settings.model_fields]
+    file = os.environ.get(ENV_FILE)
+    given = {*os.environ, *(dotenv_values(file) if file and Path(file).is_file() else ())}
+    found: list[Unknown] = []
+    for variable in sorted(name for name in given if name.upper().startswith(PREFIX)):
+        name = variable.upper().removeprefix(PREFIX)
+        if name in known or variable in (ENV_FILE, SUPERVISED) or _INJECTED.fullmatch(variable):
+            continue
+        near = get_close_matches(name, known, n=1)
+        found.append(Unknown(variable, PREFIX + near[0] if near else None))
+    return found
+
+
 def load() -> Settings:
     """Return the settings of this process.
 
     Raises NoSettingsFile, and pydantic.ValidationError, which names every variable that does not fit.
     """
-    file = os.environ.get("TENANTS_ENV_FILE")
+    file = os.environ.get(ENV_FILE)
     if file and not Path(file).is_file():
         raise NoSettingsFile(f"TENANTS_ENV_FILE names {file!r}, and there is no such file")
     return Settings(_env_file=file or None)  # pyright: ignore[reportCallIssue]

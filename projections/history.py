@@ -9,8 +9,11 @@ from uuid import UUID
 import msgspec
 from pydantic import Field
 
-from projections.forms import LAST_POSITION, Page, Position, Query, Text
+from projections.forms import LAST_POSITION, Page, Position, Query
 from projections.questions import LogQuestion
+
+FactName = Annotated[str, Field(max_length=200, pattern=r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*$")]
+"""The form of a fact's name: entity and fact, in snake_case."""
 
 
 class HistoryItem(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,11 +49,14 @@ class GetOutcome(Query):
 
 
 class ListHistory(Page):
-    """All facts, oldest first; both ends of the range belong to it; `types` as `tenant.activated`."""
+    """All facts, oldest first; both ends of the range belong to it; `types` as `tenant.activated`.
+
+    A type need not be known here, as a newer process may have written of it: then there are no such facts.
+    """
 
     from_position: Position = 0
     to_position: Position = LAST_POSITION
-    types: Annotated[list[Text], Field(max_length=100)] = []
+    types: Annotated[list[FactName], Field(max_length=100)] = []
 
 
 OUTCOME = LogQuestion(name="outcome", fleet=False, form=GetOutcome, item=OutcomeView)

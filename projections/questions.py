@@ -68,6 +68,11 @@ class LogQuestion(NamedTuple):
 Question = Lookup | Listing | LogQuestion
 
 
+def full_name(question: Question) -> str:
+    """Return the name that tells a question from all others: its cursors are no other one's."""
+    return f"fleet.{question.name}" if question.fleet else question.name
+
+
 def answer_schema(question: Question) -> dict[str, Any]:
     """Return the JSON Schema of the answer."""
     return msgspec.json.schema(answer_type(question))

@@ -1,6 +1,7 @@
 """One server as a child process: started through `launch`, awaited, signalled, ended."""
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -46,6 +47,10 @@ class Program:
     """Called before each start, while nothing of the server runs; may read and write files."""
     check: Callable[[], Awaitable[None]]
     """Returns when the server answers; raises NotReadyError to be asked again, EmbeddedError to give up."""
+    settle: Callable[[], Awaitable[None]] | None = None
+    """Called before a stop: has the server do beforehand what would make its stop long. Raises nothing."""
+    stop_within: float = 0.0
+    """Seconds for `settle` and for the first stop signal, where STOP_LIMIT is less."""
 
 
 def launch(
@@ -112,14 +117,18 @@ def _wait_then(
         loop.call_soon_threadsafe(gone.set)
 
 
-async def _end(process: subprocess.Popen[bytes], signals: Iterable[signal.Signals]) -> None:
+async def _end(
+    process: subprocess.Popen[bytes], signals: Iterable[signal.Signals], first_within: float = 0.0
+) -> None:
+    limit = max(first_within, STOP_LIMIT)
     for number in signals:
         if process.poll() is None:
             process.send_signal(number)
         try:
-            async with asyncio.timeout(STOP_LIMIT):
+            async with asyncio.timeout(limit):
                 await ended(process)
         except TimeoutError:
+            limit = STOP_LIMIT
             continue
         return
     process.kill()
@@ -192,13 +201,29 @@ class Server:
             raise EmbeddedError(f"{self.program.name} was not started")
         return await ended(self._process)
 
-    async def stop(self) -> None:
-        """Stop the server, cleanly if it lets us; nothing of it runs afterwards."""
+    async def stop(self, *, at_once: bool = False) -> None:
+        """Stop the server, cleanly if it lets us and we are not in haste; nothing of it runs afterwards."""
         self.resume()
-        if self._process is not None:
-            await _end(self._process, self.program.stop_signals)
+        signals = self.program.stop_signals
+        if self._process is not None and at_once:
+            await _end(self._process, signals[-1:])
+        elif self._process is not None:
+            await self._settle()
+            await _end(self._process, signals, self.program.stop_within)
         await leftovers.end(self.program.folder, self.program.stop_signals[-1])
         self._process = None
+
+    async def _settle(self) -> None:
+        if self.program.settle is not None and self._process is not None and self._process.poll() is None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self.program.stop_within):
+                    await self.program.settle()
+
+    def hurry(self) -> None:
+        """Have a server that is being stopped end at once; it has to recover at its next start."""
+        self.resume()
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(self.program.stop_signals[-1])
 
     async def kill(self) -> None:
         """SIGKILL the server's process and wait until it is dead; its children may live on for a moment."""

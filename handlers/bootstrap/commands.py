@@ -1,8 +1,8 @@
 """The role of commands, and the executor of a process that has no bus door of commands."""
 
-import asyncio
 from contextlib import AsyncExitStack
 
+from handlers.adapters.hints import CommitTeller
 from handlers.bootstrap.process import Process
 from handlers.bus.commands import CommandsRole
 from handlers.execution.executor import Executor
@@ -38,21 +38,16 @@ async def lone_executor(process: Process, started: AsyncExitStack) -> Executor:
     It ends with `started`.
     """
     settings = process.settings
-    subject = process.subjects.hint("committed")
-    hints: set[asyncio.Task[None]] = set()
-
-    def committed(head: int) -> None:
-        hint = asyncio.ensure_future(process.nc.publish(subject, b"%d" % head))
-        hints.add(hint)
-        hint.add_done_callback(hints.discard)
-
+    teller = CommitTeller(process.nc, process.subjects.hint("committed"))
+    await teller.start()
+    started.push_async_callback(teller.stop)
     executor = Executor(
         process.store,
         settings.policy(),
         process.keyring,
         fingerprint=process.master_key.fingerprint,
         cache=StreamCache(settings.cached_states),
-        committed=committed,
+        committed=teller.moved,
         batch_size=settings.batch_size,
         waiting_commands=settings.waiting_commands,
         unavailable_after=settings.unavailable_after,

@@ -14,6 +14,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from handlers.adapters import schemas
+from handlers.adapters.hints import CommitListener
 from handlers.adapters.jetstream import JetStreamError
 from handlers.adapters.keyring import Keyring
 from handlers.adapters.keys import MasterKey, load_master_key
@@ -45,6 +46,7 @@ class Process:
         self.streams = Streams()
         self.broker = broker
         self.store = store
+        self.commits = CommitListener(broker.connection, self.subjects.hint("committed"))
         self.postgres_url = settings.postgres_url.get_secret_value()
         self.limits = limits_of(settings)
 
@@ -81,7 +83,12 @@ async def connected(settings: Settings) -> AsyncGenerator[Process]:
         connect_timeout=5,
         pending_size=64 * 1024 * 1024,
     )
-    async with EventStore(url, readers=settings.pool_size, snapshot_every=settings.snapshot_every) as store:
+    async with EventStore(
+        url,
+        readers=settings.pool_size,
+        snapshot_every=settings.snapshot_every,
+        turn_timeout=max(settings.unavailable_after, 1.0),  # less might never be enough to connect
+    ) as store:
         await _patiently("nats", broker.connect)
         harden(broker.connection)
         process = Process(settings, master_key, broker, store)

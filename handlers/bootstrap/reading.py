@@ -11,17 +11,23 @@ from handlers.store.connections import Connections
 
 async def reading(process: Process, started: AsyncExitStack) -> Queries:
     """Return what answers queries, listening to the projectors' hints; it ends with `started`."""
+    settings = process.settings
     connections = Connections(
         process.postgres_url,
-        readers=process.settings.pool_size,
-        statement_timeout=10,
-        lock_timeout=5,
+        readers=settings.pool_size,
+        statement_timeout=settings.unavailable_after,
+        lock_timeout=settings.unavailable_after,
         idle_timeout=5,
-        pool_timeout=2,
+        pool_timeout=settings.unavailable_after,
     )
     await connections.open()
     started.push_async_callback(connections.close)
-    queries = Queries(connections, process.keyring, concurrency=process.settings.query_concurrency)
+    queries = Queries(
+        connections,
+        process.keyring,
+        concurrency=settings.query_concurrency,
+        unavailable_after=settings.unavailable_after,
+    )
     started.push_async_callback(queries.close)
     hearing = Hearing(process.nc, queries, process.subjects)
     await hearing.start()
@@ -51,5 +57,6 @@ def projections_role(process: Process) -> ReadyProjections:
         process.subjects,
         poll=process.settings.poll_interval,
         metrics=ProjectorMetrics(),
+        commits=process.commits,
     )
     return ReadyProjections(role)

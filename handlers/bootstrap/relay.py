@@ -17,4 +17,5 @@ def relay_role(process: Process) -> RelayRole:
         window=settings.relay_window,
         poll=settings.poll_interval,
         letter_retention=settings.dead_letter_retention,
+        commits=process.commits,
     )

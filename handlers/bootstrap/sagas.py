@@ -21,6 +21,7 @@ def sagas_role(process: Process, started: AsyncExitStack) -> SagasRole:
         effects=effects_of(process, started),
         policy=settings.policy(),
         registry=REGISTRY,
+        commits=process.commits,
         limits=Limits(
             concurrency=settings.saga_concurrency,
             lease=settings.saga_lease,

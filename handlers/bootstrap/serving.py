@@ -16,7 +16,7 @@ from handlers import logs, tracing
 from handlers.bootstrap.composing import composed
 from handlers.bootstrap.process import connected
 from handlers.garbage import collect_rarely
-from handlers.settings import Settings
+from handlers.settings import SUPERVISED, Settings, unknown
 
 log = structlog.get_logger()
 
@@ -76,7 +76,7 @@ def _stop_on_signals(stop: asyncio.Event) -> None:
     loop = asyncio.get_running_loop()
     for sign in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(sign, stop.set)
-    if os.environ.get("TENANTS_SUPERVISED"):
+    if os.environ.get(SUPERVISED):
         # Whoever started us holds the other end of our standard input: when it closes, he is gone.
         loop.add_reader(sys.stdin.fileno(), stop.set)
 
@@ -84,4 +84,7 @@ def _stop_on_signals(stop: asyncio.Event) -> None:
 def run(settings: Settings, roles: tuple[str, ...], ready: Callable[[dict[str, Any]], None]) -> None:
     """Run `serve` in an event loop of its own, the quickest there is."""
     logs.configure(settings.log_level, settings.log_format)
+    # Who is supervised has its environment from its supervisor, which tells of it once.
+    for each in () if os.environ.get(SUPERVISED) else unknown():
+        log.warning("setting unknown", variable=each.variable, nearest=each.nearest)
     uvloop.run(serve(settings, roles, ready))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
-import nats.errors
 from nats.aio.client import Client
 
+from handlers.adapters.hints import CommitTeller
 from handlers.adapters.keyring import Keyring
 from handlers.bus.answered import AnsweredDoor
 from handlers.bus.connection import harden
@@ -81,10 +80,7 @@ class CommandsRole:
     ) -> None:
         metrics = metrics or CommandMetrics()
         self._nc = nc
-        self._subjects = subjects
-        self._head = 0
-        self._moved = asyncio.Event()
-        self._hinting: asyncio.Task[None] | None = None
+        self._teller = CommitTeller(nc, subjects.hint("committed"))
         self.executor = Executor(
             store,
             policy,
@@ -92,7 +88,7 @@ class CommandsRole:
             fingerprint=fingerprint,
             cache=StreamCache(cached_states),
             metrics=metrics,
-            committed=self._committed,
+            committed=self._teller.moved,
             now=now,
             batch_size=batch_size,
             waiting_commands=waiting_commands,
@@ -137,7 +133,7 @@ class CommandsRole:
     async def start(self) -> None:
         """Open both doors."""
         harden(self._connection())
-        self._hinting = asyncio.create_task(self._hint(), name="commit-hints")
+        await self._teller.start()
         await self.executor.start()
         await self._replies.start()
         await self._answered.start()
@@ -151,24 +147,10 @@ class CommandsRole:
         await self.durable.stop()
         await self.executor.stop()
         await self._replies.stop()
-        if self._hinting is not None:
-            self._hinting.cancel()
-            await asyncio.gather(self._hinting, return_exceptions=True)
+        await self._teller.stop()
 
     def _connection(self) -> Client:
         return self._nc
-
-    def _committed(self, head: int) -> None:
-        self._head = head
-        self._moved.set()
-
-    async def _hint(self) -> None:
-        """Tell readers of the log that it moved; a lost hint costs them a poll."""
-        while True:
-            await self._moved.wait()
-            self._moved.clear()
-            with contextlib.suppress(nats.errors.Error, OSError):
-                await self._connection().publish(self._subjects.hint("committed"), b"%d" % self._head)
 
 
 LARGEST_MESSAGE = 1024 * 1024 + 64 * 1024

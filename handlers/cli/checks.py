@@ -21,7 +21,7 @@ from handlers.client import NoAnswer, TenantClient
 from handlers.projector.parking import parked_streams
 from handlers.projector.tables import LIVE
 from handlers.relay.context import place_of
-from handlers.settings import Settings
+from handlers.settings import Settings, unknown
 from handlers.store.connections import Connections
 from handlers.store.errors import StoreError
 from handlers.store.event_store import EventStore
@@ -79,7 +79,7 @@ async def examined(common: Common) -> AsyncGenerator[Finding]:
 
 
 def _settings(chosen: Settings) -> list[Finding]:
-    findings: list[Finding] = []
+    findings = [Finding(each.variable, "look", "no setting", each.sentence()) for each in unknown()]
     for name in ("signing_key_file", "master_key_file"):
         path = getattr(chosen, name)
         variable = f"TENANTS_{name.upper()}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 from uuid import UUID
@@ -63,12 +64,13 @@ def settings(*, common: Common = COMMON) -> None:
 
     Example: TENANTS_ENV_FILE=production.env tenantctl settings
 
-    A setting is an environment variable, or a line of the file that TENANTS_ENV_FILE names.
+    A setting is an environment variable, or a line of the file that TENANTS_ENV_FILE names. A variable with
+    our prefix that is no setting is told of, with the setting that it may have meant.
     """
     from pydantic import SecretStr
     from pydantic_core import PydanticUndefined
 
-    from handlers.settings import Settings
+    from handlers.settings import Settings, unknown
 
     def shown(value: Any) -> Any:
         match value:
@@ -82,6 +84,8 @@ def settings(*, common: Common = COMMON) -> None:
                 return str(value)
 
     chosen = given_settings()
+    for each in unknown():
+        print(each.sentence(), file=sys.stderr)
     records = [
         {
             "variable": f"TENANTS_{name.upper()}",

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
-from typing import Any
 
 import msgspec
 from pydantic import ValidationError
 
+from handlers.wire.keys import RepeatedKey, check_keys
 from tenant_domain.decision import Command
 from tenant_domain.refusals import InvalidCommand
 
@@ -39,7 +38,9 @@ def canonical(body: bytes) -> bytes:
         text = _encode(value)
         # Each key brings one colon: where a repeated one was dropped there are fewer. An escape may hide one.
         if b"\\u" in body or body.count(b":") != text.count(b":"):
-            json.loads(body, object_pairs_hook=_distinct)
+            check_keys(body)
+    except RepeatedKey as error:
+        raise InvalidCommand.of(error.key[:_MAX_NAME], str(error)) from None
     except (msgspec.MsgspecError, UnicodeError, RecursionError, ValueError) as error:
         raise InvalidCommand.of("body", f"must be JSON: {_reason(error)}") from None
     return text
@@ -57,13 +58,6 @@ def validated(form: type[Command], text: bytes) -> Command:
     errors = [{"field": _path(each["loc"]), "detail": _sentence(each["msg"])} for each in found[:_MAX_ERRORS]]
     first = errors[0]
     raise InvalidCommand(f"{first['field']}: {first['detail']}", errors=errors)
-
-
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a key stands in it twice")
-    return found
 
 
 def _reason(error: Exception) -> str:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 
 import nats.errors
 import psycopg
 import structlog
 from nats.aio.client import Client
-from nats.aio.msg import Msg
 
+from handlers.adapters.hints import CommitListener
 from handlers.projector.metrics import ProjectorMetrics
 from handlers.projector.projector import Projector
 from handlers.projector.rebuild import make
@@ -44,10 +45,12 @@ class ProjectionsRole:
         poll: float = 1.0,
         takeover: float = 0.5,
         metrics: ProjectorMetrics | None = None,
+        commits: CommitListener | None = None,
     ) -> None:
         self._nc = nc
         self._url = postgres_url
-        self._committed = subjects.hint("committed")
+        self._commits = commits or CommitListener(nc, subjects.hint("committed"))
+        self._listening = AsyncExitStack()
         self._projected, self._moved = subjects.hint("projected"), subjects.hint("moved")
         self._models = models
         self._metrics = metrics
@@ -70,7 +73,7 @@ class ProjectionsRole:
     async def start(self) -> None:
         """Begin; does not wait for the database (see `ready`)."""
         await self._connections.open()
-        self._listening = await self._nc.subscribe(self._committed, cb=self._wake)
+        await self._listening.enter_async_context(self._commits.heard_by(self._wake))
         self._tasks = [
             asyncio.create_task(self._make_missing(), name="making of read models"),
             asyncio.create_task(self.projector.run(), name="projector"),
@@ -85,13 +88,12 @@ class ProjectionsRole:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if not self._nc.is_closed:
-            await self._listening.unsubscribe()
+        await self._listening.aclose()
         await self._connections.close()
 
-    async def _wake(self, hint: Msg) -> None:
-        if self._metrics is not None and hint.data.isdigit():
-            self._metrics.heard(int(hint.data))
+    def _wake(self, hint: bytes) -> None:
+        if self._metrics is not None and hint.isdigit():
+            self._metrics.heard(int(hint))
         self.projector.wake()
 
     async def _announce(self, position: int, moved: Sequence[Moved]) -> None:

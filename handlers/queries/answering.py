@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from uuid import UUID
 
 import psycopg
@@ -35,7 +36,8 @@ class Queries:
     """Answers queries. `connections` may serve others too; `positions` is the process's one watch.
 
     `concurrency` bounds the queries at work, `waiting` those that wait for a position: beyond either, a
-    query is refused at once, so that memory and delay stay bounded whatever comes in. Whoever hears hints
+    query is refused at once, so that memory and delay stay bounded whatever comes in. A read that is not
+    answered within `unavailable_after` seconds makes the query `unavailable`. Whoever hears hints
     feeds them to `memory` and `positions`. Rows and facts hold personal fields sealed; `keyring` opens them
     in the answer, and nowhere else.
     """
@@ -49,6 +51,7 @@ class Queries:
         memory: Memory | None = None,
         concurrency: int = 256,
         waiting: int = 2000,
+        unavailable_after: float = 2.0,
     ) -> None:
         self._connections = connections
         self._keyring = keyring
@@ -63,6 +66,7 @@ class Queries:
         self._concurrency = concurrency
         self._at_work = 0
         self._most_waiting = waiting
+        self._patience = unavailable_after
         self._waiting = 0
 
     async def close(self) -> None:
@@ -87,7 +91,11 @@ class Queries:
         """
         question = asked(tenant, query, fields)
         try:
-            return await self._keyring.open_json(await self._answered(question), question.tenant_id)
+            sealed = await self._answered(question)
+            async with asyncio.timeout(self._patience):
+                return await self._keyring.open_json(sealed, question.tenant_id)
+        except TimeoutError:
+            log.warning("query without an answer of its database", query=query)
         except StoreError as error:
             log.warning("query without its database", query=query, error=str(error))
         except psycopg.Error as error:
@@ -123,18 +131,22 @@ class Queries:
             raise RateLimited("Too many queries at once; try again soon.", retry_after=1)
         self._at_work += 1
         try:
-            match question.question:
-                case Lookup() as lookup:
-                    return await self._look_up(lookup, question)
-                case Listing() as listing:
-                    read = await listed(self._generations, listing, question.tenant_id, question.form)
-                    self.memory.showed(read.position)
-                    return read
-                case log_question:
-                    reader = READERS[log_question]
-                    return await reader(self._connections, question.tenant_id, question.form)
+            async with asyncio.timeout(self._patience):
+                return await self._read_now(question)
         finally:
             self._at_work -= 1
+
+    async def _read_now(self, question: Asked) -> Read:
+        match question.question:
+            case Lookup() as lookup:
+                return await self._look_up(lookup, question)
+            case Listing() as listing:
+                read = await listed(self._generations, listing, question.tenant_id, question.form)
+                self.memory.showed(read.position)
+                return read
+            case log_question:
+                reader = READERS[log_question]
+                return await reader(self._connections, question.tenant_id, question.form)
 
     async def _look_up(self, lookup: Lookup, question: Asked) -> Read:
         tenant_id, form = question.tenant_id, question.form
@@ -153,6 +165,7 @@ class Queries:
 
         Tenants that are read at an earlier position than was asked for do not tell.
         """
-        found = await self._lookups[TENANT].find(tenant_id)
+        async with asyncio.timeout(self._patience):
+            found = await self._lookups[TENANT].find(tenant_id)
         if found.row is None and found.position >= min_position:
             raise TenantNotFound(f"There is no tenant {tenant_id}.")

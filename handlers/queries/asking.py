@@ -8,6 +8,7 @@ from uuid import UUID
 
 from pydantic import ValidationError
 
+from handlers.wire.keys import RepeatedKey, check_keys
 from handlers.wire.subjects import FLEET
 from projections.forms import Query, invalid
 from projections.questions import Question
@@ -16,6 +17,8 @@ from tenant_domain.refusals import InvalidQuery, UnknownQuery
 
 MAX_BODY = 64 * 1024
 """Bytes of a query's body: the largest sensible one is far smaller, and a larger one only costs time."""
+
+_MAX_NAME = 100
 
 Fields = bytes | Mapping[str, str | Sequence[str]]
 """A JSON object; or the parameters of a URL, whose values are all texts."""
@@ -56,7 +59,11 @@ def _form(form: type[Query], fields: Fields) -> Query:
             return form.model_validate(_parameters(form, fields), strict=False)
         if len(fields) > MAX_BODY:
             raise invalid("body", f"must have at most {MAX_BODY} bytes")
-        return form.model_validate_json(fields or b"{}")
+        found = form.model_validate_json(fields or b"{}")
+        check_keys(fields or b"{}")
+        return found
+    except RepeatedKey as error:
+        raise invalid(error.key[:_MAX_NAME], str(error)) from None
     except ValidationError as error:
         raise _refused(error) from None
 

@@ -18,7 +18,7 @@ from handlers.wire.outcomes import rendered
 from projections import tenants
 from projections.forms import LAST_POSITION, after, invalid
 from projections.history import FLEET_HISTORY, HISTORY, OUTCOME, GetOutcome, HistoryItem, ListHistory
-from projections.questions import LogQuestion
+from projections.questions import LogQuestion, full_name
 from projections.read_model import Standing, utc
 from projections.tenants import AS_OF, GetAsOf
 from projections.termination import CERTIFICATE, EXPORT
@@ -70,7 +70,8 @@ async def _history(connections: Connections, tenant_id: UUID | None, form: ListH
 
     Rare facts of all tenants may stand anywhere in the log: only so much of it is looked through at a time.
     """
-    start = max(after(HISTORY.name, form.cursor), form.from_position - 1)
+    name = full_name(FLEET_HISTORY if tenant_id is None else HISTORY)
+    start = max(after(name, form.cursor), form.from_position - 1)
     upto = form.to_position
     if tenant_id is None and form.types:
         upto = min(upto, start + LOOKED_THROUGH)
@@ -94,7 +95,7 @@ async def _history(connections: Connections, tenant_id: UUID | None, form: ListH
     def answer() -> bytes:
         if not known:
             raise TenantNotFound(f"There is no tenant {tenant_id}.")
-        return page(HISTORY.name, form, items, head, goes_on)
+        return page(name, form, items, head, goes_on)
 
     return Read(head, answer)
 

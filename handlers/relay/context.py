@@ -18,9 +18,9 @@ from uuid import UUID
 import msgspec
 import structlog
 from nats.aio.client import Client
-from nats.aio.msg import Msg
 
 from handlers.adapters import jetstream
+from handlers.adapters.hints import CommitListener
 from handlers.adapters.jetstream import StreamMessage
 from handlers.relay.cloud_events import Message
 from handlers.relay.metrics import RelayMetrics
@@ -97,7 +97,8 @@ class ContextRelay:
 
     `declare` makes the streams that are missing. In seconds: `poll` is how long it waits for a hint before it
     looks by itself, at the log and at the bucket's end, `patience` how long for an acknowledgement,
-    `takeover` how long it lets the bucket of another relay stand still while the log has more.
+    `takeover` how long it lets the bucket of another relay stand still while the log has more. `commits` is
+    the process's, where it has more that listens.
     """
 
     def __init__(
@@ -112,10 +113,11 @@ class ContextRelay:
         patience: float = 5.0,
         takeover: float = 0.25,
         metrics: RelayMetrics,
+        commits: CommitListener | None = None,
     ) -> None:
         self._nc = nc
         self._store = store
-        self._hints = subjects.hint("committed")
+        self._commits = commits or CommitListener(nc, subjects.hint("committed"))
         self._streams = streams
         self._declare = declare
         self._poll = poll
@@ -129,12 +131,10 @@ class ContextRelay:
     async def run(self) -> NoReturn:
         """Relay until cancelled; a lost server is waited for."""
         await self._outlet.open()
-        hints = await self._nc.subscribe(self._hints, cb=self._hinted)
         try:
-            await self._keep_on()
+            async with self._commits.heard_by(self._hinted):
+                await self._keep_on()
         finally:
-            if not self._nc.is_closed:
-                await hints.unsubscribe()
             await self._outlet.close()
 
     async def place(self) -> Place:
@@ -162,7 +162,7 @@ class ContextRelay:
         finally:
             await self._outlet.close()
 
-    async def _hinted(self, _: Msg) -> None:
+    def _hinted(self, _: bytes) -> None:
         self._hint.set()
 
     async def _keep_on(self) -> NoReturn:

@@ -20,11 +20,12 @@ from typing import NoReturn
 
 import structlog
 from nats.aio.client import Client
-from nats.aio.msg import Msg
 from opentelemetry.trace import INVALID_SPAN, Span, SpanKind
 
 from handlers import tracing
 from handlers.adapters import jetstream
+from handlers.adapters.hints import CommitListener
+from handlers.adapters.pace import Pace
 from handlers.relay.cloud_events import event_id, message
 from handlers.relay.metrics import RelayMetrics
 from handlers.relay.outlet import Outlet, OutOfPlace, Run
@@ -38,9 +39,9 @@ log = structlog.get_logger()
 RUNS = 4
 """Runs in flight: one is made while the server stores the others."""
 
-PACE = 0.004
-"""Seconds between the beginnings of two looks at the log that hints cause: the first event after a pause goes
-at once, those of a steady trickle a few together, at a fraction of the cost."""
+INTERVAL, BURST = 0.008, 4
+"""Seconds between two looks at the log that a steady trickle of hints causes, and how many go at once after a
+pause: a lone command or saga is heard of without delay, of many a few together, at a fraction of the cost."""
 
 GRACE = 1.0
 """Seconds that a missing stream is given before it is made again: a rebuild makes it at once, its own way."""
@@ -59,7 +60,7 @@ class EventRelay:
     `declare` makes the streams that are missing. `window` bounds the events that are published and not yet
     acknowledged; more gains nothing. In seconds: `poll` is how long it waits for a hint before it looks by
     itself, `patience` how long for an acknowledgement, `takeover` how long it lets the stream of another
-    relay stand still.
+    relay stand still. `commits` is the process's, where it has more that listens.
     """
 
     def __init__(
@@ -75,10 +76,12 @@ class EventRelay:
         patience: float = 5.0,
         takeover: float = 0.25,
         metrics: RelayMetrics,
+        commits: CommitListener | None = None,
     ) -> None:
         self._nc = nc
         self._store = store
         self._subjects = subjects
+        self._commits = commits or CommitListener(nc, subjects.hint("committed"))
         self._stream = stream
         self._declare = declare
         self._chunk = max(1, window // RUNS)
@@ -91,17 +94,15 @@ class EventRelay:
     async def run(self) -> NoReturn:
         """Relay until cancelled; a lost server is waited for."""
         await self._outlet.open()
-        hints = await self._nc.subscribe(self._subjects.hint("committed"), cb=self._hinted)
         try:
-            await self._keep_on()
+            async with self._commits.heard_by(self._hinted):
+                await self._keep_on()
         finally:
-            if not self._nc.is_closed:
-                await hints.unsubscribe()
             await self._outlet.close()
 
-    async def _hinted(self, hint: Msg) -> None:
-        if hint.data.isdigit():
-            self._metrics.heard(int(hint.data))
+    def _hinted(self, hint: bytes) -> None:
+        if hint.isdigit():
+            self._metrics.heard(int(hint))
         self._hint.set()
 
     async def _keep_on(self) -> NoReturn:
@@ -137,10 +138,9 @@ class EventRelay:
         self._metrics.astray.set(0)
         self._metrics.reached(last)
         flight: deque[tuple[Run, Span]] = deque()
-        now = asyncio.get_running_loop().time
+        pace = Pace(INTERVAL, BURST)
         while True:
             self._hint.clear()
-            looked_at = now()
             events = await self._store.read(last, self._chunk)
             if events:
                 messages = [message(event, self._subjects) for event in events]
@@ -154,7 +154,7 @@ class EventRelay:
             if not more:
                 if not await self._wait_for_hint():
                     return
-                await asyncio.sleep(max(0.0, looked_at + PACE - now()))
+                await pace.turn()
 
     async def _land(self, run: Run, span: Span) -> None:
         await self._outlet.stored(run)

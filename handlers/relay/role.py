@@ -9,6 +9,7 @@ from typing import Any
 
 from nats.aio.client import Client
 
+from handlers.adapters.hints import CommitListener
 from handlers.adapters.keyring import Keyring
 from handlers.adapters.tasks import end
 from handlers.relay.advisories import AdvisoryWatcher
@@ -40,12 +41,24 @@ class RelayRole:
         poll: float = 1.0,
         letter_retention: float = MONTH,
         metrics: RelayMetrics | None = None,
+        commits: CommitListener | None = None,
     ) -> None:
         counted = metrics or RelayMetrics()
+        heard = commits or CommitListener(nc, subjects.hint("committed"))
         self._events = EventRelay(
-            nc, store, subjects, streams.events, declare, window=window, poll=poll, metrics=counted
+            nc,
+            store,
+            subjects,
+            streams.events,
+            declare,
+            window=window,
+            poll=poll,
+            metrics=counted,
+            commits=heard,
         )
-        self._context = ContextRelay(nc, store, subjects, streams, declare, poll=poll, metrics=counted)
+        self._context = ContextRelay(
+            nc, store, subjects, streams, declare, poll=poll, metrics=counted, commits=heard
+        )
         self._letters = DeadLetterRelay(
             nc, store, subjects, streams, declare, poll=poll, retention=letter_retention, metrics=counted
         )

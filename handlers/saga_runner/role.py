@@ -5,17 +5,17 @@ from __future__ import annotations
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import structlog
 from nats.aio.client import Client
-from nats.aio.msg import Msg
-from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 from prometheus_client import CollectorRegistry
 
 from handlers.adapters.effects import Effects
+from handlers.adapters.hints import CommitListener
 from handlers.saga_runner.agenda import Agenda
 from handlers.saga_runner.driver import Parts
 from handlers.saga_runner.lane import Lane
@@ -70,10 +70,12 @@ class SagasRole:
         now: Callable[[], datetime] = _now,
         chance: Callable[[], float] = random.random,
         new_id: Callable[[], UUID] = uuid4,
+        commits: CommitListener | None = None,
     ) -> None:
         self._nats, self._hints = nats, subjects.hint("committed")
         self._own: deque[bytes] = deque(maxlen=_REMEMBERED)
-        self._subscription: Subscription | None = None
+        self._commits = commits or CommitListener(nats, self._hints)
+        self._listening = AsyncExitStack()
         self._metrics = Metrics(registry)
         limits = limits or Limits()
 
@@ -100,17 +102,16 @@ class SagasRole:
 
     async def start(self) -> None:
         """Begin to work; neither server needs to be there yet."""
-        self._subscription = await self._nats.subscribe(self._hints, cb=self._hinted)
+        await self._listening.enter_async_context(self._commits.heard_by(self._hinted))
         self._worker.start()
 
     async def stop(self) -> None:
         """Give back what is at work, and end."""
-        if self._subscription is not None and not self._nats.is_closed:
-            await self._subscription.unsubscribe()
+        await self._listening.aclose()
         await self._worker.stop()
 
-    async def _hinted(self, message: Msg) -> None:
-        if message.data not in self._own:
+    def _hinted(self, hint: bytes) -> None:
+        if hint not in self._own:
             self._worker.wake()
 
     async def _tell(self, head: int, news: list[News]) -> None:

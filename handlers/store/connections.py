@@ -39,6 +39,27 @@ SELECT set_config('statement_timeout', %s, false), set_config('lock_timeout', %s
 """Without enable_seqscan: a plan is kept for long, and may be made while a table is still empty."""
 
 
+class _Connection(psycopg.AsyncConnection[tuple[Any, ...]]):
+    """A connection that hangs up when what it does can be repeated and nobody waits for it any more.
+
+    The driver would ask the server to cancel, and wait ten seconds for one that does not answer.
+    """
+
+    repeatable = True
+
+    async def cancel_safe(self, *, timeout: float = 30.0) -> None:  # noqa: ASYNC109 - the driver's
+        """End what is under way; the driver calls this when a task is cancelled in it."""
+        if self.repeatable:
+            _hang_up(self)
+        else:
+            await super().cancel_safe(timeout=timeout)
+
+
+def _hang_up(connection: psycopg.AsyncConnection) -> None:
+    with socket.socket(fileno=os.dup(connection.fileno())) as end:
+        end.shutdown(socket.SHUT_RDWR)
+
+
 class Connections:
     """The store's connections (see EventStore for the parameters)."""
 
@@ -51,12 +72,15 @@ class Connections:
         lock_timeout: float,
         idle_timeout: float,
         pool_timeout: float,
+        turn_timeout: float = 5.0,
     ) -> None:
         self._url = postgres_url
         self._limits = [f"{int(limit * 1000)}ms" for limit in (statement_timeout, lock_timeout, idle_timeout)]
         self._patience = statement_timeout + _MARGIN
-        self._pool = AsyncConnectionPool(
+        self._turn_timeout = turn_timeout
+        self._pool = AsyncConnectionPool[_Connection](
             postgres_url,
+            connection_class=_Connection,
             min_size=1,
             max_size=readers,
             timeout=pool_timeout,
@@ -81,8 +105,7 @@ class Connections:
 
     async def write(self, statement: bytes, values: Sequence[Packed]) -> tuple[Any, ...]:
         """Run a statement that is a transaction of its own, and return its one row."""
-        async with self._writing:
-            writer = await self._connected()
+        async with self._turn() as writer:
             try:
                 with _Patience(writer.connection, self._patience):
                     return await writer.row(statement, values)
@@ -118,6 +141,7 @@ class Connections:
         """Lend a connection in a transaction; see EventStore.transaction."""
         committing = False
         async with self._reader() as connection:
+            connection.repeatable = False  # it may hold locks, which a server asked to cancel lets go at once
             try:
                 async with connection.transaction():
                     yield connection
@@ -126,9 +150,29 @@ class Connections:
                 if connection.closed and not committing:
                     raise StoreUnavailable(str(error)) from error
                 raise explained(error, connected=not connection.closed) from error
+            finally:
+                connection.repeatable = True
 
     @asynccontextmanager
-    async def _reader(self) -> AsyncGenerator[psycopg.AsyncConnection]:
+    async def _turn(self) -> AsyncGenerator[Writer]:
+        """Wait for a turn to write, and for a connection: nothing is sent before that."""
+        try:
+            async with asyncio.timeout(self._turn_timeout):
+                await self._writing.acquire()
+                try:
+                    writer = await self._connected()
+                except BaseException:
+                    self._writing.release()
+                    raise
+        except TimeoutError as error:
+            raise StoreUnavailable("no turn to write: the database does not answer") from error
+        try:
+            yield writer
+        finally:
+            self._writing.release()
+
+    @asynccontextmanager
+    async def _reader(self) -> AsyncGenerator[_Connection]:
         try:
             connection = await self._pool.getconn()
         except (PoolTimeout, PoolClosed) as error:
@@ -142,7 +186,7 @@ class Connections:
         if self._writer is not None and not self._writer.lost():
             return self._writer
         try:
-            connection = await psycopg.AsyncConnection.connect(self._url, **_CONNECTING)
+            connection = await _Connection.connect(self._url, **_CONNECTING)
             await self._configure(connection)
         except psycopg.OperationalError as error:
             raise StoreUnavailable(f"no connection to the database: {error}") from error
@@ -171,5 +215,4 @@ class _Patience:
 
     def _cut(self) -> None:
         self.lost = True
-        with socket.socket(fileno=os.dup(self._connection.fileno())) as end:
-            end.shutdown(socket.SHUT_RDWR)
+        _hang_up(self._connection)

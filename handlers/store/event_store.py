@@ -84,6 +84,8 @@ class EventStore:
     Timeouts are in seconds. `lock_timeout` is how long an append waits for other writers; it is longer than
     `idle_timeout`, after which the server ends a transaction whose process has stopped in the middle of it.
     `statement_timeout` bounds a statement in the server, and with 5 s more what a lost server can take here.
+    `turn_timeout` is how long an append waits before anything is sent: for the one before it, and for a
+    connection. Whoever is cancelled in a read is free at once, whatever the server does.
     """
 
     def __init__(
@@ -96,6 +98,7 @@ class EventStore:
         lock_timeout: float = 10.0,
         idle_timeout: float = 5.0,
         pool_timeout: float = 5.0,
+        turn_timeout: float = 5.0,
     ) -> None:
         self._connections = Connections(
             postgres_url,
@@ -104,6 +107,7 @@ class EventStore:
             lock_timeout=lock_timeout,
             idle_timeout=idle_timeout,
             pool_timeout=pool_timeout,
+            turn_timeout=turn_timeout,
         )
         self._snapshot_every = snapshot_every
         self.tenant_keys = TenantKeyRows(self._connections)

@@ -15,6 +15,7 @@ import pytest
 
 from deploy.demo.board import Board, latest, picture, telling
 from deploy.demo.samples import FOLDER, load
+from deploy.dev import ENDPOINTS_FILE
 from deploy.running import INTERRUPTED
 from tenant_domain.registry import COMMANDS
 from tests.support.processes import appears, processes_on
@@ -101,6 +102,16 @@ async def test_what_is_stopped_while_it_starts_leaves_nothing_running(
     await appears(data_dir / "embedded.json")
     process.terminate()
     assert ended(process)[0] == code
+    assert processes_on(data_dir) == []
+
+
+async def test_whoever_asks_twice_is_not_made_to_wait(folder: Path, data_dir: Path):
+    process = tenantctl(folder, "dev", "--data-dir", data_dir)
+    await appears(data_dir / ENDPOINTS_FILE)
+    process.send_signal(signal.SIGINT)
+    process.terminate()
+    code, _, said = ended(process)
+    assert (code, "Ending at once." in said) == (0, True)
     assert processes_on(data_dir) == []
 
 

@@ -12,8 +12,8 @@ import psycopg
 import pytest
 from nats.aio.client import Client
 
-from deploy.embedded import EmbeddedError, EmbeddedStack, leftovers, ports, process, supervisor
-from deploy.embedded.datafolder import make_folders
+from deploy.embedded import EmbeddedError, EmbeddedStack, leftovers, ports, postgres, process, supervisor
+from deploy.embedded.datafolder import DataFolder, make_folders
 from deploy.embedded.process import ServerName
 from tests.support.processes import PATIENCE, Restarts, appears, gone, is_alive, processes_on
 from tests.support.servers import recall, remember
@@ -191,6 +191,55 @@ def test_children_are_counted_while_threads_come_and_go() -> None:
             assert restless.poll() is None
         finally:
             restless.kill()
+
+
+RECOVERY = "automatic recovery in progress"
+
+
+def frozen_checkpointer(stack: EmbeddedStack) -> int:
+    """Freeze the process that makes checkpoints, as a disk that is slow does; return its id."""
+    pids = process.children(stack.endpoints.postgres_pid)
+    [checkpointer] = [pid for pid in pids if b"checkpointer" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    os.kill(checkpointer, signal.SIGSTOP)
+    return checkpointer
+
+
+async def somebody_waits_for_a_checkpoint(data_dir: Path) -> None:
+    url = postgres.admin_url(DataFolder(data_dir).remember())
+    waits = "SELECT FROM pg_stat_activity WHERE wait_event LIKE 'Checkpoint%' AND state = 'active'"
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+        async with asyncio.timeout(PATIENCE):
+            while (await connection.execute(waits)).rowcount == 0:  # noqa: ASYNC110 - nothing tells of it
+                await asyncio.sleep(0.01)
+
+
+def stay_frozen(_: process.Server) -> None:
+    """In the place of a resume: what the test freezes is for it to thaw."""
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_a_stop_has_the_time_for_a_checkpoint_unless_it_is_to_end_at_once(
+    warm_dir: Path, monkeypatch: pytest.MonkeyPatch, at_once: bool
+) -> None:
+    monkeypatch.setattr(process, "STOP_LIMIT", 0.1)
+    monkeypatch.setattr(process.Server, "resume", stay_frozen)
+    stack = EmbeddedStack(warm_dir)
+    await remember(await stack.start())
+    checkpointer = frozen_checkpointer(stack)
+    stopping = asyncio.create_task(stack.stop())
+    await somebody_waits_for_a_checkpoint(warm_dir)
+    if at_once:
+        hurried = asyncio.create_task(stack.stop(at_once=True))
+        await asyncio.sleep(0)
+        os.kill(checkpointer, signal.SIGCONT)
+        await hurried
+    else:
+        os.kill(checkpointer, signal.SIGCONT)
+    await stopping
+    async with EmbeddedStack(warm_dir) as again:
+        assert await recall(again.endpoints) == ("kept", b"kept")
+    said = (warm_dir / "logs" / "postgres.log").read_text()
+    assert (RECOVERY in said) == at_once
 
 
 def deaf_server(folder: Path, check: Callable[[], Awaitable[None]]) -> process.Server:

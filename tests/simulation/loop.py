@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine
-from contextlib import suppress
+from collections.abc import Callable, Coroutine, Generator
+from contextlib import contextmanager, suppress
 from heapq import heappop, heappush
 from random import Random
 from typing import Any, cast
@@ -184,26 +184,35 @@ class VirtualLoop:
 
     def run(self, most_steps: int) -> None:
         """Run until `idle` says that it is over. Raises Violation, also when it is not over by then."""
-        asyncio._set_running_loop(cast("asyncio.AbstractEventLoop", self))  # pyright: ignore[reportPrivateUsage]
-        try:
+        with self._running():
             while self._go_on():
                 if self.steps > most_steps:
                     raise Restless
                 if self._broken:
                     raise Violation(self._broken)
+
+    @contextmanager
+    def _running(self) -> Generator[None]:
+        asyncio._set_running_loop(cast("asyncio.AbstractEventLoop", self))  # pyright: ignore[reportPrivateUsage]
+        try:
+            yield
         finally:
             self.current = self.outside
             asyncio._set_running_loop(None)  # pyright: ignore[reportPrivateUsage]
 
     def close(self) -> None:
-        """Let go of all that is unfinished: what it still wants to do comes to nothing."""
-        for task in self._tasks:
-            task.process.dead = True
-            coroutine = cast("Coroutine[Any, Any, Any]", task.get_coro())
-            for _ in range(5):  # one that awaits in its `finally` needs more than one
-                with suppress(RuntimeError):
-                    coroutine.close()
-                    break
+        """Let go of all that is unfinished: what it still wants to do comes to nothing.
+
+        It still runs here: a task that it begins as it ends would else be the thread's other event loop's.
+        """
+        with self._running():
+            for task in self._tasks:  # those that are begun meanwhile, too
+                task.process.dead = True
+                coroutine = cast("Coroutine[Any, Any, Any]", task.get_coro())
+                for _ in range(5):  # one that awaits in its `finally` needs more than one
+                    with suppress(RuntimeError):
+                        coroutine.close()
+                        break
         self._tasks.clear()
         self._timers.clear()
         self.requests.clear()

@@ -78,6 +78,40 @@ def test_settings_come_from_a_file_that_must_be_there(lonely: CommandLine, tmp_p
     assert listed["TENANTS_HTTP_PORT"]["value"] == 7
 
 
+TYPO = {"TENANTS_POSTGRES_ULR": "postgresql://u:swordfish@h/d"}
+
+
+def test_a_variable_that_is_no_setting_is_told_of_with_the_nearest_one(lonely: CommandLine) -> None:
+    told = lonely("settings", env=TYPO)
+    assert "TENANTS_POSTGRES_ULR is no setting" in told.err
+    assert "did you mean TENANTS_POSTGRES_URL?" in told.err
+    (found,) = [
+        finding
+        for finding in lonely.json("doctor", env={**NOWHERE, **TYPO}).lines
+        if finding["what"] == "TENANTS_POSTGRES_ULR"
+    ]
+    assert (found["state"], "did you mean TENANTS_POSTGRES_URL?" in found["advice"]) == ("look", True)
+    assert "swordfish" not in told.err + told.out + str(found)
+
+
+@pytest.mark.parametrize("command", ["serve", "dev"])
+def test_who_runs_the_service_is_told_of_a_variable_that_is_no_setting(tmp_path: Path, command: str) -> None:
+    file = tmp_path / "no folder"
+    file.touch()
+    result = subprocess.run(
+        [sys.executable, "-m", "deploy.tenantctl", command, "--data-dir", str(file)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, **TYPO, "TENANTS_MASTER_KEY_FILE": str(tmp_path / "none")},
+        check=False,
+    )
+    assert result.returncode != 0
+    assert "TENANTS_POSTGRES_ULR" in result.stderr
+    assert "TENANTS_POSTGRES_URL" in result.stderr
+    assert "swordfish" not in result.stderr
+
+
 def test_all_settings_are_listed_and_secrets_are_not(lonely: CommandLine) -> None:
     given = {
         "TENANTS_NATS_URL": "nats://u:swordfish@h",

@@ -8,12 +8,16 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
+from deploy.embedded import EmbeddedStack
 from handlers.execution import attempt
 from handlers.execution.executor import Executor
 from handlers.execution.reply import Reply
+from handlers.store.batch import Batch
 from handlers.store.event_store import EventStore
+from handlers.store.migrate import migrate
 from tenant_domain.registry import COMMANDS
 from tests.handlers.execution.commands import executor_on, facts, outcome, provision, rename, request
+from tests.support.hanging import hung
 from tests.support.proxy import Proxy
 
 
@@ -52,6 +56,28 @@ async def test_a_command_that_meets_no_database_is_unavailable_and_surely_not_do
         "operation.started",
     ]
     await executor.stop()
+
+
+async def test_commands_are_told_when_a_database_hangs_and_surely_not_done(own_stack: EmbeddedStack) -> None:
+    await migrate(own_stack.endpoints.postgres_url)
+    async with EventStore(own_stack.endpoints.postgres_url, turn_timeout=0.5) as store:
+        executor = executor_on(store, unavailable_after=0.5)
+        await executor.start()
+        tenant = uuid4()
+        await executor.execute(provision(tenant))
+        async with hung(own_stack) as server:
+            unread = [provision(uuid4()), request(uuid4(), "resume")]
+            replies = await server.sooner(*map(executor.execute, unread))
+            assert [reply.problem for reply in replies] == ["unavailable"] * 2
+            # another of this process has sent its append, and hangs: no turn comes
+            other = asyncio.create_task(store.append(Batch()))
+            await asyncio.sleep(0)
+            [reply] = await server.sooner(executor.execute(rename(tenant, "B")))
+            assert reply.problem == "unavailable"
+        await other
+        assert await store.head() == 3
+        assert (await executor.execute(provision(uuid4()))).status == 200
+        await executor.stop()
 
 
 async def test_memory_is_bounded_while_the_database_is_down(proxy: Proxy, shaky: EventStore) -> None:

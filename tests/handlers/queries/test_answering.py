@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from deploy.embedded import EmbeddedStack
 from handlers.queries import Queries
 from handlers.store.connections import Connections
 from projections.registry import QUESTIONS
@@ -23,8 +24,9 @@ from tenant_domain.refusals import (
     UnknownQuery,
 )
 from tenant_domain.tenant.events import ProfileUpdated
+from tests.support.hanging import hung
 from tests.support.keys import reading_keyring
-from tests.support.readside import ReadSide, somebody_waits
+from tests.support.readside import ReadSide, read_side, somebody_waits
 
 PAGES = [("fleet", "tenants"), ("fleet", "operations"), ("tenant", "tenant"), ("tenant", "operations")]
 
@@ -123,6 +125,8 @@ async def test_a_tenant_id_is_a_lower_case_uuid_with_hyphens(side: ReadSide, ten
         ("tenants", {"timeout_ms": 30_001}, "timeout_ms"),
         ("history", {"types": "tenant.activated"}, "types"),
         ("history", {"types": [7]}, "types.0"),
+        ("history", {"types": ["activated"]}, "types.0"),
+        ("history", {"types": ["tenant.Activated"]}, "types.0"),
         ("by_subdomain", {}, "subdomain"),
     ],
     ids=str,
@@ -134,6 +138,36 @@ async def test_a_field_that_does_not_fit_is_named(
         await side.ask("fleet", query, **fields)
     assert [error["field"] for error in refused.value.extra["errors"]] == [field]
     assert refused.value.extra["errors"][0]["detail"]
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        (b'{"limit":1,"limit":1}', "limit"),
+        (b'{"limit":1,"\\u006cimit":2}', "limit"),
+        (b'{"search":"a:b","limit":1,"search":"c"}', "search"),
+    ],
+)
+async def test_a_field_that_stands_twice_is_named(side: ReadSide, body: bytes, field: str) -> None:
+    with pytest.raises(InvalidQuery) as refused:
+        await side.queries.answer("fleet", "tenants", body)
+    assert [error["field"] for error in refused.value.extra["errors"]] == [field]
+
+
+@pytest.mark.parametrize("query", ["operations", "history"])
+async def test_a_cursor_over_all_tenants_is_none_for_one_tenant_nor_the_other_way(
+    side: ReadSide, query: str
+) -> None:
+    tenant = side.history.tenant()
+    for _ in range(2):
+        side.history.operation(tenant)
+    await side.project()
+    for one, other in (("fleet", tenant), (tenant, "fleet")):
+        cursor = (await side.ask(one, query, limit=1))["next_cursor"]
+        assert (await side.ask(one, query, cursor=cursor))["items"]
+        with pytest.raises(InvalidQuery) as refused:
+            await side.ask(other, query, cursor=cursor)
+        assert [error["field"] for error in refused.value.extra["errors"]] == ["cursor"]
 
 
 @pytest.mark.parametrize(
@@ -278,3 +312,19 @@ async def test_without_a_database_queries_are_unavailable() -> None:
         assert refused.value.extra["retry_after"] == 1
     finally:
         await nowhere.close()
+
+
+async def test_while_the_database_hangs_queries_are_unavailable_and_later_answered(
+    own_stack: EmbeddedStack,
+) -> None:
+    async with read_side(own_stack.endpoints.postgres_url) as side:
+        queries = Queries(side.connections, reading_keyring(side.connections), unavailable_after=0.3)
+        asked = [("fleet", "tenants"), (NOBODY, "tenant"), (NOBODY, "history"), (NOBODY, "operations")]
+        async with hung(own_stack) as server:
+            refused = await server.sooner(
+                asyncio.gather(*(queries.answer(*each) for each in asked), return_exceptions=True)
+            )
+            assert [type(each) for each in refused[0]] == [Unavailable] * len(asked)
+        with pytest.raises(TenantNotFound):
+            await queries.answer(NOBODY, "tenant")
+        await queries.close()

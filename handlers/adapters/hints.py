@@ -1,0 +1,90 @@
+"""Hints of commits, on NATS core: told by whoever appends, heard by whoever reads the log.
+
+Each hint wakes every process that reads the log, and on few cores they wake beside the caller who has just
+got his answer. So whoever commits all the time tells of several commits together, and a process hears each
+hint once, whatever it has that reads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+
+import nats.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+
+from handlers.adapters.pace import Pace
+from handlers.adapters.subscriptions import subscribed
+from handlers.adapters.tasks import end
+
+INTERVAL, BURST = 0.002, 3
+"""Seconds between two hints of a process that commits all the time, and how many go at once after a pause."""
+
+
+class CommitTeller:
+    """Tells on `subject` that the log has moved, from `start` to `stop`. A lost hint costs readers a poll."""
+
+    def __init__(self, nc: Client, subject: str) -> None:
+        self._nc = nc
+        self._subject = subject
+        self._pace = Pace(INTERVAL, BURST)
+        self._head = 0
+        self._moved = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def moved(self, head: int) -> None:
+        """Tell soon that the log's end is `head`."""
+        self._head = head
+        self._moved.set()
+
+    async def start(self) -> None:
+        """Begin to tell."""
+        self._task = asyncio.create_task(self._run(), name="commit hints")
+
+    async def stop(self) -> None:
+        """Tell no more."""
+        if self._task is not None:
+            await end(self._task)
+
+    async def _run(self) -> None:
+        while True:
+            await self._moved.wait()
+            await self._pace.turn()
+            self._moved.clear()
+            with contextlib.suppress(nats.errors.Error, OSError):
+                await self._nc.publish(self._subject, b"%d" % self._head)
+
+
+class CommitListener:
+    """Hears hints on `subject` once for all that listen; a listener is called with a hint's body."""
+
+    def __init__(self, nc: Client, subject: str) -> None:
+        self._nc = nc
+        self._subject = subject
+        self._listeners: list[Callable[[bytes], None]] = []
+        self._subscription: Subscription | None = None
+        self._changing = asyncio.Lock()
+
+    @asynccontextmanager
+    async def heard_by(self, listener: Callable[[bytes], None]) -> AsyncGenerator[None]:
+        """Call `listener` with each hint while inside."""
+        self._listeners.append(listener)
+        try:
+            async with self._changing:
+                if self._subscription is None:
+                    self._subscription = await subscribed(self._nc, self._subject, self._heard)
+            yield
+        finally:
+            self._listeners.remove(listener)
+            if not self._listeners:
+                subscription, self._subscription = self._subscription, None
+                if subscription is not None and not self._nc.is_closed:
+                    await subscription.unsubscribe()
+
+    def _heard(self, hint: Msg) -> None:
+        for listener in self._listeners:
+            listener(hint.data)
