@@ -92,7 +92,7 @@ async def test_a_stranger_that_answers_on_our_port_is_told_from_our_server(
     folder = DataFolder(data_dir)
     programs = {
         "nats": nats.program(folder, memory, None, "always"),
-        "postgres": postgres.program(folder, memory, None),
+        "postgres": postgres.program(folder, memory, None, 10.0),
     }
     with pytest.raises(EmbeddedError, match=f"listens on port {port} does not know our password"):
         await programs[server].check()

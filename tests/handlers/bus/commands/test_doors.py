@@ -78,7 +78,7 @@ async def test_an_id_is_made_up_at_the_answered_door(caller: Caller, bus: Bus) -
 REFUSED: list[tuple[str, str, bytes, dict[str, str], str, str | None]] = [
     ("*", "provision", b"", {}, "invalid-command", "name"),
     ("*", "provision", b"{", {}, "invalid-command", "body"),
-    ("*", "provision", b'{"name": "a", "name": "b"}', {}, "invalid-command", "body"),
+    ("*", "provision", b'{"name": "a", "name": "b"}', {}, "invalid-command", "name"),
     ("*", "suspend", b'{"reason": "r", "colour": "red"}', {}, "invalid-command", "colour"),
     ("*", "suspend", b'{"reason": 7}', {}, "invalid-command", "reason"),
     ("*", "suspend", b'{"reason": "%s"}' % (b"x" * 300_000), {}, "invalid-command", "body"),
