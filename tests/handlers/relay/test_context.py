@@ -46,7 +46,7 @@ ACTIVATED = ten.Activated(operation_id=OPERATION)
 def a_relay(bus: Bus, store: EventStore, **settings: Any) -> ContextRelay:
     making = partial(declare, *bus, Limits())
     metrics = RelayMetrics(CollectorRegistry())
-    times = {"poll": 0.2, "takeover": 0.05} | settings
+    times: dict[str, Any] = {"poll": 0.2, "takeover": 0.05} | settings
     return ContextRelay(bus.nc, store, bus.subjects, bus.streams, making, metrics=metrics, **times)
 
 
