@@ -18,7 +18,6 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from handlers.adapters.pace import Pace
-from handlers.adapters.subscriptions import subscribed
 from handlers.adapters.tasks import end
 
 INTERVAL, BURST = 0.002, 3
@@ -76,7 +75,7 @@ class CommitListener:
         try:
             async with self._changing:
                 if self._subscription is None:
-                    self._subscription = await subscribed(self._nc, self._subject, self._heard)
+                    self._subscription = await self._nc.subscribe(self._subject, cb=self._heard)
             yield
         finally:
             self._listeners.remove(listener)
@@ -85,6 +84,6 @@ class CommitListener:
                 if subscription is not None and not self._nc.is_closed:
                     await subscription.unsubscribe()
 
-    def _heard(self, hint: Msg) -> None:
+    async def _heard(self, hint: Msg) -> None:
         for listener in self._listeners:
             listener(hint.data)

@@ -20,7 +20,6 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from handlers import tracing
-from handlers.adapters.subscriptions import subscribed
 from handlers.adapters.tasks import end
 from handlers.bus.connection import flush
 from handlers.bus.endpoints import Endpoint
@@ -83,7 +82,7 @@ class AnsweredDoor:
     async def start(self) -> None:
         """Subscribe; when this returns the server knows of it."""
         nc = self._connection()
-        self._subscription = await subscribed(nc, self._stem + ">", self._take, queue=QUEUE)
+        self._subscription = await nc.subscribe(self._stem + ">", queue=QUEUE, cb=self._take)
         await flush(nc)
 
     async def stop(self) -> None:
@@ -93,7 +92,7 @@ class AnsweredDoor:
             await subscription.unsubscribe()
         await end(*self._bulks)
 
-    def _take(self, message: Msg) -> None:
+    async def _take(self, message: Msg) -> None:
         inbox = message.reply
         if not is_inbox(inbox):
             log.debug("command without an inbox for its reply ignored")
