@@ -28,11 +28,13 @@ $(STAMP): requirements.lock pyproject.toml
 demo: setup ## run the main job on the sample data, against real embedded servers
 	$(BIN)/tenantctl demo $(ARGS)
 
+SHARED = -n 2 --dist loadfile --no-loadscope-reorder
+
 test: setup ## run all tests
-	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+	$(BIN)/pytest $(SHARED) $(ARGS)
 
 coverage: setup ## run all tests and measure; fails below 90 %, of lines with branches and of branches alone
-	$(BIN)/pytest -n 2 --dist loadfile --cov --cov-report=term --cov-report=json:.coverage.json $(ARGS)
+	$(BIN)/pytest $(SHARED) --cov --cov-report=term --cov-report=json:.coverage.json $(ARGS)
 	$(BIN)/python -m tests.support.branches .coverage.json 90
 
 check: setup ## formatting, lint, strict types, import rules

@@ -11,6 +11,11 @@ from tests.support.processes import Restarts
 from tests.support.servers import SharedStack, copy_folder, prepare_folder, public_folder
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the longest files run first, so that no worker is left with one at the end."""
+    items.sort(key=lambda item: "tests/simulation/" not in item.nodeid)
+
+
 @pytest.fixture(scope="session")
 def stack() -> Iterator[SharedStack]:
     """The one stack of this process; never kill or pause it."""

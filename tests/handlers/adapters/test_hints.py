@@ -1,4 +1,4 @@
-"""Hints of commits: heard once a process, told together under load, and taken as they are read."""
+"""Hints of commits: heard once a process, and told together under load."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from nats.aio.msg import Msg
 
 from handlers.adapters.hints import CommitListener, CommitTeller
 from handlers.adapters.pace import Pace
-from handlers.adapters.subscriptions import subscribed
 from handlers.bus.connection import flush
 from tests.support.bus import Bus, own_bus
 
@@ -67,21 +65,3 @@ async def test_the_last_of_many_commits_is_told_of_and_not_each_one(bus: Bus) ->
         await teller.stop()
     assert told == sorted(told, key=int)
     assert len(told) < 1000
-
-
-async def test_a_message_that_cannot_be_taken_ends_nothing(bus: Bus) -> None:
-    subject = bus.subjects.hint("committed")
-    taken: list[bytes] = []
-
-    def take(message: Msg) -> None:
-        taken.append(message.data)
-        if message.data == b"bad":
-            raise ValueError(message.data)
-
-    subscription = await subscribed(bus.nc, subject, take)
-    for body in (b"bad", b"good"):
-        await bus.nc.publish(subject, body)
-    await flush(bus.nc)
-    assert taken == [b"bad", b"good"]
-    async with asyncio.timeout(30):
-        await subscription.drain()
