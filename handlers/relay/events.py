@@ -39,9 +39,9 @@ log = structlog.get_logger()
 RUNS = 4
 """Runs in flight: one is made while the server stores the others."""
 
-INTERVAL, BURST = 0.008, 4
-"""Seconds between two looks at the log that a steady trickle of hints causes, and how many go at once after a
-pause: a lone command or saga is heard of without delay, of many a few together, at a fraction of the cost."""
+INTERVAL = 0.004
+"""Seconds between two looks at the log that hints cause: the first event after a pause goes at once, those of
+a steady trickle a few together, at a fraction of the cost."""
 
 GRACE = 1.0
 """Seconds that a missing stream is given before it is made again: a rebuild makes it at once, its own way."""
@@ -138,7 +138,7 @@ class EventRelay:
         self._metrics.astray.set(0)
         self._metrics.reached(last)
         flight: deque[tuple[Run, Span]] = deque()
-        pace = Pace(INTERVAL, BURST)
+        pace = Pace(INTERVAL)
         while True:
             self._hint.clear()
             events = await self._store.read(last, self._chunk)
