@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -56,8 +58,8 @@ class _Connection(psycopg.AsyncConnection[tuple[Any, ...]]):
 
 
 def _hang_up(connection: psycopg.AsyncConnection) -> None:
-    with socket.socket(fileno=os.dup(connection.fileno())) as end:
-        end.shutdown(socket.SHUT_RDWR)
+    with socket.socket(fileno=os.dup(connection.fileno())) as end, contextlib.suppress(OSError):
+        end.shutdown(socket.SHUT_RDWR)  # fails where the server has hung up itself
 
 
 class Connections:
@@ -107,7 +109,7 @@ class Connections:
         """Run a statement that is a transaction of its own, and return its one row."""
         async with self._turn() as writer:
             try:
-                with _Patience(writer.connection, self._patience):
+                with _Patience(writer.hang_up, self._patience):
                     return await writer.row(statement, values)
             except psycopg.Error as error:
                 raise explained(error, connected=not writer.connection.closed) from error
@@ -124,7 +126,7 @@ class Connections:
         """
         for last in (False, True):
             async with self._reader() as connection:
-                patience = _Patience(connection, self._patience)
+                patience = _Patience(partial(_hang_up, connection), self._patience)
                 try:
                     with patience:
                         async with connection.cursor(binary=True) as cursor:
@@ -183,8 +185,10 @@ class Connections:
             await self._pool.putconn(connection)
 
     async def _connected(self) -> Writer:
-        if self._writer is not None and not self._writer.lost():
-            return self._writer
+        if self._writer is not None:
+            if not self._writer.lost():
+                return self._writer
+            await self._writer.close()
         try:
             connection = await _Connection.connect(self._url, **_CONNECTING)
             await self._configure(connection)
@@ -203,8 +207,8 @@ class _Patience:
     A time limit that cancels would first ask the server to cancel, and that one does not answer.
     """
 
-    def __init__(self, connection: psycopg.AsyncConnection, seconds: float) -> None:
-        self._connection, self._seconds = connection, seconds
+    def __init__(self, hang_up: Callable[[], None], seconds: float) -> None:
+        self._hang_up, self._seconds = hang_up, seconds
         self.lost = False
 
     def __enter__(self) -> None:
@@ -215,4 +219,4 @@ class _Patience:
 
     def _cut(self) -> None:
         self.lost = True
-        _hang_up(self._connection)
+        self._hang_up()

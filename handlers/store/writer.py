@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -20,6 +21,10 @@ from psycopg.pq import ExecStatus, Format
 from psycopg.pq.abc import PGresult
 
 from handlers.store.packing import Packed
+
+LOOK = 1.0
+"""Seconds after which who waits for an answer looks without having been woken, as the driver does: a worker
+whose loop had missed the end of a connection would wait for ever."""
 
 _WELL = (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK)
 
@@ -46,15 +51,21 @@ class Writer:
         The first look may find the server's farewell, the second the end behind it.
         """
         for _ in range(2):
-            if not self.connection.closed:
+            if self._watching:
                 self._read()
-        return self.connection.closed
+        return not self._watching
 
     async def close(self) -> None:
         """Close the connection; who waits for an answer gets an error."""
         self._stop_watching()
         self._fail(psycopg.OperationalError("the connection was closed"))
         await self.connection.close()
+
+    def hang_up(self) -> None:
+        """End the connection at once; who waits for an answer gets an error."""
+        self._stop_watching()
+        self._libpq.finish()
+        self._fail(psycopg.OperationalError("no answer in time"))
 
     async def row(self, statement: bytes, values: Sequence[Packed]) -> tuple[Any, ...]:
         """Run a statement with placeholders `%s`, and return its one row. Raises psycopg.Error.
@@ -64,27 +75,38 @@ class Writer:
         name = self._names.get(statement)
         if name is None:
             name = b"append_%d" % len(self._names)
-            self._libpq.send_prepare(name, _numbered(statement), [value.oid for value in values])
-            await self._answered()
+            types = [value.oid for value in values]
+            await self._answered(partial(self._libpq.send_prepare, name, _numbered(statement), types))
             self._names[statement] = name
         formats = [Format.BINARY] * len(values)
-        self._libpq.send_query_prepared(name, [value.data for value in values], formats, Format.BINARY)
-        self._rows.set_pgresult(await self._answered(), format=Format.BINARY)
+        data = [value.data for value in values]
+        send = partial(self._libpq.send_query_prepared, name, data, formats, Format.BINARY)
+        self._rows.set_pgresult(await self._answered(send), format=Format.BINARY)
         row = self._rows.load_row(0, tuple)
         assert row is not None
         return row
 
-    async def _answered(self) -> PGresult:
-        """Send what is to be sent, and return the result. Raises psycopg.Error."""
+    async def _answered(self, send: Callable[[], None]) -> PGresult:
+        """Send something, and return the result. Raises psycopg.Error."""
         self._answer = self._loop.create_future()
+        self._looking = self._loop.call_later(LOOK, self._look)
         try:
+            self._sent(send)
             self._write()
             result = await self._answer
         finally:
             self._answer = None
+            self._looking.cancel()
         if result.status not in _WELL:
             raise error_from_result(result)
         return result
+
+    def _sent(self, send: Callable[[], None]) -> None:
+        try:
+            send()
+        except psycopg.OperationalError:
+            self._stop_watching()
+            raise
 
     def _write(self) -> None:
         """Send until the socket takes no more, and go on when it does."""
@@ -99,6 +121,11 @@ class Writer:
         else:
             self._loop.remove_writer(self._socket)
 
+    def _look(self) -> None:
+        self._looking = self._loop.call_later(LOOK, self._look)
+        if self._watching:
+            self._read()
+
     def _read(self) -> None:
         """Take what has come; the end of the connection comes this way, too."""
         try:
@@ -111,8 +138,11 @@ class Writer:
             result = self._libpq.get_result()
             if result is None:
                 self._finish()
-                return
+                break
             self._results.append(result)
+        if self.connection.closed:
+            self._stop_watching()
+            self._fail(psycopg.OperationalError("the connection was lost"))
 
     def _finish(self) -> None:
         results, self._results = self._results, []
@@ -124,6 +154,10 @@ class Writer:
             self._answer.set_exception(error)
 
     def _stop_watching(self) -> None:
+        """Watch the socket no more, at once when the connection ends.
+
+        libpq closes the socket then, and uvloop would be deaf for the connection that gets its number next.
+        """
         if self._watching:
             self._watching = False
             self._loop.remove_reader(self._socket)

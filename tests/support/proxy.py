@@ -1,6 +1,8 @@
 """A TCP proxy in front of a real server: cut it, or lose the answer to what it did."""
 
 import asyncio
+import socket
+import struct
 from typing import Self
 from urllib.parse import urlsplit
 
@@ -36,6 +38,14 @@ class Proxy:
         for writer in list(self._writers):
             writer.transport.abort()
         await asyncio.sleep(0)
+
+    def reset(self) -> None:
+        """Reset the connections that are there, as the kernel does for a process that died in the middle."""
+        for writer in list(self._writers):
+            writer.get_extra_info("socket").setsockopt(
+                socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+            )
+            writer.transport.abort()
 
     async def up(self) -> None:
         """Take connections again."""

@@ -1,0 +1,43 @@
+"""The connection that appends, as its server goes away."""
+
+from __future__ import annotations
+
+import asyncio
+
+import psycopg
+import pytest
+import uvloop
+
+from handlers.store.packing import integer
+from handlers.store.writer import Writer
+from tests.support.proxy import Proxy
+
+AT_WORK = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"
+
+
+def test_who_waits_on_a_connection_that_is_reset_hears_of_it(postgres_url: str) -> None:
+    uvloop.run(_reset_at_work(postgres_url))
+
+
+def test_who_waits_hears_of_a_lost_connection_also_where_the_loop_does_not(postgres_url: str) -> None:
+    uvloop.run(_reset_at_work(postgres_url, deaf=True))
+
+
+async def _reset_at_work(url: str, *, deaf: bool = False) -> None:
+    async with (
+        Proxy(url) as proxy,
+        await psycopg.AsyncConnection.connect(url, autocommit=True) as looking,
+    ):
+        writer = Writer(await psycopg.AsyncConnection.connect(proxy.url, autocommit=True))
+        waiting = asyncio.create_task(writer.row(b"SELECT pg_sleep(%s)::text", [integer(60)]))
+        while not (await looking.execute(AT_WORK)).rowcount:  # noqa: ASYNC110 - nobody tells of it
+            await asyncio.sleep(0.01)
+        if deaf:
+            asyncio.get_running_loop().remove_reader(writer.connection.fileno())
+        proxy.reset()
+        await asyncio.wait({waiting}, timeout=20)
+        assert waiting.done()
+        with pytest.raises(psycopg.OperationalError):
+            await waiting
+        assert writer.lost()
+        await writer.close()
