@@ -156,7 +156,7 @@ class Writer:
     def _stop_watching(self) -> None:
         """Watch the socket no more, at once when the connection ends.
 
-        libpq closes the socket then, and uvloop would be deaf for the connection that gets its number next.
+        libpq closes the socket then, and the next connection may get its number.
         """
         if self._watching:
             self._watching = False
