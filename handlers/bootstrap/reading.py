@@ -19,6 +19,7 @@ async def reading(process: Process, started: AsyncExitStack) -> Queries:
         lock_timeout=settings.unavailable_after,
         idle_timeout=5,
         pool_timeout=settings.unavailable_after,
+        plans="auto",
     )
     await connections.open()
     started.push_async_callback(connections.close)

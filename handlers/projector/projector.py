@@ -75,6 +75,7 @@ class Projector:
         self._writer: Writer | None = None
         self._stale = True
         self._standing_by = False
+        self._behind = False
         self._woken = asyncio.Event()
 
     @property
@@ -136,14 +137,17 @@ class Projector:
         self._woken.clear()
         if self._stale:
             await self.reload()
-        if not await self.step():
+        await self.step()
+        if not self._behind:
             await self._wait()
 
     async def step(self) -> bool:
         """Project the next batch; returns whether there was one."""
+        self._behind = False
         if self._writer is None:
             return False
         events = await self._store.read(self.position, self._batch)
+        self._behind = len(events) == self._batch  # else whatever follows is hinted at
         if not events:
             return False
         try:
@@ -189,6 +193,7 @@ class Projector:
 
     async def _outrun(self) -> None:
         """Another moved the read models: stand by, unless it only swapped or mended one of them."""
+        self._behind = True
         if self._metrics is not None:
             self._metrics.outrun()
         before = {line.place.model.name: line.place for line in self._lines}
@@ -213,15 +218,14 @@ class Projector:
     async def _wait(self) -> None:
         """Wait for a hint, at most until the next poll; then see whether a read model was swapped."""
         for _ in range(max(1, round(self._poll / self._beat))):
-            await self._announce(
-                self.position, [_still(line.place) for line in self._lines if line.place.model.kept]
-            )
             try:
                 async with asyncio.timeout(min(self._beat, self._poll)):
                     await self._woken.wait()
                 return
             except TimeoutError:
-                continue
+                await self._announce(
+                    self.position, [_still(line.place) for line in self._lines if line.place.model.kept]
+                )
         known = {(line.place.model.name, line.place.generation, line.place.epoch) for line in self._lines}
         rows = await self._connections.fetch(LIVE, ())
         self._stale = self._stale or known != {tuple(row[:3]) for row in rows}

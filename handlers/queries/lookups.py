@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -72,7 +73,9 @@ class Lookups:
 
     async def _read(self, keys: list[Any]) -> Mapping[Any, Found]:
         packed = uuids(keys) if self._question.column == KEY else texts(keys)
-        rows = await self._generations.read(self._question.model, self._statement, (packed,))
+        statement = partial(self._statement, lone=len(keys) == 1)
+        value = keys[0] if len(keys) == 1 else packed
+        rows = await self._generations.read(self._question.model, statement, (value,))
         position, mark = rows[0][0], Mark(*rows[0][1:3])
         found = dict.fromkeys(keys, Found(position, None, None))
         for _, _, _, key, tenant_id, status, body, parked in rows:
@@ -81,12 +84,14 @@ class Lookups:
                 found[key] = Found(parked - 1, row, None) if parked else Found(position, row, mark)
         return found
 
-    def _statement(self, generation: int) -> str:
+    def _statement(self, generation: int, *, lone: bool) -> str:
+        """Return the statement; a lone key is not an array, for which the server would plan anew each time."""
         model, column = self._question.model, self._question.column
+        asked = "= %s" if lone else "= ANY (%s)"
         return (
             f"SELECT p.position, p.generation, p.epoch, r.{column}, r.tenant_id, r.status, r.body, r.parked "  # noqa: S608
             f"FROM service.projections p "
-            f"LEFT JOIN service.{model.table(generation)} r ON r.{column} = ANY (%s) "
+            f"LEFT JOIN service.{model.table(generation)} r ON r.{column} {asked} "
             f"WHERE p.name = '{model.name}' AND p.generation = {generation} AND p.live "
             "ORDER BY r.born"
         )

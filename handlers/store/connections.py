@@ -9,7 +9,7 @@ import socket
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import psycopg
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
@@ -27,6 +27,8 @@ _CONNECTING: dict[str, Any] = {
     "tcp_user_timeout": 20_000,
 }
 """How connections are made: one whose server vanished from the network is given up after some 25 seconds."""
+Plans: TypeAlias = Literal["auto", "force_generic_plan"]
+
 _RECONNECT = 0.5
 """Seconds that the pool tries by itself; then whoever wants a connection begins anew. Its pauses double for
 minutes: the end of a long outage would be noticed late."""
@@ -37,8 +39,9 @@ _SESSION = """
 SELECT set_config('statement_timeout', %s, false), set_config('lock_timeout', %s, false),
     set_config('idle_in_transaction_session_timeout', %s, false), set_config('TimeZone', 'UTC', false),
     set_config('default_transaction_isolation', 'read committed', false),
-    set_config('enable_seqscan', 'off', false)"""
-"""Without enable_seqscan: a plan is kept for long, and may be made while a table is still empty."""
+    set_config('enable_seqscan', 'off', false), set_config('plan_cache_mode', %s, false)"""
+"""Without enable_seqscan: a plan is kept for long, and may be made while a table is still empty. Plans are made once
+for all values: for arrays the server would else make one each time, which takes it longer than the look-ups."""
 
 
 class _Connection(psycopg.AsyncConnection[tuple[Any, ...]]):
@@ -63,7 +66,11 @@ def _hang_up(connection: psycopg.AsyncConnection) -> None:
 
 
 class Connections:
-    """The store's connections (see EventStore for the parameters)."""
+    """The store's connections (see EventStore for the parameters).
+
+    Statements are planned once for all values; with `plans` "auto" the server plans for the values where it
+    thinks that better, for statements that are put together as somebody asks.
+    """
 
     def __init__(
         self,
@@ -75,9 +82,11 @@ class Connections:
         idle_timeout: float,
         pool_timeout: float,
         turn_timeout: float = 5.0,
+        plans: Plans = "force_generic_plan",
     ) -> None:
         self._url = postgres_url
-        self._limits = [f"{int(limit * 1000)}ms" for limit in (statement_timeout, lock_timeout, idle_timeout)]
+        timeouts = (f"{int(limit * 1000)}ms" for limit in (statement_timeout, lock_timeout, idle_timeout))
+        self._session = [*timeouts, plans]
         self._patience = statement_timeout + _MARGIN
         self._turn_timeout = turn_timeout
         self._pool = AsyncConnectionPool[_Connection](
@@ -198,7 +207,7 @@ class Connections:
         return self._writer
 
     async def _configure(self, connection: psycopg.AsyncConnection) -> None:
-        await connection.execute(_SESSION, self._limits)
+        await connection.execute(_SESSION, self._session)
 
 
 class _Patience:

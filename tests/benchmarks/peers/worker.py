@@ -14,6 +14,7 @@ import uvloop
 from prometheus_client import CollectorRegistry
 
 from handlers import logs
+from handlers.garbage import collect_rarely
 from handlers.saga_runner.role import SagasRole
 from handlers.store.event_store import EventStore
 from handlers.wire.subjects import Subjects
@@ -44,6 +45,7 @@ async def main(options: list[str]) -> None:
             },
         )
         await role.start()
+        collect_rarely()  # as every process of the service
         print("{}", flush=True)
         await asyncio.Event().wait()
 
