@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
-import psycopg
+from handlers.store.watched import WatchedConnection
 
 HORIZON = 20_000
 """How many due runs are weighed against each other in one look: some ten milliseconds."""
@@ -75,7 +75,7 @@ class Agenda:
 
     def __init__(self, postgres_url: str, lease: timedelta) -> None:
         self._url, self._lease = postgres_url, lease
-        self._connection: psycopg.AsyncConnection | None = None
+        self._connection: WatchedConnection | None = None
         self._connecting = asyncio.Lock()
 
     async def register(self, owner: UUID) -> None:
@@ -134,12 +134,12 @@ class Agenda:
         if self._connection is not None:
             await self._connection.close()
 
-    async def _connected(self) -> psycopg.AsyncConnection:
+    async def _connected(self) -> WatchedConnection:
         async with self._connecting:  # who renews and who takes may both find it lost
             if self._connection is None or self._connection.closed:
                 # What is lost in a crash of the server is taken anew: nothing needs to wait for its disk.
                 options = f"-c synchronous_commit=off -c statement_timeout={_PATIENCE} -c enable_seqscan=off"
-                self._connection = await psycopg.AsyncConnection.connect(
+                self._connection = await WatchedConnection.connect(
                     self._url, autocommit=True, connect_timeout=5, options=options
                 )
             return self._connection

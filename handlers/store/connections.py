@@ -16,6 +16,7 @@ from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
 from handlers.store.errors import StoreUnavailable, explained
 from handlers.store.packing import Packed
+from handlers.store.watched import WatchedConnection
 from handlers.store.writer import Writer
 
 _CONNECTING: dict[str, Any] = {
@@ -44,7 +45,7 @@ SELECT set_config('statement_timeout', %s, false), set_config('lock_timeout', %s
 for all values: for arrays the server would else make one each time, which takes it longer than the look-ups."""
 
 
-class _Connection(psycopg.AsyncConnection[tuple[Any, ...]]):
+class _Connection(WatchedConnection):
     """A connection that hangs up when what it does can be repeated and nobody waits for it any more.
 
     The driver would ask the server to cancel, and wait ten seconds for one that does not answer.
@@ -156,6 +157,8 @@ class Connections:
             try:
                 async with connection.transaction():
                     yield connection
+                    if connection.closed:  # the driver would leave without a word: there is nothing to commit on
+                        raise StoreUnavailable("the connection was lost before the commit")
                     committing = True
             except psycopg.Error as error:
                 if connection.closed and not committing:

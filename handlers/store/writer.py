@@ -21,6 +21,7 @@ from psycopg.pq import ExecStatus, Format
 from psycopg.pq.abc import PGresult
 
 from handlers.store.packing import Packed
+from handlers.store.watched import WatchedConnection
 
 LOOK = 1.0
 """Seconds after which who waits for an answer looks without having been woken, as the driver does: a worker
@@ -32,7 +33,7 @@ _WELL = (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK)
 class Writer:
     """Runs one statement at a time on a connection in autocommit, which belongs to it from now on."""
 
-    def __init__(self, connection: psycopg.AsyncConnection) -> None:
+    def __init__(self, connection: WatchedConnection) -> None:
         self.connection = connection
         self._libpq = connection.pgconn
         self._loop = asyncio.get_running_loop()
@@ -41,6 +42,7 @@ class Writer:
         self._results: list[PGresult] = []
         self._answer: asyncio.Future[PGresult] | None = None
         self._rows = Transformer(connection)
+        connection.unwatch()
         self._loop.add_reader(self._socket, self._read)
         self._watching = True
 
