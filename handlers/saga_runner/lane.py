@@ -4,7 +4,8 @@ A step's effect inside the database stands in the same transaction as its events
 each other there share one: all of them are done or none, and there is one commit to wait for. When a
 transaction of several runs fails, each is tried alone, so that no run suffers from another's failure; when a
 later step of a run fails, those before it are committed without it. Where all are blind their statements are
-piped: sent without waiting for answers, so which of them failed shows only when each is tried alone.
+piped: sent without waiting for answers, and the append behind them, so which of them failed shows only when
+each is tried alone.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from handlers.saga_runner.failures import EffectRaised, Overtaken
 from handlers.saga_runner.news import News, Tell
 from handlers.saga_runner.run import RunState, write
 from handlers.saga_runner.spans import committing
-from handlers.store.batch import Batch
+from handlers.store.batch import Appended, Batch
 from handlers.store.errors import StoreError
 from handlers.store.event_store import EventStore, Transaction
 from sagas.journal import Moved
@@ -164,38 +165,40 @@ class Lane:
     async def _record(self, entries: list[Entry]) -> _Written:
         """Append moves without effects: one that was overtaken is dropped, the others hold."""
         moves = [entry.follow({}) for entry in entries]
-        appended = await self._store.append(self._batch(entries, moves))
+        appended = await self._store.append(_batch(entries, moves))
         kept = [None if group in appended.dropped else moved for group, moved in enumerate(moves)]
         return _Written(kept, appended.head)
 
     async def _act(self, entries: list[Entry], *, piped: bool) -> _Written:
         """Do the effects and append the moves; all of it, or nothing."""
         async with self._store.transaction() as transaction:
-            moves = await (_piped if piped else _one_by_one)(entries, transaction)
-            appended = await transaction.append(self._batch(entries, moves))
+            moves, appended = await (_piped if piped else _one_by_one)(entries, transaction)
             if appended.dropped:
                 raise Overtaken
         return _Written(list(moves), appended.head)
 
-    @staticmethod
-    def _batch(entries: list[Entry], moves: list[Moved]) -> Batch:
-        batch = Batch()
-        for group, (entry, moved) in enumerate(zip(entries, moves, strict=True)):
-            write(batch, group, entry.run, moved)
-        return batch
+
+def _batch(entries: list[Entry], moves: list[Moved]) -> Batch:
+    batch = Batch()
+    for group, (entry, moved) in enumerate(zip(entries, moves, strict=True)):
+        write(batch, group, entry.run, moved)
+    return batch
 
 
-async def _one_by_one(entries: list[Entry], transaction: Transaction) -> list[Moved]:
-    return [await _moved(entry, transaction) for entry in entries]
+async def _one_by_one(entries: list[Entry], transaction: Transaction) -> tuple[list[Moved], Appended]:
+    moves = [await _moved(entry, transaction) for entry in entries]
+    return moves, await transaction.append(_batch(entries, moves))
 
 
-async def _piped(entries: list[Entry], transaction: Transaction) -> list[Moved]:
-    """Do blind effects; an error may be that of any statement before, so it does not say whose it is."""
+async def _piped(entries: list[Entry], transaction: Transaction) -> tuple[list[Moved], Appended]:
+    """Do blind effects and append; an error may be that of any statement, so it does not say whose it is."""
     connection = transaction.connection
     limit = min(entry.limit for entry in entries if entry.inside)
     try:
         async with asyncio.timeout(limit), connection.pipeline():
-            return [await _moved(entry, transaction, blind=True) for entry in entries]
+            moves = [await _moved(entry, transaction, blind=True) for entry in entries]
+            answer = await transaction.send(_batch(entries, moves))
+        return moves, await answer()
     except (psycopg.Error, TimeoutError) as error:
         if connection.closed:
             raise

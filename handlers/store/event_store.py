@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Collection, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable
 from contextlib import asynccontextmanager
 from datetime import datetime
 from itertools import groupby
@@ -69,9 +69,17 @@ class Transaction:
         Where a group was dropped its effects still stand: raise to undo them all (psycopg.Rollback does so
         and goes no further). Raises Fenced.
         """
-        async with self.connection.cursor(binary=True) as cursor:
-            await cursor.execute(*append_call(batch), prepare=True)
+        return await (await self.send(batch))()
+
+    async def send(self, batch: Batch) -> Callable[[], Awaitable[Appended]]:
+        """Append `batch`, and return what gives the answer: on a pipeline, once that has ended."""
+        cursor = self.connection.cursor(binary=True)
+        await cursor.execute(*append_call(batch), prepare=True)
+
+        async def answer() -> Appended:
             return appended(batch, await _only(cursor))
+
+        return answer
 
 
 class EventStore:
@@ -113,6 +121,7 @@ class EventStore:
         self.tenant_keys = TenantKeyRows(self._connections)
         """The wrapped data keys, for a keyring."""
         self._saving: asyncio.Task[None] | None = None
+        self._about_to_read: dict[int, asyncio.Future[list[StoredEvent] | None]] = {}
 
     async def open(self) -> None:
         """Begin to connect; does not wait for the database."""
@@ -179,8 +188,34 @@ class EventStore:
         return {(row[0], row[1]): Recorded(*row[2:]) for row in rows}
 
     async def read(self, after: int, limit: int) -> list[StoredEvent]:
-        """Return up to `limit` events after position `after`: without a gap, now and later."""
-        return _events(await self._connections.fetch(queries.READ, (after, limit)))
+        """Return up to `limit` events after position `after`: without a gap, now and later.
+
+        One hint wakes all readers of a process, mostly at the same place: those who ask in one turn of the
+        loop share one statement, which is sent in the next.
+        """
+        first = self._about_to_read.get(after)
+        if first is not None:
+            shared = await asyncio.shield(first)
+            if shared is not None:
+                return shared[:limit]
+        return await self._read(after, limit)
+
+    async def _read(self, after: int, limit: int) -> list[StoredEvent]:
+        """Read, also for who asks before the statement is sent; he gets None where it was not all there is."""
+        mine: asyncio.Future[list[StoredEvent] | None] = asyncio.get_running_loop().create_future()
+        whole: list[StoredEvent] | None = None
+        try:
+            self._about_to_read[after] = mine
+            try:
+                await asyncio.sleep(0)
+            finally:
+                del self._about_to_read[after]
+            events = _events(await self._connections.fetch(queries.READ, (after, limit)))
+            if len(events) < limit:
+                whole = events
+            return events
+        finally:
+            mine.set_result(whole)
 
     async def read_tenant(
         self, tenant_id: UUID, after: int, upto: int | None, limit: int, types: Collection[str] = ()
