@@ -190,7 +190,7 @@ def an_effect_inside_is_kept_although_its_event_was_dropped(patch: pytest.Monkey
     async def careless(self: Any, entries: list[Any], **_: Any) -> Any:
         async with self._store.transaction() as transaction:
             moves = [entry.follow(await lane._effect(entry, transaction)) for entry in entries]
-            appended = await transaction.append(self._batch(entries, moves))
+            appended = await transaction.append(lane._batch(entries, moves))
         kept = [None if group in appended.dropped else moved for group, moved in enumerate(moves)]
         return lane._Written(kept, appended.head)
 
