@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -115,15 +116,16 @@ class SagasRole:
             self._worker.wake()
 
     async def _tell(self, head: int, news: list[News]) -> None:
-        for each in news:
-            self._metrics.count(each)
-            _log_parked(each)
         body = str(head).encode()
         self._own.append(body)
         try:
             await self._nats.publish(self._hints, body)
         except (NatsError, OSError) as error:
             log.debug("hint not sent", error=type(error).__name__)
+        await asyncio.sleep(0)  # a turn of the loop for the hint to go: nobody waits for what follows
+        for each in news:
+            self._metrics.count(each)
+            _log_parked(each)
 
 
 def _log_parked(news: News) -> None:
