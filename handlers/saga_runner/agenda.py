@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
+from handlers.store.connections import LASTING
 from handlers.store.watched import WatchedConnection
 
 HORIZON = 20_000
@@ -139,7 +140,5 @@ class Agenda:
             if self._connection is None or self._connection.closed:
                 # What is lost in a crash of the server is taken anew: nothing needs to wait for its disk.
                 options = f"-c synchronous_commit=off -c statement_timeout={_PATIENCE} -c enable_seqscan=off"
-                self._connection = await WatchedConnection.connect(
-                    self._url, autocommit=True, connect_timeout=5, options=options
-                )
+                self._connection = await WatchedConnection.connect(self._url, options=options, **LASTING)
             return self._connection

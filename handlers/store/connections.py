@@ -19,7 +19,7 @@ from handlers.store.packing import Packed
 from handlers.store.watched import WatchedConnection
 from handlers.store.writer import Writer
 
-_CONNECTING: dict[str, Any] = {
+LASTING: dict[str, Any] = {
     "autocommit": True,
     "connect_timeout": 5,
     "keepalives_idle": 10,
@@ -27,7 +27,9 @@ _CONNECTING: dict[str, Any] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 20_000,
 }
-"""How connections are made: one whose server vanished from the network is given up after some 25 seconds."""
+"""How connections that stay are made: one whose server vanished from the network is given up after 25 seconds
+or so."""
+
 Plans: TypeAlias = Literal["auto", "force_generic_plan"]
 
 _RECONNECT = 0.5
@@ -98,7 +100,7 @@ class Connections:
             timeout=pool_timeout,
             reconnect_timeout=_RECONNECT,
             open=False,
-            kwargs=_CONNECTING,
+            kwargs=LASTING,
             configure=self._configure,
             name="store",
         )
@@ -157,7 +159,9 @@ class Connections:
             try:
                 async with connection.transaction():
                     yield connection
-                    if connection.closed:  # the driver would leave without a word: there is nothing to commit on
+                    if (
+                        connection.closed
+                    ):  # the driver would leave without a word: there is nothing to commit on
                         raise StoreUnavailable("the connection was lost before the commit")
                     committing = True
             except psycopg.Error as error:
@@ -202,7 +206,7 @@ class Connections:
                 return self._writer
             await self._writer.close()
         try:
-            connection = await _Connection.connect(self._url, **_CONNECTING)
+            connection = await _Connection.connect(self._url, **LASTING)
             await self._configure(connection)
         except psycopg.OperationalError as error:
             raise StoreUnavailable(f"no connection to the database: {error}") from error
