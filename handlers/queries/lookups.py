@@ -85,7 +85,7 @@ class Lookups:
         return found
 
     def _statement(self, generation: int, *, lone: bool) -> str:
-        """Return the statement; a lone key is not an array, for which the server would plan anew each time."""
+        """Return the statement; a lone key is no array, for which the server would plan anew each time."""
         model, column = self._question.model, self._question.column
         asked = "= %s" if lone else "= ANY (%s)"
         return (

@@ -201,7 +201,7 @@ class EventStore:
         return await self._read(after, limit)
 
     async def _read(self, after: int, limit: int) -> list[StoredEvent]:
-        """Read, also for who asks before the statement is sent; he gets None where it was not all there is."""
+        """Read, also for who asks before the statement is sent; he gets None where there may be more."""
         mine: asyncio.Future[list[StoredEvent] | None] = asyncio.get_running_loop().create_future()
         whole: list[StoredEvent] | None = None
         try:

@@ -1,5 +1,6 @@
 """Loading streams: in bulk, from snapshots on, through the domain's own fold."""
 
+import asyncio
 from uuid import UUID, uuid4
 
 from handlers.store.batch import Batch
@@ -7,7 +8,7 @@ from handlers.store.event_store import EventStore, Loaded
 from tenant_domain.decision import Ref
 from tenant_domain.subdomain.events import SubdomainClaimed
 from tenant_domain.subdomain.state import SubdomainClaim
-from tests.handlers.store.batches import RELEASED, command, stored
+from tests.handlers.store.batches import RELEASED, command, event, stored
 
 
 def claimed(holder: UUID) -> SubdomainClaimed:
@@ -61,3 +62,18 @@ async def test_the_log_is_read_in_pages_and_by_tenant(store: EventStore):
     assert [item.position for item in await store.read_tenant(one, 1, 3, 10)] == [3]
     assert [item.position for item in await store.read_tenant(one, 0, None, 1, ["subdomain.released"])] == [3]
     assert await store.head() == 4
+
+
+async def test_readers_that_are_woken_together_each_get_what_they_asked_for(store: EventStore) -> None:
+    await store.append(Batch(events=[event(uuid4(), 1, group) for group in range(5)]))
+
+    async def positions(limit: int) -> list[int]:
+        return [item.position for item in await store.read(1, limit)]
+
+    few_first = await asyncio.gather(positions(2), positions(10), positions(3))
+    assert few_first == [[2, 3], [2, 3, 4, 5], [2, 3, 4]]
+    assert await asyncio.gather(positions(10), positions(2)) == [[2, 3, 4, 5], [2, 3]]
+    first, second = asyncio.create_task(positions(10)), asyncio.create_task(positions(10))
+    await asyncio.sleep(0)
+    first.cancel()
+    assert await second == [2, 3, 4, 5]
