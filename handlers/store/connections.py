@@ -43,8 +43,8 @@ SELECT set_config('statement_timeout', %s, false), set_config('lock_timeout', %s
     set_config('idle_in_transaction_session_timeout', %s, false), set_config('TimeZone', 'UTC', false),
     set_config('default_transaction_isolation', 'read committed', false),
     set_config('enable_seqscan', 'off', false), set_config('plan_cache_mode', %s, false)"""
-"""Without enable_seqscan: a plan is kept for long, and may be made while a table is still empty. With one plan
-for all values: the server would else plan anew for each array, which takes it longer than the look-ups."""
+"""Without enable_seqscan: a plan is kept for long, and may be made while a table is still empty. One plan for
+all values: the server would else plan anew for each array, which takes it longer than the look-ups."""
 
 
 class _Connection(WatchedConnection):

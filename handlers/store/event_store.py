@@ -193,8 +193,7 @@ class EventStore:
         One hint wakes all readers of a process, mostly at the same place: those who ask in one turn of the
         loop share one statement, which is sent in the next.
         """
-        first = self._about_to_read.get(after)
-        if first is not None:
+        while (first := self._about_to_read.get(after)) is not None:
             shared = await asyncio.shield(first)
             if shared is not None:
                 return shared[:limit]

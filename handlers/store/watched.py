@@ -80,7 +80,7 @@ class WatchedConnection(psycopg.AsyncConnection[tuple[Any, ...]]):
         await super().close()
 
     def unwatch(self) -> None:
-        """Leave the socket to whoever watches it next. A closed one must not be watched: its number comes back."""
+        """Leave the socket to whoever watches it next; a closed one must not be: its number comes back."""
         if self._loop is not None:
             self._loop.remove_reader(self._socket)
             self._loop = None
