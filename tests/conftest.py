@@ -5,10 +5,19 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from deploy.embedded import EmbeddedStack
 from tests.support.processes import Restarts
 from tests.support.servers import SharedStack, copy_folder, prepare_folder, public_folder
+
+settings.register_profile(
+    "steady", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("explore", settings.get_profile("steady"), derandomize=False, max_examples=1000)
+settings.load_profile("steady")
+"""A run draws the same examples each time, and fails for no other reason than a change, on a slow machine
+too. Others are found by `make test ARGS='--hypothesis-profile=explore'`."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

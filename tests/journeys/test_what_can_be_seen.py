@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-import socket
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from deploy.demo.mailbox import UNREACHABLE, Mailbox
-from deploy.embedded import EmbeddedStack
+from deploy.embedded import EmbeddedStack, ports
 from handlers.client import TenantClient
 from handlers.http_edge.tokens import OPERATOR, Signer
 from handlers.store.batch import Batch, EventRow
@@ -70,7 +69,7 @@ async def journey(folder: Path, seen: Seen) -> None:
     """Two processes, two tenants, and all kinds of trouble."""
     async with AsyncExitStack() as parts:
         stack = await parts.enter_async_context(EmbeddedStack(folder / "data"))
-        mailbox, port = Mailbox(), free_port()
+        mailbox, port = Mailbox(), ports.choose()
         smtp_url = await mailbox.start()
         parts.push_async_callback(mailbox.stop)
         settings = {
@@ -105,7 +104,7 @@ async def journey(folder: Path, seen: Seen) -> None:
         await provisioned(client, seen)
         await trouble(client, stack.endpoints.postgres_url, seen)
         headers = {"Authorization": f"Bearer {token}", "traceparent": traceparent(QUERY)}
-        async with httpx.AsyncClient(base_url=said["http"], headers=headers) as http:
+        async with httpx.AsyncClient(base_url=said["http"], headers=headers, timeout=60) as http:
             assert (await http.get("/api/v1/tenants", params={"search": PERSON})).status_code == 200
             assert (await http.get(f"/api/v1/tenants/{EMAIL}")).status_code == 422
             commands = await http.get(f"http://127.0.0.1:{port}/metrics", headers={"Authorization": ""})
@@ -240,9 +239,3 @@ def values(seen: Seen, name: str, labels: dict[str, str]) -> list[float]:
         for sample in family.samples
         if sample.name == name and labels.items() <= sample.labels.items()
     ]
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return taken.getsockname()[1]

@@ -26,6 +26,7 @@ from handlers.projector.rebuild import make
 from handlers.store.connections import Connections
 from handlers.store.migrate import migrate
 from projections.registry import READ_MODELS
+from tests.support.processes import PATIENCE
 
 T = TypeVar("T")
 
@@ -195,8 +196,9 @@ async def remember(endpoints: Endpoints) -> None:
         await connection.execute("CREATE TABLE note AS SELECT 'kept' AS text")
     client = Client()
     await client.connect(endpoints.nats_url)
-    await client.request("$JS.API.STREAM.CREATE.NOTES", b'{"name": "NOTES", "subjects": ["notes"]}')
-    await client.request("notes", b"kept")
+    stream = b'{"name": "NOTES", "subjects": ["notes"]}'
+    await client.request("$JS.API.STREAM.CREATE.NOTES", stream, timeout=PATIENCE)
+    await client.request("notes", b"kept", timeout=PATIENCE)
     await client.close()
 
 
@@ -206,7 +208,8 @@ async def recall(endpoints: Endpoints) -> tuple[str, bytes]:
         row = await (await connection.execute("SELECT text FROM note")).fetchone()
     client = Client()
     await client.connect(endpoints.nats_url)
-    reply = await client.request("$JS.API.STREAM.MSG.GET.NOTES", b'{"last_by_subj": "notes"}')
+    last = b'{"last_by_subj": "notes"}'
+    reply = await client.request("$JS.API.STREAM.MSG.GET.NOTES", last, timeout=PATIENCE)
     await client.close()
     assert row is not None
     return row[0], base64.b64decode(json.loads(reply.data)["message"]["data"])

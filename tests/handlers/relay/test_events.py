@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from nats.js.errors import APIError
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
@@ -22,6 +23,8 @@ from handlers.wire.events import Meta
 from tests.handlers.relay.relays import a_relay, assert_mirrors, last_sequence, reached, running, until
 from tests.support.bus import Bus, messages_of
 from tests.support.log import events_of, facts
+
+WRONG_LAST_SEQUENCE = 10071
 
 
 async def test_an_event_is_a_cloud_event_in_binary_mode(bus: Bus, store: EventStore) -> None:
@@ -173,6 +176,16 @@ def unfenced(messages: list[Message], former: str, reply: str) -> list[bytes]:
     return [block]
 
 
+async def forgotten(bus: Bus, message_id: str) -> bool:
+    """Whether the server knows a message by its id no more; it is sent so that it cannot be stored."""
+    headers = {"Nats-Msg-Id": message_id, "Nats-Expected-Last-Sequence": "1000000"}
+    try:
+        await bus.nc.jetstream().publish(bus.subjects.event(uuid4(), "tenant.none"), b"", headers=headers)
+    except APIError as refused:
+        return refused.err_code == WRONG_LAST_SEQUENCE
+    return False
+
+
 @pytest.mark.parametrize(("fenced", "stored"), [(True, 50), (False, 100)])
 async def test_a_paused_relay_that_wakes_up_repeats_nothing_thanks_to_the_fence(
     bus: Bus, store: EventStore, monkeypatch: pytest.MonkeyPatch, fenced: bool, stored: int
@@ -187,7 +200,7 @@ async def test_a_paused_relay_that_wakes_up_repeats_nothing_thanks_to_the_fence(
     await paused.open()
     await other.open()
     await other.stored(await other.send(run, ""))
-    await asyncio.sleep(0.3)  # until the server has forgotten the ids
+    await until(partial(forgotten, bus, run[0].id))
     late = await paused.send(run, "")
     if fenced:
         with pytest.raises(OutOfPlace):

@@ -114,7 +114,7 @@ class House:
             "policy": POLICY,
             "registry": CollectorRegistry(),
             "sagas": quickened(),
-            "limits": Limits(lease=1.0, poll=0.1, grace=0.5),
+            "limits": Limits(lease=30.0, poll=0.1, grace=0.5),  # a lease that a slow machine does not lose
         }
         return SagasRole(**(arguments | changes))
 

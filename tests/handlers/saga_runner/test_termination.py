@@ -152,7 +152,8 @@ async def test_a_tenant_that_ends_at_once_leaves_nothing_but_its_history_and_a_c
     assert counts["objects of the tenant's bucket"] == 1
     assert counts[f"tables of the schema {schema_of(tenant_id)}, and its role"] == 7
     assert all(store["verified"] for store in said["stores"])
-    assert not any(word in document.lower() for word in (b"lumen", b"ada@", b"ada lumen"))
+    told = json.dumps(said, ensure_ascii=False).lower()  # the signature beside it is any letters
+    assert not any(word in told for word in ("lumen", "ada@", "ada lumen"))
 
 
 def check_by_hand(document: bytes) -> None:

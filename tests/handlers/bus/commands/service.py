@@ -38,16 +38,19 @@ async def quiet(_: Exception) -> None:
 
 
 @asynccontextmanager
-async def role_on(nats_url: str, postgres_url: str, bus: Bus, **options: Any) -> AsyncGenerator[CommandsRole]:
-    """Run the role with a broker and a store of its own, as one process would."""
+async def role_on(
+    nats_url: str, postgres_url: str, bus: Bus, *, pool_timeout: float = 5.0, **options: Any
+) -> AsyncGenerator[CommandsRole]:
+    """Run the role with a broker and a store of its own, as one process would, but more patient."""
     nc = await nats.connect(
         nats_url,
         reconnect_time_wait=0.05,  # pyright: ignore[reportArgumentType] - seconds, also parts of one
         max_reconnect_attempts=-1,
         error_cb=quiet,
     )
-    given: dict[str, Any] = {"retry_pause": 0.01, "longest_pause": 0.1, **options}
-    async with EventStore(postgres_url, pool_timeout=0.5) as store:
+    times = {"retry_pause": 0.01, "longest_pause": 0.1, "unavailable_after": 20.0}
+    given: dict[str, Any] = {**times, **options}
+    async with EventStore(postgres_url, pool_timeout=pool_timeout) as store:
         role = CommandsRole(
             nc,
             store,
