@@ -26,9 +26,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def stack() -> Iterator[SharedStack]:
+def stack(prepared_dir: Path) -> Iterator[SharedStack]:
     """The one stack of this process; never kill or pause it."""
-    with SharedStack() as shared:
+    with SharedStack(prepared_dir) as shared:
         yield shared
 
 

@@ -73,11 +73,14 @@ def copy_folder(prepared: Path, folder: Path) -> None:
 class SharedStack:
     """One embedded stack for all tests of a process, supervised by a thread and event loop of its own.
 
+    It begins with a copy of a prepared folder.
     Tests must not kill or pause it. Its NATS has one account for all: use unique subjects and stream names.
     """
 
-    def __init__(self) -> None:
-        self._folder = public_folder()
+    def __init__(self, prepared: Path) -> None:
+        self._root = public_folder()
+        self._folder = self._root / "data"
+        copy_folder(prepared, self._folder)
         self._stack = EmbeddedStack(self._folder)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="shared-stack", daemon=True)
@@ -98,7 +101,7 @@ class SharedStack:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
-        shutil.rmtree(self._folder)
+        shutil.rmtree(self._root)
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()

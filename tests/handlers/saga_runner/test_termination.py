@@ -383,6 +383,7 @@ async def test_a_tenant_whose_provisioning_failed_can_be_ended_too(house: House)
     assert released == ["subdomain.claimed", "subdomain.released"]
 
 
+@pytest.mark.usefixtures("mid_month")
 @pytest.mark.parametrize("effective", ["period_end", "now"])
 async def test_the_purge_begins_after_the_end_of_a_plan_change(
     house: House, effective: Literal["now", "period_end"]
