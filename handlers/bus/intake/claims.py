@@ -10,6 +10,8 @@ from uuid import UUID
 
 import psycopg
 
+from handlers.adapters.command_stream import PLACES
+
 _TIMEOUT = 5.0
 """Seconds for an answer; the statements take milliseconds, so a slower database is one that is away."""
 
@@ -78,7 +80,7 @@ class Claims:
 
     async def everywhere(self) -> dict[int, Place]:
         """Return where all partitions are, whoever holds them."""
-        rows = await self._rows("SELECT partition, sequence, stream FROM service.command_progress", ())
+        rows = await self._rows(PLACES, ())
         return {partition: Place(sequence, stream) for partition, sequence, stream in rows}
 
     async def close(self) -> None:
