@@ -15,6 +15,7 @@ from nats.errors import Error as NatsError
 from handlers.adapters import jetstream
 from handlers.adapters.sweep import MEANS, Means
 from handlers.cli.exits import Misuse
+from handlers.cli.leftovers import leftovers
 from handlers.cli.projections import connections
 from handlers.cli.where import PATIENCE, Common, bus, http_url, settings, store
 from handlers.client import NoAnswer, TenantClient
@@ -37,6 +38,14 @@ QUICK = 2.0
 
 LATE = 10.0
 """Seconds after which a due run that nobody has taken means that nobody will."""
+
+MOST_NAMED = 5
+"""Leftovers that a finding names."""
+
+REMOVE = (
+    "No run will remove them, unless a parked one is retried (`tenantctl operations list --status parked`)."
+    " Look at them, then remove them: DROP SCHEMA … CASCADE; DROP OWNED BY …; DROP ROLE …; the bucket."
+)
 
 _NOBODY = UUID(int=0)
 
@@ -73,7 +82,7 @@ async def examined(common: Common) -> AsyncGenerator[Finding]:
         yield finding
     async for finding in _bus(common):
         yield finding
-    async for finding in _database(common):
+    async for finding in _database(common, chosen):
         yield finding
     yield await _edge(common, chosen)
 
@@ -145,7 +154,7 @@ async def _queries_door(client: TenantClient) -> Finding:
     return Finding("queries", "ok", "answer; no operation is parked")
 
 
-async def _database(common: Common) -> AsyncGenerator[Finding]:
+async def _database(common: Common, chosen: Settings) -> AsyncGenerator[Finding]:
     try:
         async with asyncio.timeout(PATIENCE), connections(common) as pool:
             ((migrated, version),) = await pool.fetch(_TABLES, ())
@@ -161,6 +170,7 @@ async def _database(common: Common) -> AsyncGenerator[Finding]:
                 yield finding
             yield await _dead_letters(pool)
             yield await _erasure(pool)
+            yield await _leftovers(pool, chosen)
     except (StoreError, TimeoutError) as error:
         yield Finding("postgres", "broken", str(error) or "silent", "Start it, or set TENANTS_POSTGRES_URL.")
 
@@ -269,6 +279,19 @@ async def _erasure(pool: Connections) -> Finding:
         found = "bytes of deleted tenants stay in the server's files, and certificates say so"
         return Finding("erasure", "look", found, f"As a superuser: {'; '.join(missing)}.")
     return Finding("erasure", "ok", "may remove all bytes of a deleted tenant")
+
+
+async def _leftovers(pool: Connections, chosen: Settings) -> Finding:
+    what, seen = "leftovers", await leftovers(pool, chosen)
+    if seen is None:
+        return Finding(what, "look", "nobody knows which tenants there are", "Start the read models first.")
+    if seen.found:
+        names = ", ".join(each.name for each in seen.found[:MOST_NAMED])
+        found = f"{len(seen.found)} things belong to tenants that are gone: {names}"
+        return Finding(what, "look", found, REMOVE)
+    if seen.unseen:
+        return Finding(what, "look", "buckets were not looked for", seen.unseen)
+    return Finding(what, "ok", "nothing is left of tenants that are gone")
 
 
 async def _edge(common: Common, chosen: Settings) -> Finding:
