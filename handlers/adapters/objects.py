@@ -189,7 +189,7 @@ class S3Buckets:
         async for page in obstore.list(store):
             await obstore.delete_async(store, [entry["path"] for entry in page])
         answer = await self._ask("DELETE", tenant_id)
-        if answer.status_code == 409:
+        if answer.status_code == 409 and "BucketNotEmpty" in answer.text:
             await self._empty(_bucket(self._prefix, self._kind, tenant_id))
             answer = await self._ask("DELETE", tenant_id)
         if not answer.is_success and answer.status_code != 404:
