@@ -11,6 +11,7 @@ from uuid import UUID
 import psycopg
 
 from handlers.adapters.command_stream import PLACES
+from handlers.store.connections import LASTING
 
 _TIMEOUT = 5.0
 """Seconds for an answer; the statements take milliseconds, so a slower database is one that is away."""
@@ -109,11 +110,7 @@ class Claims:
 
     async def _connect(self) -> psycopg.AsyncConnection:
         return await psycopg.AsyncConnection.connect(
-            self._url,
-            autocommit=True,
-            connect_timeout=int(_TIMEOUT),
-            application_name="tenants-partitions",
-            options="-c statement_timeout=5s",
+            self._url, application_name="tenants-partitions", options="-c statement_timeout=5s", **LASTING
         )
 
 
