@@ -213,7 +213,7 @@ class S3Buckets:
     async def tenants(self) -> list[UUID]:
         """Return whose buckets there are. Raises EffectFailed."""
         if self._requests is None:
-            raise EffectFailed(f"Nobody can tell which buckets there are. {NEEDS_KEYS}")
+            raise EffectFailed(f"The buckets cannot be listed. {NEEDS_KEYS}")
         return _owners(self._prefix, self._kind, await self._requests.buckets())
 
     async def close(self) -> None:

@@ -1,4 +1,4 @@
-"""What `tenantctl doctor` looks at. A check returns what it found; `broken` needs somebody, `look` may."""
+"""What `tenantctl doctor` looks at."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import urllib.error
 import urllib.request
 from collections.abc import AsyncGenerator
-from typing import Any, Literal, NamedTuple
+from typing import Any
 from uuid import UUID
 
 from nats.aio.client import Client
@@ -15,6 +15,7 @@ from nats.errors import Error as NatsError
 from handlers.adapters import jetstream
 from handlers.adapters.sweep import MEANS, Means
 from handlers.cli.exits import Misuse
+from handlers.cli.finding import Finding
 from handlers.cli.leftovers import leftovers
 from handlers.cli.projections import connections
 from handlers.cli.where import PATIENCE, Common, bus, http_url, settings, store
@@ -31,21 +32,11 @@ from projections.context import FACTS
 from projections.registry import READ_MODELS
 from tenant_domain.refusals import Refusal, Unavailable, UnknownCommand
 
-State = Literal["ok", "look", "broken"]
-
 QUICK = 2.0
 """Seconds in which a part that is well answers."""
 
 LATE = 10.0
 """Seconds after which a due run that nobody has taken means that nobody will."""
-
-MOST_NAMED = 5
-"""Leftovers that a finding names."""
-
-REMOVE = (
-    "No run will remove them, unless a parked one is retried (`tenantctl operations list --status parked`)."
-    " Look at them, then remove them: DROP SCHEMA … CASCADE; DROP OWNED BY …; DROP ROLE …; the bucket."
-)
 
 _NOBODY = UUID(int=0)
 
@@ -60,15 +51,6 @@ _AGENDA = b"""
 SELECT count(*), count(*) FILTER (WHERE due_at < now() - make_interval(secs => %s)
     AND NOT EXISTS (SELECT FROM service.saga_workers w WHERE w.owner = a.owner AND w.lease_until > now()))
 FROM service.saga_agenda a"""
-
-
-class Finding(NamedTuple):
-    """What was looked at, how it is, what was seen, and what to do."""
-
-    what: str
-    state: State
-    found: str
-    advice: str | None = None
 
 
 async def examined(common: Common) -> AsyncGenerator[Finding]:
@@ -170,7 +152,7 @@ async def _database(common: Common, chosen: Settings) -> AsyncGenerator[Finding]
                 yield finding
             yield await _dead_letters(pool)
             yield await _erasure(pool)
-            yield await _leftovers(pool, chosen)
+            yield await leftovers(pool, chosen)
     except (StoreError, TimeoutError) as error:
         yield Finding("postgres", "broken", str(error) or "silent", "Start it, or set TENANTS_POSTGRES_URL.")
 
@@ -279,19 +261,6 @@ async def _erasure(pool: Connections) -> Finding:
         found = "bytes of deleted tenants stay in the server's files, and certificates say so"
         return Finding("erasure", "look", found, f"As a superuser: {'; '.join(missing)}.")
     return Finding("erasure", "ok", "may remove all bytes of a deleted tenant")
-
-
-async def _leftovers(pool: Connections, chosen: Settings) -> Finding:
-    what, seen = "leftovers", await leftovers(pool, chosen)
-    if seen is None:
-        return Finding(what, "look", "nobody knows which tenants there are", "Start the read models first.")
-    if seen.found:
-        names = ", ".join(each.name for each in seen.found[:MOST_NAMED])
-        found = f"{len(seen.found)} things belong to tenants that are gone: {names}"
-        return Finding(what, "look", found, REMOVE)
-    if seen.unseen:
-        return Finding(what, "look", "buckets were not looked for", seen.unseen)
-    return Finding(what, "ok", "nothing is left of tenants that are gone")
 
 
 async def _edge(common: Common, chosen: Settings) -> Finding:

@@ -12,10 +12,21 @@ from uuid import UUID
 from handlers.adapters.effects import EffectFailed
 from handlers.adapters.objects import Kind
 from handlers.bootstrap.adapters import buckets_of
+from handlers.cli.finding import Finding
 from handlers.settings import Settings
 from handlers.store.connections import Connections
 from handlers.store.packing import uuids
 from projections.tenants import MODEL
+
+WHAT = "leftovers"
+
+MOST_NAMED = 5
+"""Leftovers that a finding names."""
+
+REMOVE = (
+    "No run will remove them, unless a parked one is retried (`tenantctl operations list --status parked`)."
+    " Look at them, then remove them: DROP SCHEMA … CASCADE; DROP OWNED BY …; DROP ROLE …; the bucket."
+)
 
 _LIVE = b"SELECT generation FROM service.projections WHERE name = 'tenants' AND live"
 
@@ -50,22 +61,14 @@ class Leftover(NamedTuple):
         return f"{self.kind} {head}{self.tenant_id.hex}"
 
 
-class Leftovers(NamedTuple):
-    """What was found, and why buckets were not looked for, where they were not."""
-
-    found: list[Leftover]
-    unseen: str | None
-
-
-async def leftovers(pool: Connections, chosen: Settings) -> Leftovers | None:
-    """Return what is left of tenants that are gone; None while the read model of tenants is missing.
+async def leftovers(pool: Connections, chosen: Settings) -> Finding:
+    """Look for what is left of tenants that are gone. Raises StoreError.
 
     What there is is looked at before who is there, so nothing of a tenant that comes meanwhile is among it.
-    Raises StoreError.
     """
     live = await pool.fetch(_LIVE, ())
     if not live:
-        return None
+        return Finding(WHAT, "look", "nobody knows which tenants there are", "Start the read models first.")
     own: list[UUID] = []
     exports: list[UUID] = []
     unseen = None
@@ -75,7 +78,17 @@ async def leftovers(pool: Connections, chosen: Settings) -> Leftovers | None:
         unseen = str(error)
     query = _LEFT.format(tenants=MODEL.table(live[0][0]))
     rows = await pool.fetch(query.encode(), (uuids(own), uuids(exports)))
-    return Leftovers([Leftover._make(row) for row in rows], unseen)
+    return _told([Leftover._make(row) for row in rows], unseen)
+
+
+def _told(left: list[Leftover], unseen: str | None) -> Finding:
+    if left:
+        names = ", ".join(each.name for each in left[:MOST_NAMED])
+        return Finding(WHAT, "look", f"{len(left)} things belong to tenants that are gone: {names}", REMOVE)
+    if unseen:
+        found = "nobody can list buckets, nor former versions where a bucket keeps them"
+        return Finding(WHAT, "look", found, unseen)
+    return Finding(WHAT, "ok", "nothing is left of tenants that are gone")
 
 
 async def _owners(chosen: Settings, kind: Kind) -> list[UUID]:

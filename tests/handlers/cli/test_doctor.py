@@ -107,6 +107,8 @@ async def test_what_is_left_of_tenants_that_are_gone_is_named(house: House, tmp_
     )
     env = {"TENANTS_OBJECTS_URL": f"file:{tmp_path}"}
     assert house.examined(**env)[1]["leftovers"]["state"] == "ok"
+    keyless = house.examined(TENANTS_OBJECTS_URL="s3://?endpoint=http://127.0.0.1:1")[1]["leftovers"]
+    assert "TENANTS_OBJECTS_ACCESS_KEY" in keyless["advice"]
     for tenant in (living, failed, busy, stranger):
         name = f"t_{tenant.hex}"
         await house.execute(f"CREATE SCHEMA {name}")
