@@ -81,7 +81,7 @@ async def test_what_was_purged_goes_from_the_file_when_nothing_is_on_its_way(com
 
 
 async def test_it_goes_also_when_something_always_is(commands: Commands) -> None:
-    for body in (*[bytes(256 * 1024)] * 40, PLANTED):  # much that goes before it is no sign
+    for body in (*[bytes(256 * 1024)] * 36, PLANTED):  # much that goes before it is no sign
         await commands.send(body)
     commands.decided = commands.last
     sending = asyncio.create_task(commands.never_idle())
