@@ -118,6 +118,23 @@ async def test_without_keys_to_list_versions_a_bucket_that_keeps_them_is_refused
     await store.close()
 
 
+async def test_versions_that_are_locked_are_said_to_stay():
+    listed = (
+        "<R><Version><Key>a%20b</Key><VersionId>1</VersionId></Version><EncodingType>url</EncodingType></R>"
+    )
+    asked: list[str] = []
+
+    def locked(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.raw_path.decode().partition("&")[0])
+        return httpx.Response(200, text=listed) if request.method == "GET" else httpx.Response(403)
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(locked)) as http:
+        requests = S3Requests(http, "http://s3.example", "us-east-1", Credentials("an id", "a secret"))
+        with pytest.raises(EffectFailed, match="403"):
+            await requests.delete_versions("locked")
+    assert asked[1].startswith("/locked/a%20b?")
+
+
 def begin_upload(bucket: str, key: str) -> None:
     """Begin an upload that nobody will end."""
     backend: Any = s3_backends[DEFAULT_ACCOUNT_ID]["aws"]
