@@ -16,7 +16,7 @@ from nats.aio.msg import Msg
 from prometheus_client import CollectorRegistry
 
 from handlers.adapters.keyring import Keyring
-from handlers.bus.commands import CommandsRole
+from handlers.bus.commands import CommandsRole, Limits
 from handlers.bus.connection import flush
 from handlers.execution.metrics import CommandMetrics
 from handlers.store.batch import Batch, EventRow, ReadRow
@@ -38,7 +38,7 @@ async def quiet(_: Exception) -> None:
 
 
 @asynccontextmanager
-async def role_on(nats_url: str, postgres_url: str, bus: Bus, **options: Any) -> AsyncGenerator[CommandsRole]:
+async def role_on(nats_url: str, postgres_url: str, bus: Bus, **limits: Any) -> AsyncGenerator[CommandsRole]:
     """Run the role with a broker and a store of its own, as one process would."""
     nc = await nats.connect(
         nats_url,
@@ -46,7 +46,7 @@ async def role_on(nats_url: str, postgres_url: str, bus: Bus, **options: Any) ->
         max_reconnect_attempts=-1,
         error_cb=quiet,
     )
-    given: dict[str, Any] = {"retry_pause": 0.01, "longest_pause": 0.1, **options}
+    given: dict[str, Any] = {"retry_pause": 0.01, "longest_pause": 0.1, **limits}
     async with EventStore(postgres_url, pool_timeout=0.5) as store:
         role = CommandsRole(
             nc,
@@ -58,7 +58,7 @@ async def role_on(nats_url: str, postgres_url: str, bus: Bus, **options: Any) ->
             subjects=bus.subjects,
             streams=bus.streams,
             metrics=CommandMetrics(CollectorRegistry()),
-            **given,
+            limits=Limits(**given),
         )
         await role.start()
         try:
