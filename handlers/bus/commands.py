@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from uuid import UUID, uuid4
 
 from nats.aio.client import Client
 
+from handlers.adapters.clock import utc_now
 from handlers.adapters.hints import CommitTeller
 from handlers.adapters.keyring import Keyring
 from handlers.bus.answered import AnsweredDoor
@@ -34,11 +35,6 @@ WEEK = 7 * 24 * 3600.0
 
 LARGEST_MESSAGE = 1024 * 1024 + 64 * 1024
 """Bytes that one message can have on the bus (the server's default), and what comes with it."""
-
-
-def utc_now() -> datetime:
-    """Return the time."""
-    return datetime.now(UTC)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from uuid import UUID
 from pydantic import ValidationError
 
 from handlers.wire.keys import RepeatedKey, check_keys
-from handlers.wire.subjects import FLEET
+from handlers.wire.subjects import FLEET, is_tenant_id
 from projections.forms import Query, invalid
 from projections.questions import Question
 from projections.registry import QUESTIONS
@@ -44,13 +44,9 @@ def asked(tenant: str, query: str, fields: Fields) -> Asked:
 
 
 def _tenant_id(token: str) -> UUID:
-    try:
-        tenant_id = UUID(token)
-    except ValueError:
-        tenant_id = None
-    if tenant_id is None or str(tenant_id) != token:
-        raise invalid("tenant_id", "must be a lower-case UUID with hyphens")
-    return tenant_id
+    if not is_tenant_id(token):
+        raise invalid("tenant_id", "must be a lower-case hyphenated UUID")
+    return UUID(token)
 
 
 def _form(form: type[Query], fields: Fields) -> Query:
