@@ -102,7 +102,7 @@ async def provision(
     plan
         free, basic (by default), professional or enterprise.
     region
-        Where it lives, as eu-central (by default) or us-east; a wrong one is answered with all that there are.
+        Where it lives, as eu-central (by default) or us-east; a wrong one is answered with all there are.
     trial_days
         Days of a trial; none by default.
     metadata

@@ -17,7 +17,11 @@ LOST = StoreUnavailable("no connection to the database")
 @pytest.fixture(autouse=True)
 def logs_as_they_are(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Leave the logs of this process to its other tests."""
-    monkeypatch.setattr(logs, "configure", lambda *_: None)
+
+    def configure(*_: object) -> None:
+        pass
+
+    monkeypatch.setattr(logs, "configure", configure)
     level = logging.getLogger("psycopg").level
     yield
     logging.getLogger("psycopg").setLevel(level)
