@@ -174,7 +174,7 @@ class Settings(BaseSettings):
     snapshot_every: int = Field(
         100, ge=2, description="events of a stream between two snapshots: bounds the cost of loading it"
     )
-    cached_states: int = Field(50_000, ge=1, description="states kept by the command path, about 1 KiB each")
+    cached_states: int = Field(50_000, ge=1, description="states kept by the command path, some 2 KB each")
     query_concurrency: int = Field(
         256, ge=1, description="most queries at work in one process; beyond it `rate-limited`"
     )

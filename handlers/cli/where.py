@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 DATA_DIR = Path(".data")
 ENDPOINTS = "endpoints.json"
+"""Where a running stack writes its addresses, in its folder."""
 
 REACH = 3.0
 """Seconds in which a server that is there is reached."""
