@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 from nats.aio.client import Client
 
 from handlers.adapters.clock import utc_now
+from handlers.adapters.command_stream import CommandStream
 from handlers.adapters.hints import CommitTeller
 from handlers.adapters.keyring import Keyring
 from handlers.bus.answered import AnsweredDoor
@@ -112,11 +113,8 @@ class CommandsRole:
         door = self._durable(claims, subjects, streams.commands, limits)
         self.durable = DurableDoor(door, metrics, tick=limits.tick)
         self.upkeep = Upkeep(
-            self._connection,
+            CommandStream(nc, subjects, streams.commands, claims.everywhere),
             store,
-            claims,
-            subjects,
-            streams.commands,
             mine=lambda: 0 in self.durable.partitions,
             retention=limits.retention,
             interval=limits.upkeep_interval,
