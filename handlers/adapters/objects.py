@@ -220,9 +220,7 @@ class S3Buckets:
         """Close the connections."""
         await self._http.aclose()
 
-    async def _ask(
-        self, method: Literal["HEAD", "PUT", "DELETE"], tenant_id: UUID, body: str = ""
-    ) -> httpx.Response:
+    async def _ask(self, method: _Method, tenant_id: UUID, body: str = "") -> httpx.Response:
         url = await obstore.sign_async(self.open(tenant_id), method, "", _TIMEOUT)
         return await sent(self._http, method, url, body)
 

@@ -154,9 +154,8 @@ async def test_a_stream_cut_back_by_a_power_failure_is_filled_from_its_end(
     await store.append(facts(100))
     messages = [message(event, bus.subjects) for event in await events_of(store)]
     lost = Outlet(bus.nc, 5.0)
-    await lost.open()
-    await lost.stored(await lost.send(messages[:40], ""))
-    await lost.close()
+    async with lost.listening():
+        await lost.stored(await lost.send(messages[:40], ""))
     async with running(a_relay(bus, store)):
         await reached(bus, 100)
     await assert_mirrors(bus, store)
@@ -190,15 +189,14 @@ async def test_a_paused_relay_that_wakes_up_repeats_nothing_thanks_to_the_fence(
     await store.append(facts(50))
     run = [message(event, bus.subjects) for event in await events_of(store)]
     paused, other = Outlet(bus.nc, 5.0), Outlet(bus.nc, 5.0)
-    await paused.open()
-    await other.open()
-    await other.stored(await other.send(run, ""))
-    assert await is_new(bus)
-    await until(partial(is_new, bus))  # so the server has forgotten the ids that it heard before
-    late = await paused.send(run, "")
-    if fenced:
-        with pytest.raises(OutOfPlace):
-            await paused.stored(late)
+    async with paused.listening(), other.listening():
+        await other.stored(await other.send(run, ""))
+        assert await is_new(bus)
+        await until(partial(is_new, bus))  # so the server has forgotten the ids that it heard before
+        late = await paused.send(run, "")
+        if fenced:
+            with pytest.raises(OutOfPlace):
+                await paused.stored(late)
     await bus.nc.flush()
     await reached(bus, stored + 2)
     assert len(await messages_of(bus.nc, bus.streams.events)) == stored + 2
@@ -239,11 +237,11 @@ async def test_a_strangers_message_within_a_run_displaces_nothing(bus: Bus, stor
     await store.append(facts(10))
     run = [message(event, bus.subjects) for event in await events_of(store)]
     outlet = Outlet(bus.nc, 5.0)
-    await outlet.open()
-    await outlet.stored(await outlet.send(run[:3], ""))
-    await bus.nc.jetstream().publish(bus.subjects.event(uuid4(), "tenant.forged"), b"{}")
-    with pytest.raises(OutOfPlace):
-        await outlet.stored(await outlet.send(run[3:], run[2].id))
+    async with outlet.listening():
+        await outlet.stored(await outlet.send(run[:3], ""))
+        await bus.nc.jetstream().publish(bus.subjects.event(uuid4(), "tenant.forged"), b"{}")
+        with pytest.raises(OutOfPlace):
+            await outlet.stored(await outlet.send(run[3:], run[2].id))
     assert await last_sequence(bus) == 4
 
 
