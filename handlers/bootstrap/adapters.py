@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from handlers.adapters.access import Access
 from handlers.adapters.certificates import CertificateKey
+from handlers.adapters.clock import utc_now
 from handlers.adapters.consumers import TenantConsumers
 from handlers.adapters.deletion import Deletion
 from handlers.adapters.effects import Effects
@@ -46,7 +46,7 @@ def effects_of(process: Process, started: AsyncExitStack) -> Effects:
         read_events=process.store.read_tenant,
         open_sealed=process.keyring.open_json,
         hand_over=notices.export_ready,
-        now=_now,
+        now=utc_now,
     )
     deletion = Deletion(
         connect=connect,
@@ -56,7 +56,7 @@ def effects_of(process: Process, started: AsyncExitStack) -> Effects:
         eraser=Erasure(connect, process.nc, process.subjects, process.streams),
         key=certificate_key(settings),
         issuer=settings.token_issuer,
-        now=_now,
+        now=utc_now,
     )
     plans = Plans(connect, own)
     return effects(
@@ -82,13 +82,17 @@ def certificate_key(settings: Settings) -> CertificateKey:
     return CertificateKey(private_key(path, create=settings.create_keys))
 
 
-def _buckets(process: Process, started: AsyncExitStack, kind: Kind) -> Buckets:
-    settings = process.settings
+def buckets_of(settings: Settings, kind: Kind) -> Buckets:
+    """Return the buckets that the settings name, to be closed."""
     access_key, secret_key = (
         key.get_secret_value() if key else None
         for key in (settings.objects_access_key, settings.objects_secret_key)
     )
-    made = buckets(settings.objects_url, access_key, secret_key, kind=kind)
+    return buckets(settings.objects_url, access_key, secret_key, kind=kind)
+
+
+def _buckets(process: Process, started: AsyncExitStack, kind: Kind) -> Buckets:
+    made = buckets_of(process.settings, kind)
     started.push_async_callback(made.close)
     return made
 
@@ -131,7 +135,3 @@ def _pooled(process: Process, started: AsyncExitStack) -> Connect:
             yield connection
 
     return connect
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

@@ -1,4 +1,4 @@
-"""What `tenantctl doctor` looks at. A check returns what it found; `broken` needs somebody, `look` may."""
+"""What `tenantctl doctor` looks at."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import urllib.error
 import urllib.request
 from collections.abc import AsyncGenerator
-from typing import Any, Literal, NamedTuple
+from typing import Any
 from uuid import UUID
 
 from nats.aio.client import Client
@@ -15,6 +15,8 @@ from nats.errors import Error as NatsError
 from handlers.adapters import jetstream
 from handlers.adapters.sweep import MEANS, Means
 from handlers.cli.exits import Misuse
+from handlers.cli.finding import Finding
+from handlers.cli.leftovers import leftovers
 from handlers.cli.projections import connections
 from handlers.cli.where import PATIENCE, Common, bus, http_url, settings, store
 from handlers.client import NoAnswer, TenantClient
@@ -28,9 +30,7 @@ from handlers.store.event_store import EventStore
 from handlers.wire.subjects import Streams
 from projections.context import FACTS
 from projections.registry import READ_MODELS
-from tenant_domain.refusals import Refusal, Unavailable, UnknownCommand
-
-State = Literal["ok", "look", "broken"]
+from tenant_domain.refusals import Refusal, UnknownCommand
 
 QUICK = 2.0
 """Seconds in which a part that is well answers."""
@@ -53,15 +53,6 @@ SELECT count(*), count(*) FILTER (WHERE due_at < now() - make_interval(secs => %
 FROM service.saga_agenda a"""
 
 
-class Finding(NamedTuple):
-    """What was looked at, how it is, what was seen, and what to do."""
-
-    what: str
-    state: State
-    found: str
-    advice: str | None = None
-
-
 async def examined(common: Common) -> AsyncGenerator[Finding]:
     """Yield findings, from the ground up; what stands on a server that is down is left out."""
     try:
@@ -73,7 +64,7 @@ async def examined(common: Common) -> AsyncGenerator[Finding]:
         yield finding
     async for finding in _bus(common):
         yield finding
-    async for finding in _database(common):
+    async for finding in _database(common, chosen):
         yield finding
     yield await _edge(common, chosen)
 
@@ -105,7 +96,7 @@ async def _bus(common: Common) -> AsyncGenerator[Finding]:
             client = TenantClient(nc, prefix=settings(common).subject_prefix, timeout=QUICK)
             yield await _commands_door(client)
             yield await _queries_door(client)
-    except (Unavailable, NatsError, OSError) as error:
+    except (Refusal, NatsError, OSError) as error:
         yield Finding("nats", "broken", str(error), "Start it, or set TENANTS_NATS_URL.")
 
 
@@ -145,7 +136,7 @@ async def _queries_door(client: TenantClient) -> Finding:
     return Finding("queries", "ok", "answer; no operation is parked")
 
 
-async def _database(common: Common) -> AsyncGenerator[Finding]:
+async def _database(common: Common, chosen: Settings) -> AsyncGenerator[Finding]:
     try:
         async with asyncio.timeout(PATIENCE), connections(common) as pool:
             ((migrated, version),) = await pool.fetch(_TABLES, ())
@@ -161,7 +152,8 @@ async def _database(common: Common) -> AsyncGenerator[Finding]:
                 yield finding
             yield await _dead_letters(pool)
             yield await _erasure(pool)
-    except (StoreError, TimeoutError) as error:
+            yield await leftovers(pool, chosen)
+    except (Refusal, StoreError, TimeoutError) as error:
         yield Finding("postgres", "broken", str(error) or "silent", "Start it, or set TENANTS_POSTGRES_URL.")
 
 
@@ -191,7 +183,7 @@ async def _relay(common: Common, pool: Connections) -> Finding:
             if before:
                 await asyncio.sleep(QUICK / 2)
             after = await _behind(nc, name, pool)
-    except (Unavailable, NatsError) as error:
+    except (Refusal, NatsError) as error:
         return Finding("relay", "broken", str(error), "Start NATS first.")
     found = f"{name} is {after} events behind the store"
     if (after > 0 and after >= before) or after < 0:
@@ -215,7 +207,7 @@ async def _live_context(common: Common) -> Finding:
             if before:
                 await asyncio.sleep(QUICK / 2)
             after = await _lacking(nc, log)
-    except (Unavailable, NatsError, jetstream.JetStreamError) as error:
+    except (Refusal, NatsError, jetstream.JetStreamError) as error:
         return Finding(what, "broken", str(error), "Start NATS first.")
     found = f"{after} tenants have changed since the last entry was written"
     return Finding(what, "broken", found, advice) if after and after >= before else Finding(what, "ok", found)

@@ -5,6 +5,7 @@ positions, each behind the stream's last sequence, so the last one says up to wh
 and of two relays one is refused and stands by. Whatever else stands at the end (nothing, after the bucket was
 lost; a stranger's message; what the log does not have, after a backup was restored) makes it begin at the
 first event. An entry is made from the tenant's state as it is now: nobody sees a former one meanwhile.
+Keys that somebody purged leave no trace at the end; they are counted now and then, and written again.
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ from handlers.adapters import jetstream
 from handlers.adapters.hints import CommitListener
 from handlers.adapters.jetstream import StreamMessage
 from handlers.relay.cloud_events import Message
+from handlers.relay.context_keys import lacking
 from handlers.relay.metrics import RelayMetrics
 from handlers.relay.outlet import Outlet, OutOfPlace
+from handlers.relay.standby import Hints, keep_on
 from handlers.store.event_store import EventStore, Latest
 from handlers.wire.events import UnknownEvent
 from handlers.wire.headers import MSG_ID
@@ -42,8 +45,8 @@ PACE = 0.05
 """Seconds between the beginnings of two looks at the log that hints cause: the first change after a pause
 goes at once, and a flood of commands, which seldom changes an entry, costs twenty looks a second."""
 
-LONGEST_WAIT = 5.0
-"""Seconds between two tries at most, while NATS or PostgreSQL is away."""
+CHECK = 60.0
+"""Seconds between two counts of the bucket's keys."""
 
 _UNFOLDABLE = (UnknownEvent, msgspec.MsgspecError, ValueError)
 
@@ -97,8 +100,8 @@ class ContextRelay:
 
     `declare` makes the streams that are missing. In seconds: `poll` is how long it waits for a hint before it
     looks by itself, at the log and at the bucket's end, `patience` how long for an acknowledgement,
-    `takeover` how long it lets the bucket of another relay stand still while the log has more. `commits` is
-    the process's, where it has more that listens.
+    `takeover` how long it lets the bucket of another relay stand still while the log has more, `check` lies
+    between two counts of the bucket's keys. `commits` is the process's, where it has more that listens.
     """
 
     def __init__(
@@ -112,6 +115,7 @@ class ContextRelay:
         poll: float = 1.0,
         patience: float = 5.0,
         takeover: float = 0.25,
+        check: float = CHECK,
         metrics: RelayMetrics,
         commits: CommitListener | None = None,
     ) -> None:
@@ -120,22 +124,18 @@ class ContextRelay:
         self._commits = commits or CommitListener(nc, subjects.hint("committed"))
         self._streams = streams
         self._declare = declare
-        self._poll = poll
         self._takeover = takeover
+        self._check, self._check_at = check, 0.0
         self._metrics = metrics
         self._outlet = Outlet(nc, patience)
-        self._hint = asyncio.Event()
+        self._hints = Hints(poll)
         self._former = ""
         self._place: Place | None = None
 
     async def run(self) -> NoReturn:
         """Relay until cancelled; a lost server is waited for."""
-        await self._outlet.open()
-        try:
-            async with self._commits.heard_by(self._hinted):
-                await self._keep_on()
-        finally:
-            await self._outlet.close()
+        async with self._outlet.listening(), self._commits.heard_by(lambda _: self._hints.heard()):
+            await keep_on(self._follow, self._stand_by, self._ended)
 
     async def place(self) -> Place:
         """Return where the bucket is; a missing one is made.
@@ -151,39 +151,20 @@ class ContextRelay:
 
         Returns where the bucket was before. Raises as `place`, and NotStored: try again.
         """
-        await self._outlet.open()
-        try:
+        async with self._outlet.listening():
             self._forget()
             former = await self.place()
             head, place = await self._store.head(), former._replace(position=0)
             while place.position < head and place.sequence == former.sequence:
                 place = await self._advance(place, head)
             return former
-        finally:
-            await self._outlet.close()
 
-    def _hinted(self, _: bytes) -> None:
-        self._hint.set()
-
-    async def _keep_on(self) -> NoReturn:
-        standing_by, failures = False, 0
-        while True:
-            try:
-                if standing_by:
-                    await self._stand_by()
-                    standing_by = False
-                await self._follow()
-                failures = 0
-            except OutOfPlace as refusal:
-                self._forget()
-                log.info("relay of the live context stands by", reason=str(refusal))
-                standing_by, failures = True, 0
-            except Exception as error:  # noqa: BLE001 - an engine outlives whatever befalls it
-                self._forget()
-                failures += 1
-                log.warning("relay of the live context interrupted", error=repr(error), failures=failures)
-                longest = min(LONGEST_WAIT, 0.1 * 2 ** min(failures, 10))
-                await asyncio.sleep(random.uniform(longest / 2, longest))  # noqa: S311 - jitter
+    def _ended(self, error: Exception, failures: int) -> None:
+        self._forget()
+        if isinstance(error, OutOfPlace):
+            log.info("relay of the live context stands by", reason=str(error))
+        else:
+            log.warning("relay of the live context interrupted", error=repr(error), failures=failures)
 
     def _forget(self) -> None:
         self._place, self._former = None, ""
@@ -195,24 +176,36 @@ class ContextRelay:
         self._former = ""
         self._place = place = await self.place()
         while True:
-            self._hint.clear()
+            self._hints.looking()
             looked_at = now()
             head = await self._store.head()
             while place.position < head:
                 self._place = place = await self._advance(place, head)
             self._metrics.context_position.set(place.position)
-            try:
-                async with asyncio.timeout(self._poll):
-                    await self._hint.wait()
-            except TimeoutError:
+            if looked_at >= self._check_at:
+                self._place = place = await self._mend(place)
+                self._check_at = looked_at + self._check
+            if not await self._hints.come():
                 return
             await asyncio.sleep(max(0.0, looked_at + PACE - now()))
 
     async def _advance(self, place: Place, head: int) -> Place:
         """Write what the next positions changed, and return where the bucket is then. Raises NotStored."""
         upto = min(place.position + RANGE, head)
-        entries = await self._entries(await self._store.latest(FACTS, place.position, upto))
-        messages = self._messages(entries, place.sequence)
+        place = await self._write(place, await self._store.latest(FACTS, place.position, upto))
+        return place._replace(position=upto)
+
+    async def _mend(self, place: Place) -> Place:
+        """Write the entries that somebody purged, and return where the bucket is then. Raises NotStored."""
+        facts = await lacking(self._nc, self._store, self._streams, place.position)
+        if facts:
+            log.warning("entries of the live context were gone", written=len(facts))
+        for begin in range(0, len(facts), RANGE):
+            place = await self._write(place, facts[begin : begin + RANGE])
+        return place
+
+    async def _write(self, place: Place, changed: Sequence[Latest]) -> Place:
+        messages = self._messages(await self._entries(changed), place.sequence)
         left = messages
         while left:
             run = await self._outlet.send(left, self._former)
@@ -220,7 +213,7 @@ class ContextRelay:
             self._former = run.last_id
             left = left[run.size :]
         self._metrics.contexts.inc(len(messages))
-        return place._replace(sequence=place.sequence + len(messages), position=upto)
+        return place._replace(sequence=place.sequence + len(messages))
 
     def _messages(self, entries: Iterable[TenantContext], sequence: int) -> list[Message]:
         """Return the entries as messages, the first behind `sequence`. Their ids only chain them together."""

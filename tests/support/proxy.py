@@ -7,11 +7,15 @@ import struct
 from typing import Self
 from urllib.parse import urlsplit
 
+_LONGEST_MARK = 64
+"""Bytes."""
+
 
 class Proxy:
     """Stands between a client and the server of a URL; `url` is the same through the proxy.
 
-    `down` refuses and cuts all connections until `up`. `lose_answer` cuts the connections that carry `marked`
+    `down` refuses and cuts all connections until `up`; in between `hush` and `speak` it says nothing, and
+    nobody is told. `lose_answer` cuts the connections that carry `marked`
     bytes once the server has answered, before the client hears of it.
     """
 
@@ -23,6 +27,8 @@ class Proxy:
         self._near: set[asyncio.StreamWriter] = set()
         self._marked: bytes | None = None
         self.lost = asyncio.Event()
+        self._speaking = asyncio.Event()
+        self._speaking.set()
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._carry, "127.0.0.1", 0)
@@ -57,6 +63,14 @@ class Proxy:
         """Take connections again."""
         self._server = await asyncio.start_server(self._carry, "127.0.0.1", self._port)
 
+    def hush(self) -> None:
+        """Keep back what the server says."""
+        self._speaking.clear()
+
+    def speak(self) -> None:
+        """Pass on what the server said meanwhile, and says."""
+        self._speaking.set()
+
     def lose_answer(self, marked: bytes) -> None:
         """Cut the next connection that carries `marked` when the server has answered."""
         self._marked = marked
@@ -68,10 +82,12 @@ class Proxy:
         cut = asyncio.Event()
 
         async def forth() -> None:
+            before = b""  # the end of what was read last: a mark may reach over two reads
             while data := await reader.read(1 << 16):
-                if self._marked is not None and self._marked in data:
+                if self._marked is not None and self._marked in before + data:
                     self._marked = None
                     cut.set()
+                before = data[-_LONGEST_MARK:]
                 far_writer.write(data)
                 await far_writer.drain()
 
@@ -80,6 +96,7 @@ class Proxy:
                 if cut.is_set():
                     self.lost.set()
                     return
+                await self._speaking.wait()
                 writer.write(data)
                 await writer.drain()
 

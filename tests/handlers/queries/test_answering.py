@@ -178,22 +178,6 @@ async def test_a_body_that_is_no_object_is_refused(side: ReadSide, body: bytes) 
         await side.queries.answer("fleet", "tenants", body)
 
 
-async def test_the_parameters_of_a_url_are_taken_as_texts(side: ReadSide) -> None:
-    tenant = side.history.tenant("Ada")
-    side.history.operation(tenant)
-    await side.project()
-
-    async def ask(who: str, query: str, **parameters: str | list[str]) -> Any:
-        return msgspec.json.decode(await side.queries.answer(who, query, parameters))
-
-    assert len((await ask("fleet", "tenants", limit="1", status="provisioning", search="ada"))["items"]) == 1
-    assert len((await ask(str(tenant), "history", types=["operation.started"]))["items"]) == 1
-    assert len((await ask(str(tenant), "history", types="operation.started", to_position="9"))["items"]) == 1
-    assert (await ask(str(tenant), "as_of", at="2999-01-01T00:00:00+01:00"))["version"] == 1
-    with pytest.raises(InvalidQuery):
-        await ask("fleet", "tenants", limit="many")
-
-
 def lenient_json(fields: dict[str, Any]) -> bytes:
     """The fields as Python's own JSON, which has NaN, lone surrogates and endless integers."""
     return json.dumps(fields).encode()
