@@ -27,6 +27,7 @@ from handlers.adapters.table import effects
 from handlers.bootstrap.process import Process
 from handlers.bus.connection import publish
 from handlers.settings import Settings
+from handlers.store.connections import LASTING
 
 ACCESS_AT_ONCE = 4
 """Tenants whose access is closed or opened at a time: it is the database's work, on few cores."""
@@ -104,7 +105,7 @@ def _notices(process: Process) -> Notices:
 def _connect(process: Process) -> Connect:
     @asynccontextmanager
     async def connect() -> AsyncGenerator[psycopg.AsyncConnection[Any]]:
-        async with await psycopg.AsyncConnection.connect(process.postgres_url, autocommit=True) as connection:
+        async with await psycopg.AsyncConnection.connect(process.postgres_url, **LASTING) as connection:
             yield connection
 
     return connect
@@ -117,7 +118,7 @@ def _pooled(process: Process, started: AsyncExitStack) -> Connect:
         min_size=0,
         max_size=ACCESS_AT_ONCE,
         open=False,
-        kwargs={"autocommit": True},
+        kwargs=LASTING,
         check=AsyncConnectionPool.check_connection,
         name="access",
     )

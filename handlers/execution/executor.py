@@ -226,7 +226,8 @@ class Executor:
                 if head is not None:
                     self._committed(head)
                 return
-            jobs = [job for job in jobs if not job.settled and not _is_fenced(job)]
+            # What is settled stays: its partition's row may not say so yet.
+            jobs = [job for job in jobs if not _is_fenced(job)]
 
     def _meet_outage(self, error: Exception, commands: int) -> None:
         self._metrics.outage()

@@ -72,6 +72,8 @@ class Settler:
     async def settle(self, jobs: Sequence[Job]) -> int | None:
         """Settle all jobs that do not have to wait for a failed one; return the log's end if it moved.
 
+        Of settled jobs it writes how far their partitions are, where that is not written yet.
+
         A command that fails for a technical reason fails alone: a durable one holds back what follows it in
         its partition, any other is answered `unavailable`. Raises Fenced, and whatever `is_outage`: then the
         jobs that are not settled are to be tried again.
@@ -84,10 +86,10 @@ class Settler:
                 raise
             if len(pending) == 1:
                 self._fail(pending[0], error)
-                return None
+                return await self.settle(jobs)  # the rows of their partitions may not say yet what is settled
         # One of them is what no transaction can hold: find it by halves.
-        half = len(pending) // 2
-        first, second = await self.settle(pending[:half]), await self.settle(pending[half:])
+        half = jobs.index(pending[len(pending) // 2])
+        first, second = await self.settle(jobs[:half]), await self.settle(jobs[half:])
         return second or first
 
     async def recall(self, jobs: Sequence[Job]) -> None:

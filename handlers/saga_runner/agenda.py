@@ -15,6 +15,8 @@ from uuid import UUID
 
 import psycopg
 
+from handlers.store.connections import LASTING
+
 HORIZON = 20_000
 """How many due runs are weighed against each other in one look: some ten milliseconds."""
 
@@ -140,6 +142,6 @@ class Agenda:
                 # What is lost in a crash of the server is taken anew: nothing needs to wait for its disk.
                 options = f"-c synchronous_commit=off -c statement_timeout={_PATIENCE} -c enable_seqscan=off"
                 self._connection = await psycopg.AsyncConnection.connect(
-                    self._url, autocommit=True, connect_timeout=5, options=options
+                    self._url, options=options, **LASTING
                 )
             return self._connection

@@ -18,7 +18,7 @@ from handlers.store.errors import StoreUnavailable, explained
 from handlers.store.packing import Packed
 from handlers.store.writer import Writer
 
-_CONNECTING: dict[str, Any] = {
+LASTING: dict[str, Any] = {
     "autocommit": True,
     "connect_timeout": 5,
     "keepalives_idle": 10,
@@ -26,7 +26,8 @@ _CONNECTING: dict[str, Any] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 20_000,
 }
-"""How connections are made: one whose server vanished from the network is given up after some 25 seconds."""
+"""How connections that stay are made: one whose server vanished from the network is given up after 25 seconds
+or so."""
 _RECONNECT = 0.5
 """Seconds that the pool tries by itself; then whoever wants a connection begins anew. Its pauses double for
 minutes: the end of a long outage would be noticed late."""
@@ -88,7 +89,7 @@ class Connections:
             timeout=pool_timeout,
             reconnect_timeout=_RECONNECT,
             open=False,
-            kwargs=_CONNECTING,
+            kwargs=LASTING,
             configure=self._configure,
             name="store",
         )
@@ -197,7 +198,7 @@ class Connections:
                 return self._writer
             await self._writer.close()
         try:
-            connection = await _Connection.connect(self._url, **_CONNECTING)
+            connection = await _Connection.connect(self._url, **LASTING)
             await self._configure(connection)
         except psycopg.OperationalError as error:
             raise StoreUnavailable(f"no connection to the database: {error}") from error

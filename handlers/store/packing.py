@@ -199,5 +199,5 @@ def _dumper(cls: type[Packed]) -> type[Dumper]:
     return PackedDumper
 
 
-for _cls in (Uuid, Bigint, Integer, Text, Bytea, Uuids, Bigints, Integers, Texts, Byteas, Booleans, Times):
+for _cls in (Uuid, Bigint, Text, Bytea, Uuids, Bigints, Integers, Texts, Byteas, Booleans, Times):
     psycopg.adapters.register_dumper(_cls, _dumper(_cls))

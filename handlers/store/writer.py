@@ -24,8 +24,11 @@ from psycopg.pq.abc import PGresult
 from handlers.store.packing import Packed
 
 LOOK = 1.0
-"""Seconds between looks for an answer, without having been woken, as the driver takes them: a worker whose
-loop had missed the end of a connection would wait for ever."""
+"""Seconds between two looks at a connection without having been woken.
+
+libuv watches a socket no more once it has told of an error on it. Where a reset comes together with bytes
+that were not read yet, the loop tells once, the bytes are read, and the reset behind them is found by a look.
+"""
 
 _WELL = (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK)
 

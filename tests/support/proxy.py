@@ -1,6 +1,7 @@
 """A TCP proxy in front of a real server: cut it, or lose the answer to what it did."""
 
 import asyncio
+import os
 import socket
 import struct
 from typing import Self
@@ -19,6 +20,7 @@ class Proxy:
         self._parts = parts
         self._target = (parts.hostname, parts.port)
         self._writers: set[asyncio.StreamWriter] = set()
+        self._near: set[asyncio.StreamWriter] = set()
         self._marked: bytes | None = None
         self.lost = asyncio.Event()
 
@@ -39,12 +41,16 @@ class Proxy:
             writer.transport.abort()
         await asyncio.sleep(0)
 
-    def reset(self) -> None:
-        """Reset the connections that are there, as the kernel does for a process that died in the middle."""
+    def reset(self, said: bytes = b"") -> None:
+        """Reset the connections that are there, as the kernel does for a process that died in the middle.
+
+        `said` is the last that the clients get of the server; they find it together with the reset.
+        """
         for writer in list(self._writers):
-            writer.get_extra_info("socket").setsockopt(
-                socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
-            )
+            end = writer.get_extra_info("socket")
+            if writer in self._near:
+                os.write(end.fileno(), said)
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             writer.transport.abort()
 
     async def up(self) -> None:
@@ -58,6 +64,7 @@ class Proxy:
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         far_reader, far_writer = await asyncio.open_connection(*self._target)
         self._writers |= {writer, far_writer}
+        self._near.add(writer)
         cut = asyncio.Event()
 
         async def forth() -> None:
@@ -86,3 +93,4 @@ class Proxy:
             for each in (writer, far_writer):
                 each.transport.abort()
                 self._writers.discard(each)
+            self._near.discard(writer)

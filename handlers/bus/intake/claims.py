@@ -10,6 +10,8 @@ from uuid import UUID
 
 import psycopg
 
+from handlers.store.connections import LASTING
+
 _TIMEOUT = 5.0
 """Seconds for an answer; the statements take milliseconds, so a slower database is one that is away."""
 
@@ -107,11 +109,7 @@ class Claims:
 
     async def _connect(self) -> psycopg.AsyncConnection:
         return await psycopg.AsyncConnection.connect(
-            self._url,
-            autocommit=True,
-            connect_timeout=int(_TIMEOUT),
-            application_name="tenants-partitions",
-            options="-c statement_timeout=5s",
+            self._url, application_name="tenants-partitions", options="-c statement_timeout=5s", **LASTING
         )
 
 

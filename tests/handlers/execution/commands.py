@@ -11,9 +11,12 @@ from handlers.execution.decode import Request, decoded
 from handlers.execution.executor import Executor
 from handlers.execution.metrics import CommandMetrics
 from handlers.execution.reply import Reply
+from handlers.store.batch import Batch, EventRow, ReadRow
 from handlers.store.event_store import EventStore
-from handlers.wire.events import event_of
+from handlers.wire.events import Meta, encoded, event_of
 from tenant_domain.catalogue import Policy
+from tenant_domain.tenant.decide import activated
+from tenant_domain.tenant.decide import ref as tenant_ref
 from tests.support.keys import KEY, keyring_of
 
 ADMIN = {"email": "ada@example.com", "name": "Ada"}
@@ -71,3 +74,19 @@ async def names_given(store: EventStore, tenant: UUID) -> list[Any]:
     """Return the names that a tenant was given, in order."""
     events = await store.read_tenant(tenant, 0, None, 100_000, ["tenant.profile_updated"])
     return [event_of(event.topic, event.state).tenant_name for event in events]  # pyright: ignore
+
+
+async def active_tenant(store: EventStore, executor: Executor) -> UUID:
+    """Provision a tenant, and activate it as its saga would."""
+    tenant = uuid4()
+    operation = outcome(await executor.execute(provision(tenant)))["operation_id"]
+    await happened(store, tenant, activated(UUID(operation)))
+    return tenant
+
+
+async def happened(store: EventStore, tenant: UUID, event: Any) -> None:
+    """Write an event to a tenant's stream behind the executors' backs."""
+    version = (await store.load([tenant_ref(tenant)]))[tenant].version
+    row = EventRow(tenant, tenant, version + 1, event.name, encoded(event, Meta()), 0)
+    appended = await store.append(Batch(events=[row], reads=[ReadRow(tenant, version, 0)]))
+    assert not appended.dropped

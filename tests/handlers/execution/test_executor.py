@@ -10,37 +10,22 @@ import pytest
 
 from handlers.execution.executor import Executor
 from handlers.execution.reply import Reply
-from handlers.store.batch import Batch, EventRow, ReadRow
+from handlers.store.batch import Batch
 from handlers.store.event_store import EventStore
-from handlers.wire.events import Meta, encoded, event_of, opened
+from handlers.wire.events import Meta, event_of, opened
 from tenant_domain.tenant.decide import activated, status_reverted
-from tenant_domain.tenant.decide import ref as tenant_ref
 from tenant_domain.values import Status
 from tests.handlers.execution.commands import (
+    active_tenant,
     executor_on,
     facts,
+    happened,
     names_given,
     outcome,
     provision,
     rename,
     request,
 )
-
-
-async def active_tenant(store: EventStore, executor: Executor) -> UUID:
-    """Provision a tenant, and activate it as its saga would."""
-    tenant = uuid4()
-    operation = outcome(await executor.execute(provision(tenant)))["operation_id"]
-    await happened(store, tenant, activated(UUID(operation)))
-    return tenant
-
-
-async def happened(store: EventStore, tenant: UUID, event: Any) -> None:
-    """Write an event to a tenant's stream behind the executors' backs."""
-    version = (await store.load([tenant_ref(tenant)]))[tenant].version
-    row = EventRow(tenant, tenant, version + 1, event.name, encoded(event, Meta()), 0)
-    appended = await store.append(Batch(events=[row], reads=[ReadRow(tenant, version, 0)]))
-    assert not appended.dropped
 
 
 async def test_a_tenant_that_is_provisioned_exists_and_its_saga_is_due(

@@ -10,13 +10,24 @@ import pytest
 
 from deploy.embedded import EmbeddedStack
 from handlers.execution import attempt
+from handlers.execution.decode import Request
 from handlers.execution.executor import Executor
+from handlers.execution.job import Job, Origin
 from handlers.execution.reply import Reply
-from handlers.store.batch import Batch
+from handlers.store.batch import Appended, Batch
+from handlers.store.errors import StoreUnavailable
 from handlers.store.event_store import EventStore
 from handlers.store.migrate import migrate
 from tenant_domain.registry import COMMANDS
-from tests.handlers.execution.commands import executor_on, facts, outcome, provision, rename, request
+from tests.handlers.execution.commands import (
+    active_tenant,
+    executor_on,
+    facts,
+    outcome,
+    provision,
+    rename,
+    request,
+)
 from tests.support.hanging import hung
 from tests.support.proxy import Proxy
 
@@ -214,6 +225,51 @@ async def test_a_stream_that_cannot_be_read_troubles_its_own_tenant_only(
 
     assert [reply.problem for reply in replies] == [None, "unavailable", None]
     await fresh.stop()
+
+
+@pytest.mark.parametrize("trouble", [StoreUnavailable, ValueError])
+@pytest.mark.parametrize("conflicting", [1, 2])
+async def test_partitions_are_written_as_decided_whatever_befalls_others_of_their_batch(
+    executor: Executor,
+    store: EventStore,
+    store_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    trouble: type[Exception],
+    conflicting: int,
+) -> None:
+    owner, written_meanwhile = uuid4(), [await active_tenant(store, executor) for _ in range(conflicting)]
+    commands = [provision(uuid4()), *(rename(each, "B") for each in written_meanwhile)]
+    async with await psycopg.AsyncConnection.connect(store_url, autocommit=True) as connection:
+        await connection.execute("UPDATE service.command_progress SET owner = %s", (owner,))
+        raising = [None, trouble]
+        append = store.append
+
+        async def troubled(batch: Batch) -> Appended:
+            error = raising.pop(0) if raising else None
+            if error is not None:
+                raise error("as the test wants it")
+            return await append(batch)
+
+        monkeypatch.setattr(store, "append", troubled)
+        pieces = await asyncio.gather(
+            *(
+                executor.settle(partition, owner, 0, [durable(command, 7 + partition)])
+                for partition, command in enumerate(commands)
+            )
+        )
+        assert raising == []
+        rows = await connection.execute("SELECT partition, sequence FROM service.command_progress")
+        reached = dict(await rows.fetchall())
+    for piece in pieces:
+        assert reached[piece.partition] == piece.sequence
+        assert piece.sequence == (0 if piece.failed else 7 + piece.partition)
+    assert pieces[0].failed is None
+
+
+def durable(command: Request, sequence: int) -> Job:
+    """Return a command as its partition's reader has it."""
+    tenant = str(command.tenant_id)
+    return Job(lambda _: None, request=command, origin=Origin("S", sequence, 0, tenant, "s", {}, b""))
 
 
 async def test_a_stopped_executor_refuses_and_keeps_its_word(store: EventStore) -> None:

@@ -15,15 +15,12 @@ from tests.support.proxy import Proxy
 AT_WORK = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"
 
 
-def test_who_waits_on_a_connection_that_is_reset_hears_of_it(postgres_url: str) -> None:
-    uvloop.run(_reset_at_work(postgres_url))
+@pytest.mark.parametrize("said", [b"", b"N\0\0"], ids=["in silence", "in the middle of a message"])
+def test_who_waits_on_a_connection_that_is_reset_hears_of_it(postgres_url: str, said: bytes) -> None:
+    uvloop.run(_reset_at_work(postgres_url, said))
 
 
-def test_who_waits_hears_of_a_lost_connection_also_where_the_loop_does_not(postgres_url: str) -> None:
-    uvloop.run(_reset_at_work(postgres_url, deaf=True))
-
-
-async def _reset_at_work(url: str, *, deaf: bool = False) -> None:
+async def _reset_at_work(url: str, said: bytes) -> None:
     async with (
         Proxy(url) as proxy,
         await psycopg.AsyncConnection.connect(url, autocommit=True) as looking,
@@ -32,9 +29,7 @@ async def _reset_at_work(url: str, *, deaf: bool = False) -> None:
         waiting = asyncio.create_task(writer.row(b"SELECT pg_sleep(%s)::text", [bigint(60)]))
         while not (await looking.execute(AT_WORK)).rowcount:  # noqa: ASYNC110 - nobody tells of it
             await asyncio.sleep(0.01)
-        if deaf:
-            asyncio.get_running_loop().remove_reader(writer.connection.fileno())
-        proxy.reset()
+        proxy.reset(said)
         await asyncio.wait({waiting}, timeout=20)
         assert waiting.done()
         with pytest.raises(psycopg.OperationalError):
