@@ -19,6 +19,7 @@ from uuid import UUID, uuid4
 import msgspec
 from nats.aio.msg import Msg
 
+from handlers.client import TenantClient
 from handlers.http_edge.tokens import OPERATOR, Signer
 from handlers.wire.subjects import Subjects
 from tests.benchmarks.machine import measured
@@ -82,6 +83,7 @@ async def _measured(what: str, goal: float, rounds: int, figure: Callable[[Round
         connection(stack.endpoints) as nc,
     ):
         tenants = await provisioned(stack.endpoints.postgres_url, TENANTS)
+        await TenantClient(nc).tenant(tenants[-1], min_position=2 * len(tenants))
         activated: dict[UUID, float] = {}
 
         async def heard(fact: Msg) -> None:
@@ -123,6 +125,7 @@ async def _calls(url: str, token: str, tenants: Sequence[UUID]) -> list[Call]:
     command = (sys.executable, "-m", "tests.benchmarks.http", url, token, *map(str, tenants))
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     said, _ = await process.communicate()
+    assert process.returncode == 0, "a caller failed; it said why"
     return msgspec.json.decode(said, type=list[Call])
 
 
