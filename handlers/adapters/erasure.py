@@ -15,6 +15,7 @@ from nats.aio.client import Client
 from psycopg import AsyncConnection
 
 from handlers.adapters import jetstream
+from handlers.adapters.command_stream import PLACES, CommandStream
 from handlers.adapters.effects import EffectFailed
 from handlers.adapters.jetstream import JetStreamError
 from handlers.adapters.sweep import Connect, StoreErased, Sweep
@@ -53,7 +54,7 @@ class Erasure:
 
     def __init__(self, connect: Connect, nc: Client, subjects: Subjects, streams: Streams) -> None:
         self._connect, self._nc, self._subjects, self._streams = connect, nc, subjects, streams
-        self._sweep = Sweep(connect)
+        self._sweep = Sweep(connect, CommandStream(nc, subjects, streams.commands, self._places))
 
     async def erase(self, tenant_id: UUID) -> Erased:
         """Destroy the tenant's key, and remove what is left of it.
@@ -64,19 +65,32 @@ class Erasure:
             key_ids, destroyed = await _destroy_keys(connection, tenant_id)
             await self._nc.publish(self._subjects.hint("erased"), str(tenant_id).encode())
             stores = [destroyed, *[await _delete_rows(connection, name, tenant_id) for name in _TABLES]]
-            for stream, subject in self._whose(tenant_id):
-                stores.append(await self._delete_messages(stream, subject))
+            for stream, subject, former in self._whose(tenant_id):
+                stores.append(await self._delete_messages(stream, subject, former))
         stores += await self._sweep.done()
         return Erased(key_ids=key_ids, stores=stores)
 
-    def _whose(self, tenant_id: UUID) -> tuple[tuple[str, str], ...]:
-        """Return the streams that hold messages of tenants as they were sent, and the tenant's subjects."""
+    async def _places(self) -> dict[int, tuple[int, str | None]]:
+        async with self._connect() as connection:
+            rows = await (await connection.execute(PLACES)).fetchall()
+        return {partition: (sequence, stream) for partition, sequence, stream in rows}
+
+    def _whose(self, tenant_id: UUID) -> tuple[tuple[str, str, str], ...]:
+        """Return the streams that hold what was sent, the tenant's subjects, and what to say of the past."""
         return (
-            (self._streams.commands, self._subjects.partitioned(tenant_id)),
-            (self._streams.dead_letters, self._subjects.dead(str(tenant_id), "*", "*")),
+            (
+                self._streams.commands,
+                self._subjects.partitioned(tenant_id),
+                "those purged before went with their block of the file",
+            ),
+            (
+                self._streams.dead_letters,
+                self._subjects.dead(str(tenant_id), "*", "*"),
+                "those that went before were sealed",
+            ),
         )
 
-    async def _delete_messages(self, stream: str, subject: str) -> StoreErased:
+    async def _delete_messages(self, stream: str, subject: str, former: str) -> StoreErased:
         """Overwrite messages one by one: a purge would leave their bytes until their block goes.
 
         The server writes random bytes over a message that is deleted so, in its file.
@@ -94,7 +108,7 @@ class Erasure:
                     raise
         if await jetstream.message(self._nc, stream, 1, subject) is not None:
             raise EffectFailed(f"{stream} still holds messages of the tenant.")
-        how = "overwritten one by one, and deleted; those purged before go with their block of the file"
+        how = f"overwritten one by one, and deleted; {former}"
         return StoreErased(store=stream, what="messages", count=count, how=how, verified=True)
 
 

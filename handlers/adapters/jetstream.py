@@ -72,6 +72,16 @@ async def stream_info(nc: Client, stream: str) -> Json | None:
         raise
 
 
+async def subjects_of(nc: Client, stream: str) -> set[str]:
+    """Return all subjects that a stream has messages of. Raises JetStreamError."""
+    found: set[str] = set()
+    while True:
+        page = await call(nc, f"STREAM.INFO.{stream}", {"subjects_filter": ">", "offset": len(found)})
+        found |= (page["state"].get("subjects") or {}).keys()
+        if len(found) >= page.get("total", 0):
+            return found
+
+
 async def message(nc: Client, stream: str, sequence: int, next_of: str | None = None) -> StreamMessage | None:
     """Return the message at `sequence`, or the first from there on with a subject like `next_of`; or None."""
     wanted: Json = {"seq": sequence}

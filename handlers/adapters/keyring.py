@@ -18,7 +18,7 @@ import msgspec
 from handlers.wire.sealing import KEY_BYTES, DataKey, Keys, key_ids, opened, opened_json
 
 FRESH = 10.0
-"""Seconds that a key stays in memory: so long may a process read with it that was not told of its end."""
+"""Seconds that a key stays in memory, whatever is heard of it."""
 
 _MOST = 20_000
 """Tenants, and keys, that are kept in memory: some 10 MB."""
@@ -66,8 +66,16 @@ class TenantKeys(NamedTuple):
     wrapped: bytes | None = None
 
 
+Moment: TypeAlias = tuple[int, int]
+"""A connection, and how many hints there were: while it is the same, nothing was told, and nothing missed."""
+
+
 class Keyring:
-    """The data keys of all tenants. `clock` is monotonic, in seconds."""
+    """The data keys of all tenants. `clock` is monotonic, in seconds.
+
+    `hearing` says on which connection the ends of keys are heard, None while nobody knows: then no key stays
+    in memory, and with another connection none of those that did.
+    """
 
     def __init__(
         self,
@@ -75,6 +83,7 @@ class Keyring:
         wrap: KeyWrap,
         *,
         fresh: float = FRESH,
+        hearing: Callable[[], int | None] = lambda: 0,
         clock: Callable[[], float] = monotonic,
         new_id: Callable[[], UUID] = uuid4,
         new_secret: Callable[[int], bytes] = secrets.token_bytes,
@@ -83,12 +92,15 @@ class Keyring:
         self._new_id, self._new_secret = new_id, new_secret
         self._tenants = _Recent[TenantKeys](fresh, clock)
         self._keys = _Recent[DataKey | None](fresh, clock)
+        self._hearing, self._heard_on = hearing, hearing()
+        self._told = 0
 
     async def prepare(self, tenants: Collection[UUID]) -> dict[UUID, TenantKeys]:
         """Return the keys of each tenant, so that sealing needs no wait.
 
         A new key is not kept here: it is the tenant's once it is stored.
         """
+        moment = self._moment()
         found = {tenant: keys for tenant in tenants if (keys := self._tenants.get(tenant))}
         missing = [tenant for tenant in tenants if tenant not in found]
         if not missing:
@@ -99,13 +111,13 @@ class Keyring:
         for tenant in missing:
             rows = stored.get(tenant)
             keys = await (self._made(tenant) if rows is None else self._loaded(tenant, rows))
-            if keys.wrapped is None:
-                self._tenants.put(tenant, keys)
             found[tenant] = keys
+        self._keep(moment, self._tenants, {each: found[each] for each in missing if not found[each].wrapped})
         return found
 
     async def find(self, ids: Collection[UUID], tenant_id: UUID | None = None) -> Keys:
         """Return those of the keys that are not destroyed; with `tenant_id`, only that tenant's."""
+        moment = self._moment()
         found = {key_id: self._keys.get(key_id) for key_id in ids if key_id in self._keys}
         missing = [key_id for key_id in ids if key_id not in found]
         if missing:
@@ -113,11 +125,12 @@ class Keyring:
             for key_id in missing:
                 row = rows.get(key_id)
                 found[key_id] = None if row is None else await self._unwrapped(row)
-                self._keys.put(key_id, found[key_id])
+            self._keep(moment, self._keys, {each: found[each] for each in missing})
         return _usable(found, tenant_id)
 
     def forget(self, tenant_id: UUID) -> None:
         """Keep no key of the tenant in memory: they were destroyed, or will be read again."""
+        self._told += 1
         self._tenants.drop(lambda tenant, _: tenant == tenant_id)
         self._keys.drop(lambda _, key: key is not None and key.tenant_id == tenant_id)
 
@@ -131,6 +144,7 @@ class Keyring:
         ids = key_ids(text)
         if not ids:
             return text
+        self._moment()
         if any(key_id not in self._keys for key_id in ids):
             return None
         found = {key_id: self._keys.get(key_id) for key_id in ids}
@@ -139,6 +153,21 @@ class Keyring:
     async def opened(self, tenant_id: UUID, value: Struct) -> Struct:
         """Return a state or an event of the tenant with its personal fields opened."""
         return opened(value, await self.find(key_ids(msgspec.json.encode(value)), tenant_id))
+
+    def _moment(self) -> Moment | None:
+        """Return the moment, None while nothing is heard; forget all keys where one's end may be missed."""
+        connection = self._hearing()
+        if connection != self._heard_on:
+            self._heard_on = connection
+            self._tenants.clear()
+            self._keys.clear()
+        return None if connection is None else (connection, self._told)
+
+    def _keep(self, moment: Moment | None, kept: _Recent[Entry], entries: Mapping[UUID, Entry]) -> None:
+        """Keep what was read since `moment`, unless it may have ended meanwhile."""
+        if moment is not None and moment == self._moment():
+            for key, entry in entries.items():
+                kept.put(key, entry)
 
     async def _made(self, tenant_id: UUID) -> TenantKeys:
         key_id, secret = self._new_id(), self._new_secret(KEY_BYTES)
@@ -188,6 +217,9 @@ class _Recent(Generic[Entry]):
         self._entries.move_to_end(key)
         while len(self._entries) > _MOST:
             self._entries.popitem(last=False)
+
+    def clear(self) -> None:
+        self._entries.clear()
 
     def drop(self, which: Callable[[UUID, Entry], bool]) -> None:
         for key in [key for key, (_, entry) in self._entries.items() if which(key, entry)]:

@@ -1,7 +1,8 @@
-"""The sweep: what removes former bytes from PostgreSQL's files, done once for all erasures that wait for it.
+"""The sweep: what removes former bytes from the servers' files, done once for all erasures that wait for it.
 
 A row that is updated or deleted leaves its bytes in its page, so tables are written anew; the write-ahead log
-repeats what tables held, so it begins anew. Both cost the same for one tenant and for a hundred.
+repeats what tables held, so it begins anew; purged commands leave theirs in a block of the stream's file, so
+its blocks go. All of it costs the same for one tenant and for a hundred.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import msgspec
 from psycopg import AsyncConnection
 from psycopg.errors import Diagnostic
 
+from handlers.adapters.command_stream import CommandStream
 from handlers.adapters.effects import EffectFailed
 
 Connect: TypeAlias = Callable[[], AbstractAsyncContextManager[AsyncConnection[Any]]]
@@ -69,17 +71,18 @@ _FIRST_NUMBER = re.compile(r"\d+")
 
 
 class Sweep:
-    """Sweeps the database that `connect` gives connections to, one sweep at a time."""
+    """Sweeps `commands` and the database that `connect` gives connections to, one sweep at a time."""
 
-    def __init__(self, connect: Connect) -> None:
-        self._connect = connect
+    def __init__(self, connect: Connect, commands: CommandStream) -> None:
+        self._connect, self._commands = connect, commands
         self._one = asyncio.Lock()
         self._next: asyncio.Future[tuple[StoreErased, ...]] | None = None
 
     async def done(self) -> tuple[StoreErased, ...]:
-        """Wait for a sweep that begins from now on, with whoever else waits; says what of it could be done.
+        """Wait for a sweep that begins from now on, with whoever else waits; says what PostgreSQL let it do.
 
-        Raises EffectFailed while a reader of the database holds former rows, and what the server raises.
+        Raises EffectFailed while a reader of the database holds former rows, or commands that nobody decides
+        hold a block of theirs, and what the servers' clients raise.
         """
         if self._next is None:
             self._next = asyncio.ensure_future(self._after_the_present_one())
@@ -88,6 +91,7 @@ class Sweep:
     async def _after_the_present_one(self) -> tuple[StoreErased, ...]:
         async with self._one:
             self._next = None  # what is deleted from now on may come too late for this one
+            await self._commands.sweep()
             async with self._connect() as connection:
                 row = await (await connection.execute(MEANS)).fetchone()
                 assert row is not None

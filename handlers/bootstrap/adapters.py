@@ -82,13 +82,17 @@ def certificate_key(settings: Settings) -> CertificateKey:
     return CertificateKey(private_key(path, create=settings.create_keys))
 
 
-def _buckets(process: Process, started: AsyncExitStack, kind: Kind) -> Buckets:
-    settings = process.settings
+def buckets_of(settings: Settings, kind: Kind) -> Buckets:
+    """Return the buckets that the settings name, to be closed."""
     access_key, secret_key = (
         key.get_secret_value() if key else None
         for key in (settings.objects_access_key, settings.objects_secret_key)
     )
-    made = buckets(settings.objects_url, access_key, secret_key, kind=kind)
+    return buckets(settings.objects_url, access_key, secret_key, kind=kind)
+
+
+def _buckets(process: Process, started: AsyncExitStack, kind: Kind) -> Buckets:
+    made = buckets_of(process.settings, kind)
     started.push_async_callback(made.close)
     return made
 

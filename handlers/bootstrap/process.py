@@ -4,18 +4,17 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from uuid import UUID
 
 import nats.errors
 import psycopg
 import structlog
 from faststream.nats import NatsBroker
 from nats.aio.client import Client
-from nats.aio.msg import Msg
 
 from handlers.adapters import schemas
 from handlers.adapters.hints import CommitListener
 from handlers.adapters.jetstream import JetStreamError
+from handlers.adapters.key_hints import KeyHints
 from handlers.adapters.keyring import Keyring
 from handlers.adapters.keys import MasterKey, load_master_key
 from handlers.bus.connection import harden
@@ -41,10 +40,11 @@ class Process:
     ) -> None:
         self.settings = settings
         self.master_key = master_key
-        self.keyring = Keyring(store.tenant_keys, master_key)
         self.subjects = Subjects(settings.subject_prefix)
         self.streams = Streams()
         self.broker = broker
+        self.key_hints = KeyHints(broker.connection, self.subjects.hint("erased"))
+        self.keyring = Keyring(store.tenant_keys, master_key, hearing=self.key_hints.hearing)
         self.store = store
         self.commits = CommitListener(broker.connection, self.subjects.hint("committed"))
         self.postgres_url = settings.postgres_url.get_secret_value()
@@ -54,10 +54,6 @@ class Process:
     def nc(self) -> Client:
         """The connection to NATS that all parts of this process share."""
         return self.broker.connection
-
-    async def erased(self, hint: Msg) -> None:
-        """Forget the keys of a tenant that a hint names."""
-        self.keyring.forget(UUID(hint.data.decode()))
 
     async def declare(self) -> frozenset[str]:
         """Make the streams that are missing; raises when one would be weakened."""
@@ -94,9 +90,10 @@ async def connected(settings: Settings) -> AsyncGenerator[Process]:
         process = Process(settings, master_key, broker, store)
         try:
             await _patiently("nats", process.declare)
-            await process.nc.subscribe(process.subjects.hint("erased"), cb=process.erased)
+            await process.key_hints.start(process.keyring.forget)
             yield process
         finally:
+            await process.key_hints.stop()
             await broker.stop()
 
 

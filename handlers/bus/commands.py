@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 
 from nats.aio.client import Client
 
+from handlers.adapters.command_stream import CommandStream
 from handlers.adapters.hints import CommitTeller
 from handlers.adapters.keyring import Keyring
 from handlers.bus.answered import AnsweredDoor
@@ -115,11 +116,8 @@ class CommandsRole:
         )
         self.durable = DurableDoor(door, metrics, tick=tick)
         self.upkeep = Upkeep(
-            self._connection,
+            CommandStream(nc, subjects, streams.commands, claims.everywhere),
             store,
-            claims,
-            subjects,
-            streams.commands,
             mine=lambda: 0 in self.durable.partitions,
             retention=retention,
             interval=upkeep_interval,

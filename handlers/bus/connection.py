@@ -4,11 +4,13 @@ One caller's odd bytes must not end our connection. The server passes on subject
 header blocks that are no headers. nats-py reads both in the task that reads the connection, and an exception
 there ends that task without a word: no message would ever arrive again. Here such a subject is read with
 its odd bytes escaped, such headers as none, and the message is refused like any other that does not fit.
+The late answer to a flush that nobody waits for any more would end that task, too: it is passed over.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 
 from nats.aio.client import Client
@@ -39,7 +41,18 @@ def harden(nc: Client) -> None:
             subject=_text(subject), reply=_text(reply), data=data, headers=headers, _client=nc, _sid=sid
         )
 
-    for name, method in (("_process_headers", process_headers), ("_build_message", build_message)):
+    pong: Callable[[], Awaitable[None]] = getattr(nc, "_process_pong")  # noqa: B009
+
+    async def process_pong() -> None:
+        with contextlib.suppress(asyncio.InvalidStateError):
+            await pong()
+        nc._pings_outstanding = 0  # pyright: ignore[reportPrivateUsage] - the server lives
+
+    for name, method in (
+        ("_process_headers", process_headers),
+        ("_build_message", build_message),
+        ("_process_pong", process_pong),
+    ):
         if not callable(getattr(nc, name, None)):
             raise TypeError(f"this version of nats-py has no {name}")
         setattr(nc, name, method)

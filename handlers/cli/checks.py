@@ -1,4 +1,4 @@
-"""What `tenantctl doctor` looks at. A check returns what it found; `broken` needs somebody, `look` may."""
+"""What `tenantctl doctor` looks at."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import urllib.error
 import urllib.request
 from collections.abc import AsyncGenerator
-from typing import Any, Literal, NamedTuple
+from typing import Any
 from uuid import UUID
 
 from nats.aio.client import Client
@@ -15,6 +15,8 @@ from nats.errors import Error as NatsError
 from handlers.adapters import jetstream
 from handlers.adapters.sweep import MEANS, Means
 from handlers.cli.exits import Misuse
+from handlers.cli.finding import Finding
+from handlers.cli.leftovers import leftovers
 from handlers.cli.projections import connections
 from handlers.cli.where import PATIENCE, Common, bus, http_url, settings, store
 from handlers.client import NoAnswer, TenantClient
@@ -29,8 +31,6 @@ from handlers.wire.subjects import Streams
 from projections.context import FACTS
 from projections.registry import READ_MODELS
 from tenant_domain.refusals import Refusal, Unavailable, UnknownCommand
-
-State = Literal["ok", "look", "broken"]
 
 QUICK = 2.0
 """Seconds in which a part that is well answers."""
@@ -53,15 +53,6 @@ SELECT count(*), count(*) FILTER (WHERE due_at < now() - make_interval(secs => %
 FROM service.saga_agenda a"""
 
 
-class Finding(NamedTuple):
-    """What was looked at, how it is, what was seen, and what to do."""
-
-    what: str
-    state: State
-    found: str
-    advice: str | None = None
-
-
 async def examined(common: Common) -> AsyncGenerator[Finding]:
     """Yield findings, from the ground up; what stands on a server that is down is left out."""
     try:
@@ -73,7 +64,7 @@ async def examined(common: Common) -> AsyncGenerator[Finding]:
         yield finding
     async for finding in _bus(common):
         yield finding
-    async for finding in _database(common):
+    async for finding in _database(common, chosen):
         yield finding
     yield await _edge(common, chosen)
 
@@ -145,7 +136,7 @@ async def _queries_door(client: TenantClient) -> Finding:
     return Finding("queries", "ok", "answer; no operation is parked")
 
 
-async def _database(common: Common) -> AsyncGenerator[Finding]:
+async def _database(common: Common, chosen: Settings) -> AsyncGenerator[Finding]:
     try:
         async with asyncio.timeout(PATIENCE), connections(common) as pool:
             ((migrated, version),) = await pool.fetch(_TABLES, ())
@@ -161,6 +152,7 @@ async def _database(common: Common) -> AsyncGenerator[Finding]:
                 yield finding
             yield await _dead_letters(pool)
             yield await _erasure(pool)
+            yield await leftovers(pool, chosen)
     except (StoreError, TimeoutError) as error:
         yield Finding("postgres", "broken", str(error) or "silent", "Start it, or set TENANTS_POSTGRES_URL.")
 

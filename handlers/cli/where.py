@@ -99,6 +99,9 @@ def settings(common: Common) -> Settings:
         for name in ("nats", "postgres")
         if name in found and f"{name}_url" not in present.model_fields_set
     }
+    objects = common.data_dir / "objects"
+    if found and objects.exists() and "objects_url" not in present.model_fields_set:
+        told["objects_url"] = f"file:{objects}"
     for name, file in (
         ("signing_key_file", "signing.pem"),
         ("certificate_key_file", "certificates.pem"),

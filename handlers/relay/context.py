@@ -5,6 +5,7 @@ positions, each behind the stream's last sequence, so the last one says up to wh
 and of two relays one is refused and stands by. Whatever else stands at the end (nothing, after the bucket was
 lost; a stranger's message; what the log does not have, after a backup was restored) makes it begin at the
 first event. An entry is made from the tenant's state as it is now: nobody sees a former one meanwhile.
+Keys that somebody purged leave no trace at the end; they are counted now and then, and written again.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from handlers.adapters import jetstream
 from handlers.adapters.hints import CommitListener
 from handlers.adapters.jetstream import StreamMessage
 from handlers.relay.cloud_events import Message
+from handlers.relay.context_keys import lacking
 from handlers.relay.metrics import RelayMetrics
 from handlers.relay.outlet import Outlet, OutOfPlace
 from handlers.store.event_store import EventStore, Latest
@@ -41,6 +43,9 @@ RANGE = 1000
 PACE = 0.05
 """Seconds between the beginnings of two looks at the log that hints cause: the first change after a pause
 goes at once, and a flood of commands, which seldom changes an entry, costs twenty looks a second."""
+
+CHECK = 60.0
+"""Seconds between two counts of the bucket's keys."""
 
 LONGEST_WAIT = 5.0
 """Seconds between two tries at most, while NATS or PostgreSQL is away."""
@@ -97,8 +102,8 @@ class ContextRelay:
 
     `declare` makes the streams that are missing. In seconds: `poll` is how long it waits for a hint before it
     looks by itself, at the log and at the bucket's end, `patience` how long for an acknowledgement,
-    `takeover` how long it lets the bucket of another relay stand still while the log has more. `commits` is
-    the process's, where it has more that listens.
+    `takeover` how long it lets the bucket of another relay stand still while the log has more, `check` lies
+    between two counts of the bucket's keys. `commits` is the process's, where it has more that listens.
     """
 
     def __init__(
@@ -112,6 +117,7 @@ class ContextRelay:
         poll: float = 1.0,
         patience: float = 5.0,
         takeover: float = 0.25,
+        check: float = CHECK,
         metrics: RelayMetrics,
         commits: CommitListener | None = None,
     ) -> None:
@@ -122,6 +128,7 @@ class ContextRelay:
         self._declare = declare
         self._poll = poll
         self._takeover = takeover
+        self._check, self._check_at = check, 0.0
         self._metrics = metrics
         self._outlet = Outlet(nc, patience)
         self._hint = asyncio.Event()
@@ -201,6 +208,9 @@ class ContextRelay:
             while place.position < head:
                 self._place = place = await self._advance(place, head)
             self._metrics.context_position.set(place.position)
+            if looked_at >= self._check_at:
+                self._place = place = await self._mend(place)
+                self._check_at = looked_at + self._check
             try:
                 async with asyncio.timeout(self._poll):
                     await self._hint.wait()
@@ -211,8 +221,20 @@ class ContextRelay:
     async def _advance(self, place: Place, head: int) -> Place:
         """Write what the next positions changed, and return where the bucket is then. Raises NotStored."""
         upto = min(place.position + RANGE, head)
-        entries = await self._entries(await self._store.latest(FACTS, place.position, upto))
-        messages = self._messages(entries, place.sequence)
+        place = await self._write(place, await self._store.latest(FACTS, place.position, upto))
+        return place._replace(position=upto)
+
+    async def _mend(self, place: Place) -> Place:
+        """Write the entries that somebody purged, and return where the bucket is then. Raises NotStored."""
+        facts = await lacking(self._nc, self._store, self._streams, place.position)
+        if facts:
+            log.warning("entries of the live context were gone", written=len(facts))
+        for begin in range(0, len(facts), RANGE):
+            place = await self._write(place, facts[begin : begin + RANGE])
+        return place
+
+    async def _write(self, place: Place, changed: Sequence[Latest]) -> Place:
+        messages = self._messages(await self._entries(changed), place.sequence)
         left = messages
         while left:
             run = await self._outlet.send(left, self._former)
@@ -220,7 +242,7 @@ class ContextRelay:
             self._former = run.last_id
             left = left[run.size :]
         self._metrics.contexts.inc(len(messages))
-        return place._replace(sequence=place.sequence + len(messages), position=upto)
+        return place._replace(sequence=place.sequence + len(messages))
 
     def _messages(self, entries: Iterable[TenantContext], sequence: int) -> list[Message]:
         """Return the entries as messages, the first behind `sequence`. Their ids only chain them together."""

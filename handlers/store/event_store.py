@@ -203,6 +203,11 @@ class EventStore:
         rows = await self._connections.fetch(queries.LATEST, (after, upto, texts(types)))
         return list(map(Latest._make, rows))
 
+    async def tenants_born(self, upto: int) -> int:
+        """Return of how many tenants the log has the first event, up to position `upto`."""
+        rows = await self._connections.fetch(queries.TENANTS_BORN, (upto,))
+        return rows[0][0]
+
     async def head(self) -> int:
         """Return the position of the log's last event, 0 when there is none."""
         rows = await self._connections.fetch(queries.HEAD, ())

@@ -17,6 +17,10 @@ FROM service.events
 WHERE notification_id > %s AND notification_id <= %s AND originator_id = tenant_id AND topic = ANY (%s)
 GROUP BY tenant_id ORDER BY 3"""
 
+TENANTS_BORN = b"""
+SELECT count(*) FROM service.events
+WHERE originator_version = 1 AND originator_id = tenant_id AND notification_id <= %s"""
+
 LOAD = b"""
 WITH asked AS (
     SELECT a.stream, n.version, n.state

@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 class Proxy:
     """Stands between a client and the server of a URL; `url` is the same through the proxy.
 
-    `down` refuses and cuts all connections until `up`. `lose_answer` cuts the connections that carry `marked`
+    `down` refuses and cuts all connections until `up`; in between `hush` and `speak` it says nothing, and
+    nobody is told. `lose_answer` cuts the connections that carry `marked`
     bytes once the server has answered, before the client hears of it.
     """
 
@@ -23,6 +24,8 @@ class Proxy:
         self._near: set[asyncio.StreamWriter] = set()
         self._marked: bytes | None = None
         self.lost = asyncio.Event()
+        self._speaking = asyncio.Event()
+        self._speaking.set()
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._carry, "127.0.0.1", 0)
@@ -57,6 +60,14 @@ class Proxy:
         """Take connections again."""
         self._server = await asyncio.start_server(self._carry, "127.0.0.1", self._port)
 
+    def hush(self) -> None:
+        """Keep back what the server says."""
+        self._speaking.clear()
+
+    def speak(self) -> None:
+        """Pass on what the server said meanwhile, and says."""
+        self._speaking.set()
+
     def lose_answer(self, marked: bytes) -> None:
         """Cut the next connection that carries `marked` when the server has answered."""
         self._marked = marked
@@ -80,6 +91,7 @@ class Proxy:
                 if cut.is_set():
                     self.lost.set()
                     return
+                await self._speaking.wait()
                 writer.write(data)
                 await writer.drain()
 

@@ -120,6 +120,10 @@ class SharedStack:
         """The shared nats-server, with the credentials of a trusted service."""
         return self.endpoints.nats_url
 
+    def files_of(self, stream: str) -> Path:
+        """Return the folder in which the nats-server keeps a stream."""
+        return next(DataFolder(self._folder).nats.glob(f"**/streams/{stream}"))
+
     async def fresh_database(self) -> str:
         """Create an empty database that the service's role owns, and return its URL."""
         name = await self._aside(self._create("template1"))

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import psycopg
 
+from handlers.adapters.command_stream import PLACES
 from handlers.store.connections import LASTING
 
 _TIMEOUT = 5.0
@@ -80,7 +81,7 @@ class Claims:
 
     async def everywhere(self) -> dict[int, Place]:
         """Return where all partitions are, whoever holds them."""
-        rows = await self._rows("SELECT partition, sequence, stream FROM service.command_progress", ())
+        rows = await self._rows(PLACES, ())
         return {partition: Place(sequence, stream) for partition, sequence, stream in rows}
 
     async def close(self) -> None:

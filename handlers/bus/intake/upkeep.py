@@ -12,14 +12,11 @@ import msgspec
 import nats.errors
 import psycopg
 import structlog
-from nats.aio.client import Client
 
-from handlers.adapters import jetstream
+from handlers.adapters.command_stream import CommandStream
 from handlers.adapters.jetstream import JetStreamError
-from handlers.bus.intake.claims import Claims
 from handlers.store.errors import StoreError
 from handlers.store.event_store import EventStore
-from handlers.wire.subjects import Subjects
 
 log = structlog.get_logger()
 
@@ -39,21 +36,15 @@ class Upkeep:
 
     def __init__(
         self,
-        connection: Callable[[], Client],
+        commands: CommandStream,
         store: EventStore,
-        claims: Claims,
-        subjects: Subjects,
-        stream: str,
         *,
         mine: Callable[[], bool],
         retention: float,
         interval: float,
     ) -> None:
-        self._connection = connection
+        self._commands = commands
         self._store = store
-        self._claims = claims
-        self._subjects = subjects
-        self._stream = stream
         self._mine = mine
         self._retention = timedelta(seconds=retention)
         self._interval = interval
@@ -71,11 +62,9 @@ class Upkeep:
 
     async def clean(self) -> None:
         """Purge what all partitions have passed, then forget old outcomes."""
-        info = await jetstream.stream_info(self._connection(), self._stream)
-        if info is None:
-            return
-        await self._purge(info)
-        await self._forget(info)
+        info = await self._commands.purge()
+        if info is not None:
+            await self._forget(info)
 
     async def _run(self) -> None:
         while True:
@@ -95,32 +84,6 @@ class Upkeep:
                 log.warning("commands not cleaned up", error=repr(error))
             except Exception as error:
                 log.exception("commands cannot be cleaned up", error=type(error).__name__)
-
-    async def _purge(self, info: dict[str, Any]) -> None:
-        passed = await self._passed(info)
-        if passed >= info["state"]["first_seq"] and info["state"]["messages"]:
-            purged = await jetstream.call(
-                self._connection(), f"STREAM.PURGE.{self._stream}", {"seq": passed + 1}
-            )
-            log.debug("decided commands purged", count=purged["purged"], upto=passed)
-
-    async def _passed(self, info: dict[str, Any]) -> int:
-        """Return up to where no partition has anything left to decide.
-
-        A partition without a message after its sequence has passed all that was there before we asked.
-        """
-        passed: int = info["state"]["last_seq"]
-        places = await self._claims.everywhere()
-        if any(place.stream != info["created"] for place in places.values()):
-            return 0  # not all count in this stream yet
-        for partition, place in sorted(places.items(), key=lambda item: item[1].sequence):
-            if place.sequence >= passed:
-                break
-            subject = self._subjects.partition(partition)
-            found = await jetstream.message(self._connection(), self._stream, place.sequence + 1, subject)
-            if found is not None:
-                passed = min(passed, found.sequence - 1)
-        return passed
 
     async def _forget(self, info: dict[str, Any]) -> None:
         oldest = datetime.now(UTC) - self._retention

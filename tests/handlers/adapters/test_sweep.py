@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import psycopg
 import pytest
 
+from handlers.adapters.command_stream import CommandStream
 from handlers.adapters.effects import EffectFailed
 from handlers.adapters.sweep import MEANS, Means, Sweep
+from tests.support.bus import own_bus
 
 
 class Door:
@@ -34,9 +36,22 @@ class Door:
             yield connection
 
 
-async def test_all_that_wait_share_the_next_sweep_and_none_the_one_that_had_begun(store_url: str):
+@pytest.fixture
+async def commands(nats_url: str) -> AsyncIterator[CommandStream]:
+    """A stream that was never declared."""
+
+    async def nowhere() -> dict[int, tuple[int, str | None]]:
+        return {}
+
+    async with own_bus(nats_url) as bus:
+        yield CommandStream(bus.nc, bus.subjects, bus.streams.commands, nowhere)
+
+
+async def test_all_that_wait_share_the_next_sweep_and_none_the_one_that_had_begun(
+    store_url: str, commands: CommandStream
+):
     door = Door(store_url)
-    sweep = Sweep(door.connect)
+    sweep = Sweep(door.connect, commands)
     door.free.clear()
     first = asyncio.create_task(sweep.done())
     await door.asked.wait()
@@ -49,9 +64,11 @@ async def test_all_that_wait_share_the_next_sweep_and_none_the_one_that_had_begu
     assert all(store.verified for stores in done for store in stores)
 
 
-async def test_a_reader_that_still_sees_former_rows_fails_the_sweep_and_not_the_next_one(store_url: str):
+async def test_a_reader_that_still_sees_former_rows_fails_the_sweep_and_not_the_next_one(
+    store_url: str, commands: CommandStream
+):
     door = Door(store_url)
-    sweep = Sweep(door.connect)
+    sweep = Sweep(door.connect, commands)
     async with door.connect() as reader, door.connect() as writer:
         await writer.execute(
             "INSERT INTO service.tenant_keys (key_id, tenant_id, wrapped, created_at)"
@@ -66,7 +83,9 @@ async def test_a_reader_that_still_sees_former_rows_fails_the_sweep_and_not_the_
     assert len(await sweep.done()) == 2
 
 
-async def test_what_the_operator_does_not_allow_is_said_and_how_to_allow_it(store_url: str):
+async def test_what_the_operator_does_not_allow_is_said_and_how_to_allow_it(
+    store_url: str, commands: CommandStream
+):
     door = Door(store_url)
     async with door.connect() as connection:
         role = f"plain_{await _database(connection)}"
@@ -82,7 +101,7 @@ async def test_what_the_operator_does_not_allow_is_said_and_how_to_allow_it(stor
         "GRANT EXECUTE ON FUNCTION pg_switch_wal()",
         "GRANT MAINTAIN ON pg_catalog.pg_statistic",
     ]
-    said = {store.store: store for store in await Sweep(Door(store_url, role).connect).done()}
+    said = {store.store: store for store in await Sweep(Door(store_url, role).connect, commands).done()}
     assert not any(store.verified for store in said.values())
     assert said["pg_statistic"].how.endswith("the service may not rewrite the catalogue")
     assert said["write-ahead log"].how.endswith("the service may not ask for one")

@@ -8,7 +8,9 @@ from uuid import uuid4
 
 import nats
 
-from handlers.bus.connection import publish
+from handlers.adapters.tasks import end
+from handlers.bus.connection import harden, publish
+from tests.support.proxy import Proxy
 
 CHUNK = 65536
 
@@ -71,3 +73,20 @@ async def test_what_is_published_is_with_the_server(nats_url: str) -> None:
         assert (await heard.next_msg(timeout=30)).data == b"{}"
         await caller.close()
         await listener.close()
+
+
+async def test_a_flush_that_was_given_up_and_answered_late_ends_no_connection(nats_url: str) -> None:
+    subject = f"t{uuid4().hex}.news"
+    async with Proxy(nats_url) as proxy:
+        nc = await nats.connect(proxy.url)
+        harden(nc)
+        heard = await nc.subscribe(subject)
+        await nc.flush()
+        proxy.hush()
+        flushing = asyncio.create_task(nc.flush())
+        await asyncio.sleep(0)
+        await end(flushing)
+        proxy.speak()
+        await nc.publish(subject, b"{}")
+        assert (await heard.next_msg(timeout=30)).data == b"{}"
+        await nc.close()

@@ -14,7 +14,7 @@ from deploy.embedded import EmbeddedStack
 from handlers.http_edge.tokens import Signer
 from handlers.store.event_store import EventStore
 from handlers.store.migrate import migrate
-from tenant_domain.tenant.events import ProfileUpdated
+from tenant_domain.tenant.events import ProfileUpdated, ProvisioningFailed
 from tests.handlers.cli.conftest import CommandLine, Result
 from tests.support.histories import History
 
@@ -92,6 +92,38 @@ async def test_a_doctor_says_of_each_part_that_does_not_run_what_to_start(house:
     assert {what for what, each in findings.items() if each["state"] == "broken"} >= {"commands", "queries"}
     assert findings["http"]["state"] == "look"
     assert all(each["advice"] for each in findings.values() if each["state"] != "ok")
+
+
+async def test_what_is_left_of_tenants_that_are_gone_is_named(house: House, tmp_path: Path) -> None:
+    await migrate(house.postgres_url)
+    living, failed, busy, stranger = (house.history.tenant(name) for name in ("A", "B", "C", "D"))
+    for tenant in (failed, busy):
+        house.history.add(tenant, tenant, ProvisioningFailed(operation_id=str(uuid4()), reason="planted"))
+    await house.append()
+    await house.execute("DELETE FROM service.events WHERE tenant_id = %s", stranger)
+    assert house("projections", "rebuild", "tenants").code == 0
+    await house.execute(
+        "INSERT INTO service.saga_agenda VALUES (%s, %s, 'provisioning', now(), NULL)", uuid4(), busy
+    )
+    env = {"TENANTS_OBJECTS_URL": f"file:{tmp_path}"}
+    assert house.examined(**env)[1]["leftovers"]["state"] == "ok"
+    keyless = house.examined(TENANTS_OBJECTS_URL="s3://?endpoint=http://127.0.0.1:1")[1]["leftovers"]
+    assert "TENANTS_OBJECTS_ACCESS_KEY" in keyless["advice"]
+    for tenant in (living, failed, busy, stranger):
+        name = f"t_{tenant.hex}"
+        await house.execute(f"CREATE SCHEMA {name}")
+        await house.execute(f"CREATE ROLE {name}")
+        (tmp_path / f"t-{tenant.hex}").mkdir()
+        (tmp_path / f"x-{tenant.hex}").mkdir()
+    found = house.examined(**env)[1]["leftovers"]
+    assert found["state"] == "look"
+    said, _, names = found["found"].partition(": ")
+    assert said == "6 things belong to tenants that are gone"
+    left = {(failed, kind) for kind in ("bucket t-", "export x-", "role t_", "schema t_")}
+    left |= {(living, "export x-"), (stranger, "schema t_")}
+    assert {*names.split(", ")} <= {f"{kind}{tenant.hex}" for tenant, kind in left}
+    assert len(names.split(", ")) == 5
+    assert "DROP SCHEMA" in found["advice"]
 
 
 async def test_a_read_model_that_stands_still_or_has_parked_streams_is_seen_and_mended(house: House) -> None:

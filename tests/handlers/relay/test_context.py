@@ -76,6 +76,10 @@ class House:
         messages = await messages_of(self.bus.nc, self.bus.streams.context_stream)
         return {message.subject: message.body for message in messages}
 
+    async def sequences(self) -> dict[str, int]:
+        messages = await messages_of(self.bus.nc, self.bus.streams.context_stream)
+        return {message.subject: message.sequence for message in messages}
+
     async def expected(self) -> dict[str, bytes]:
         """What the bucket must say, folded from the whole log."""
         states: dict[UUID, Tenant | None] = {}
@@ -209,6 +213,30 @@ async def test_what_a_stranger_writes_is_written_over(house: House, meddling: st
             await house.put(tenant, b"mine" if meddling == "other" else former)
         assert not await house.agrees()
         await until(house.agrees)
+
+
+async def test_keys_that_a_stranger_purged_are_written_again_and_no_others(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(context, "RANGE", 2)
+    tenants = [await house.tenant() for _ in range(4)]
+    keys = [house.bus.streams.context_subject(str(tenant)) for tenant in tenants]
+    purge = f"STREAM.PURGE.{house.bus.streams.context_stream}"
+    async with running(a_relay(house.bus, house.store, check=0.2)):
+        await until(house.agrees)
+        last = (await house.sequences())[keys[3]]
+        await jetstream.call(house.bus.nc, purge, {"seq": last})
+        await until(house.agrees)
+        # the last of all stands once more behind those that were missing
+        assert [(await house.sequences())[key] - last for key in keys] == [1, 2, 3, 4]
+        await jetstream.call(house.bus.nc, purge, {"filter": keys[1]})
+        await until(house.agrees)
+        assert [(await house.sequences())[key] - last for key in keys] == [1, 5, 3, 6]
+        await jetstream.call(house.bus.nc, purge)
+        await until(house.agrees)
+        await house.add((tenants[0], SUSPENDED))
+        await until(house.agrees)
+        assert [(await house.sequences())[key] - last for key in keys] == [11, 8, 9, 10]
 
 
 async def test_a_relay_that_slept_cannot_write_over_what_a_newer_one_wrote(
