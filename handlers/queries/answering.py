@@ -73,7 +73,7 @@ class Queries:
         """Stop watching positions; the connections are their owner's to close."""
         await self.positions.close()
 
-    def at_once(self, tenant: str, query: str, fields: bytes) -> bytes | None:
+    def at_once(self, tenant: str, query: str, fields: Fields) -> bytes | None:
         """Return the answer when it is in memory, and None when `answer` has to be asked."""
         if query != TENANT.name or fields not in _NO_FIELDS:
             return None
@@ -89,6 +89,9 @@ class Queries:
         `tenant` is a tenant's id or `fleet`, `fields` a JSON object, or empty. Raises a Refusal, and nothing
         else.
         """
+        kept = self.at_once(tenant, query, fields)
+        if kept is not None:
+            return kept
         question = asked(tenant, query, fields)
         try:
             sealed = await self._answered(question)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from deploy.embedded import EmbeddedStack
 from handlers.queries import Queries
+from handlers.queries.memory import Memory
 from handlers.store.connections import Connections
 from projections.registry import QUESTIONS
 from tenant_domain.refusals import (
@@ -312,3 +313,16 @@ async def test_while_the_database_hangs_queries_are_unavailable_and_later_answer
         with pytest.raises(TenantNotFound):
             await queries.answer(NOBODY, "tenant")
         await queries.close()
+
+
+async def test_a_tenant_that_was_looked_up_before_is_answered_without_the_database(side: ReadSide) -> None:
+    side.queries = Queries(
+        side.connections, reading_keyring(side.connections), memory=Memory(clock=lambda: 0.0)
+    )
+    tenant = side.history.tenant()
+    await side.project()
+    read = await side.ask(tenant, "tenant")
+    await side.connections.close()
+    assert await side.ask(tenant, "tenant") == read
+    with pytest.raises(Unavailable):
+        await side.ask(tenant, "tenant", min_position=1)

@@ -27,7 +27,8 @@ from tests.support.log import events_of, facts
 async def test_an_event_is_a_cloud_event_in_binary_mode(bus: Bus, store: EventStore) -> None:
     tenant = uuid4()
     meta = Meta(actor="svc-billing", correlation_id="c-1", causation_id="c-0", traceparent="00-aa-bb-01")
-    committed = await store.append(facts(1, tenant=tenant, meta=meta))
+    await store.append(facts(1, tenant=tenant, meta=meta))
+    [committed] = await store.read(0, 1)
     async with running(a_relay(bus, store)):
         await reached(bus, 1)
     [event] = await messages_of(bus.nc, bus.streams.events)
