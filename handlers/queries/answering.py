@@ -73,7 +73,7 @@ class Queries:
         """Stop watching positions; the connections are their owner's to close."""
         await self.positions.close()
 
-    def at_once(self, tenant: str, query: str, fields: Fields) -> bytes | None:
+    def at_once(self, tenant: str, query: str, fields: bytes) -> bytes | None:
         """Return the answer when it is in memory, and None when `answer` has to be asked."""
         if query != TENANT.name or fields not in _NO_FIELDS:
             return None
