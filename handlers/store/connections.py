@@ -161,9 +161,7 @@ class Connections:
             try:
                 async with connection.transaction():
                     yield connection
-                    if (
-                        connection.closed
-                    ):  # the driver would leave without a word: there is nothing to commit on
+                    if connection.closed:  # the driver would leave without a word
                         raise StoreUnavailable("the connection was lost before the commit")
                     committing = True
             except psycopg.Error as error:

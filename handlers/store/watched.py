@@ -23,8 +23,11 @@ Steps: TypeAlias = Generator[Wait, Ready | int, Result]
 """What the driver does on a connection: it says what it waits for, and is told what is ready."""
 
 LOOK = 1.0
-"""Seconds after which who waits for an answer looks without having been woken, as the driver does: a worker
-whose loop had missed the end of a connection would wait for ever."""
+"""Seconds after which who waits for an answer looks without having been woken.
+
+libuv watches a socket no more once it has told of an error on it. Where a reset comes together with bytes
+that were not read yet, the loop tells once, the bytes are read, and the reset behind them is found by a look.
+"""
 
 BUSY = 0.005
 """Seconds after which who never has to wait lets others have a turn of the loop, as the driver does."""

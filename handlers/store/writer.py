@@ -22,14 +22,7 @@ from psycopg.pq import ExecStatus, Format
 from psycopg.pq.abc import PGresult
 
 from handlers.store.packing import Packed
-from handlers.store.watched import WatchedConnection
-
-LOOK = 1.0
-"""Seconds between two looks at a connection without having been woken.
-
-libuv watches a socket no more once it has told of an error on it. Where a reset comes together with bytes
-that were not read yet, the loop tells once, the bytes are read, and the reset behind them is found by a look.
-"""
+from handlers.store.watched import LOOK, WatchedConnection
 
 _WELL = (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK)
 
