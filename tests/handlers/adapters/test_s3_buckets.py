@@ -121,7 +121,7 @@ async def test_a_request_is_made_once_and_its_failure_tells_no_more_than_a_code(
             await store.create(uuid4())
         said = "The object store answered {} (SignatureDoesNotMatch) to create_bucket."
         assert str(failed.value) == said.format(status)
-        assert failed.value.__suppress_context__
+        assert (failed.value.__cause__, failed.value.__suppress_context__) == (None, True)
     assert len(server.asked) == 2
 
 

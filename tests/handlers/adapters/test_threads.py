@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 
 import pytest
@@ -10,7 +11,9 @@ import pytest
 from handlers.adapters.threads import Threads
 
 
-async def test_who_is_cancelled_waits_for_what_has_begun_and_what_has_not_never_happens():
+async def test_who_is_cancelled_waits_for_what_has_begun_and_what_has_not_never_happens(
+    caplog: pytest.LogCaptureFixture,
+):
     threads, begun, go_on = Threads(1, "test"), threading.Event(), threading.Event()
     done: list[str] = []
 
@@ -20,18 +23,23 @@ async def test_who_is_cancelled_waits_for_what_has_begun_and_what_has_not_never_
         done.append("long")
         raise ValueError("that nobody hears")
 
+    leaving = threading.Timer(10, go_on.set)  # where an assertion fails
+    leaving.start()
     running = asyncio.create_task(threads.call(long))
     waiting = asyncio.create_task(threads.call(done.append, "next"))
     await asyncio.to_thread(begun.wait)
     waiting.cancel()
-    assert await asyncio.wait({waiting}) == ({waiting}, set())
+    assert await asyncio.wait({waiting}, timeout=5) == ({waiting}, set())
     for _ in range(2):
         running.cancel()
         assert await asyncio.wait({running}, timeout=0.05) == (set(), {running})
     go_on.set()
+    leaving.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
-    assert done == ["long"]
+    del running
+    gc.collect()
+    assert (done, caplog.messages) == (["long"], [])
     threads.close()
 
 
