@@ -9,7 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-DATA_DIR = Path(".data")
+from handlers.cli.where import DATA_DIR
 
 _duration = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h))+").fullmatch
 

@@ -17,12 +17,10 @@ import structlog
 from deploy.embedded import EmbeddedError, EmbeddedStack, Endpoints, ports
 from deploy.embedded.supervisor import STOP_WITHIN
 from deploy.processes import ServiceProcess
+from handlers.cli.where import ENDPOINTS
 from handlers.http_edge import tokens
 
 _log = structlog.get_logger()
-
-ENDPOINTS_FILE = "endpoints.json"
-"""Where a running stack writes its addresses, for `tenantctl` in another terminal."""
 
 ADMIN_TOKEN_SECONDS = 30 * 24 * 3600
 
@@ -95,7 +93,7 @@ class DevStack:
         With `at_once`, also in the middle of another stop, none of them is given time.
         """
         if self._ours:
-            (self._options.data_dir / ENDPOINTS_FILE).unlink(missing_ok=True)
+            (self._options.data_dir / ENDPOINTS).unlink(missing_ok=True)
         if at_once:
             for process in self.processes:
                 process.kill()
@@ -152,6 +150,6 @@ class DevStack:
         return port
 
     def _write_endpoints(self, addresses: Addresses) -> None:
-        path = self._options.data_dir / ENDPOINTS_FILE
+        path = self._options.data_dir / ENDPOINTS
         path.touch(mode=0o600)
         path.write_text(json.dumps(asdict(addresses)))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
 from dotenv import dotenv_values
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from tenant_domain.catalogue import DEFAULT_REGION, REGIONS, RESERVED_SUBDOMAINS, Policy
@@ -43,6 +43,15 @@ STEP_LIMITS = {
 """The steps that open connections to PostgreSQL of their own: so many at a time, all of them together 64."""
 
 
+_FORMS = {
+    "nats_url": (r"(nats|tls|wss?)://.+|[^/]+", "nats://user:password@host:4222"),
+    "postgres_url": (r"postgres(ql)?://.*|[^/]*=.*", "postgresql://user:password@host:5432/database"),
+    "objects_url": (r"(file|s3):.*", "file:folder, or s3://prefix?endpoint=…&region=…"),
+    "smtp_url": (r"smtps?://[^/]+.*", "smtp://user:password@host:587"),
+}
+"""Where a server may be said to be, and an example: what no client could use is refused before any start."""
+
+
 class Settings(BaseSettings):
     """All settings of the service. Durations are in seconds, sizes in bytes."""
 
@@ -59,7 +68,9 @@ class Settings(BaseSettings):
     objects_url: str = Field(
         "file:.data/objects", description="object store: file:<folder>, or s3://?endpoint=…&region=…"
     )
-    objects_access_key: SecretStr | None = Field(None, description="access key id of the object store (S3)")
+    objects_access_key: SecretStr | None = Field(
+        None, description="access key id of the object store (S3); none: of environment, profile or role"
+    )
     objects_secret_key: SecretStr | None = Field(
         None, description="secret access key of the object store (S3)"
     )
@@ -165,7 +176,7 @@ class Settings(BaseSettings):
     snapshot_every: int = Field(
         100, ge=2, description="events of a stream between two snapshots: bounds the cost of loading it"
     )
-    cached_states: int = Field(50_000, ge=1, description="states kept by the command path, about 1 KiB each")
+    cached_states: int = Field(50_000, ge=1, description="states kept by the command path, some 2 KB each")
     query_concurrency: int = Field(
         256, ge=1, description="most queries at work in one process; beyond it `rate-limited`"
     )
@@ -199,6 +210,15 @@ class Settings(BaseSettings):
             if isinstance(value, str)
             else value
         )
+
+    @field_validator(*_FORMS)
+    @classmethod
+    def _usable(cls, value: SecretStr | str | None, about: ValidationInfo) -> SecretStr | str | None:
+        text = value.get_secret_value() if isinstance(value, SecretStr) else value
+        form, example = _FORMS[about.field_name or ""]
+        if text is not None and not re.fullmatch(form, text):
+            raise ValueError(f"must be a URL such as {example}")
+        return value
 
     @field_validator("saga_step_limits", mode="before")
     @classmethod

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from projections.forms import LAST_POSITION, Page, Position, Query
 from projections.questions import LogQuestion
 
-FactName = Annotated[str, Field(max_length=200, pattern=r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*$")]
+_FACT = r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*$"
+
+
+def _fact_name(text: str) -> str:
+    if not re.fullmatch(_FACT, text):
+        raise ValueError("must be an entity and a fact, as tenant.activated")
+    return text
+
+
+FactName = Annotated[
+    str, Field(max_length=200, json_schema_extra={"pattern": _FACT}), AfterValidator(_fact_name)
+]
 """The form of a fact's name: entity and fact, in snake_case."""
 
 

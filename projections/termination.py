@@ -10,6 +10,7 @@ import msgspec
 
 from projections.forms import Query
 from projections.questions import LogQuestion
+from tenant_domain.refusals import NotFound
 
 
 class HandedOver(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,6 +39,13 @@ class CertificateView(msgspec.Struct, frozen=True, kw_only=True):
     certificate_id: UUID
     sha256: str
     document: dict[str, Any]
+
+
+def no_export(tenant_id: UUID | None) -> NotFound:
+    """Return the refusal of an export that is not there."""
+    return NotFound(
+        f"The tenant {tenant_id} has no export: that is written at its termination, and goes too."
+    )
 
 
 class GetExport(Query):

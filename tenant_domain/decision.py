@@ -30,7 +30,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Command(BaseModel):
-    """A wish. `name` is the last token of its subject; its fields are the JSON body, strictly."""
+    """A wish. `name_` is the last token of its subject; its fields are the JSON body, strictly."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
     name_: ClassVar[str]

@@ -5,10 +5,19 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from deploy.embedded import EmbeddedStack
 from tests.support.processes import Restarts
 from tests.support.servers import SharedStack, copy_folder, prepare_folder, public_folder
+
+settings.register_profile(
+    "steady", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("explore", settings.get_profile("steady"), derandomize=False, max_examples=1000)
+settings.load_profile("steady")
+"""A run draws the same examples each time, and fails for no other reason than a change, on a slow machine
+too. Others are found by `make test ARGS='--hypothesis-profile=explore'`."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -17,9 +26,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def stack() -> Iterator[SharedStack]:
+def stack(prepared_dir: Path) -> Iterator[SharedStack]:
     """The one stack of this process; never kill or pause it."""
-    with SharedStack() as shared:
+    with SharedStack(prepared_dir) as shared:
         yield shared
 
 

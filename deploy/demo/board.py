@@ -13,6 +13,20 @@ from rich.text import Text
 
 STEPS = ("validate", "create_schema", "configure_defaults", "setup_admin", "notify", "activate")
 
+_STATUS_AFTER = {
+    "provisioning_started": "provisioning",
+    "activated": "active",
+    "provisioning_failed": "failed",
+    "suspended": "suspended",
+    "resumed": "active",
+    "termination_scheduled": "pending_deletion",
+    "purge_started": "purging",
+    "purged": "deleted",
+}
+"""The status of a tenant after a fact about it."""
+
+_STEP_AFTER = {"step_started": "running", "step_completed": "completed", "step_compensated": "compensated"}
+
 _MARKS = {
     "pending": Text("·", "dim"),
     "running": Text("…", "yellow"),
@@ -56,27 +70,9 @@ class Board:
         line.touched = position
         entity, fact = name.split(".")
         if entity == "tenant":
-            self._tenant(line, fact, data)
+            _tenant(line, fact, data)
         elif entity == "operation":
             _step(line, fact, data)
-
-    def _tenant(self, line: Line, fact: str, data: dict[str, Any]) -> None:
-        line.name = data.get("name", line.name)
-        if fact in ("provisioning_started", "plan_changed"):
-            line.plan = data["plan"]
-        line.region = data.get("region", line.region)
-        after = {
-            "provisioning_started": "provisioning",
-            "activated": "active",
-            "provisioning_failed": "failed",
-        }
-        after |= {"suspended": "suspended", "resumed": "active"}
-        after |= {
-            "termination_scheduled": "pending_deletion",
-            "purge_started": "purging",
-            "purged": "deleted",
-        }
-        line.status = after.get(fact, line.status)
 
     def statuses(self) -> Counter[str]:
         """Return how many tenants are in each status."""
@@ -92,12 +88,19 @@ class Board:
         return [data["plan"] for tenant, fact, data in self.journal if (tenant, fact) == moved]
 
 
+def _tenant(line: Line, fact: str, data: dict[str, Any]) -> None:
+    line.name = data.get("name", line.name)
+    if fact in ("provisioning_started", "plan_changed"):
+        line.plan = data["plan"]
+    line.region = data.get("region", line.region)
+    line.status = _STATUS_AFTER.get(fact, line.status)
+
+
 def _step(line: Line, fact: str, data: dict[str, Any]) -> None:
-    after = {"step_started": "running", "step_completed": "completed", "step_compensated": "compensated"}
     if fact == "step_failed":
         line.steps[data["step"]] = "failed" if data.get("retry_at") is None else "running"
-    elif fact in after and data["step"] in STEPS:
-        line.steps[data["step"]] = after[fact]
+    elif fact in _STEP_AFTER and data["step"] in STEPS:
+        line.steps[data["step"]] = _STEP_AFTER[fact]
 
 
 def latest(board: Board, rows: int) -> list[Line]:

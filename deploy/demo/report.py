@@ -60,10 +60,10 @@ def history(
 ) -> None:
     """Show a tenant's own facts, and the tenant then and now."""
     title(console, f"The history of {now['name']}, and the same tenant earlier")
-    for fact in facts:
-        if fact["type"].startswith("tenant."):
-            data = {key: value for key, value in fact["data"].items() if key not in ("admin", "operation_id")}
-            text = f"  {fact['position']:>5}  {fact['time'][11:23]}  {fact['type']:<28} "
+    for each in facts:
+        if each["type"].startswith("tenant."):
+            data = {key: value for key, value in each["data"].items() if key not in ("admin", "operation_id")}
+            text = f"  {each['position']:>5}  {each['time'][11:23]}  {each['type']:<28} "
             line = Text.assemble(text, (json.dumps(data, ensure_ascii=False), "dim"))
             console.print(line, no_wrap=True, overflow="ellipsis")
     table = Table(

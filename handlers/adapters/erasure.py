@@ -18,7 +18,8 @@ from handlers.adapters import jetstream
 from handlers.adapters.command_stream import PLACES, CommandStream
 from handlers.adapters.effects import EffectFailed
 from handlers.adapters.jetstream import JetStreamError
-from handlers.adapters.sweep import Connect, StoreErased, Sweep
+from handlers.adapters.schemas import Connect
+from handlers.adapters.sweep import StoreErased, Sweep
 from handlers.wire.subjects import Streams, Subjects
 
 

@@ -20,7 +20,7 @@ from nats.aio.subscription import Subscription
 from handlers.adapters.pace import Pace
 from handlers.adapters.tasks import end
 
-INTERVAL, BURST = 0.002, 3
+INTERVAL, BURST = 0.004, 3
 """Seconds between two hints of a process that commits all the time, and how many go at once after a pause."""
 
 

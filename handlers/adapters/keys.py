@@ -84,7 +84,12 @@ def load_master_key(file: Path, *, create: bool) -> MasterKey:
     try:
         secret = bytes.fromhex(file.read_text().strip())
     except FileNotFoundError:
-        raise MasterKeyError(f"There is no master key file {file}.") from None
+        raise MasterKeyError(
+            f"There is no master key file {file}: set TENANTS_MASTER_KEY_FILE, or for a new service make one "
+            f"(`openssl rand -hex {KEY_BYTES}`, or TENANTS_CREATE_KEYS=true)."
+        ) from None
+    except OSError as error:
+        raise MasterKeyError(f"The master key file {file} cannot be read: {error.strerror}.") from None
     except ValueError:
         raise MasterKeyError(f"The master key file {file} does not hold hexadecimal digits.") from None
     if len(secret) != KEY_BYTES:

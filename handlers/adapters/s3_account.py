@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import threading
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from botocore.config import Config
@@ -17,6 +17,7 @@ from botocore.credentials import Credentials, ReadOnlyCredentials
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 from botocore.session import Session
 
+from handlers.adapters.clock import now
 from handlers.adapters.effects import EffectFailed
 from handlers.adapters.threads import Threads
 
@@ -74,7 +75,7 @@ class Account:
             "access_key_id": keys.access_key,
             "secret_access_key": keys.secret_key,
             "token": keys.token,
-            "expires_at": datetime.now(UTC) + _LENT,
+            "expires_at": now() + _LENT,
         }
 
     def close(self) -> None:

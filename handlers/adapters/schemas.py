@@ -24,6 +24,7 @@ from tenant_domain.tenant.events import DefaultsConfigured
 from tenant_domain.values import Json
 
 Connect: TypeAlias = Callable[[], AbstractAsyncContextManager[AsyncConnection[Any]]]
+"""Gives a connection of its own, which commits each statement by itself."""
 
 VERSION = 1
 """The version of the template that new tenants get."""

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import msgspec
 from psycopg import AsyncConnection
@@ -19,9 +17,7 @@ from psycopg.errors import Diagnostic
 
 from handlers.adapters.command_stream import CommandStream
 from handlers.adapters.effects import EffectFailed
-
-Connect: TypeAlias = Callable[[], AbstractAsyncContextManager[AsyncConnection[Any]]]
-"""Gives a connection of its own, which commits each statement by itself."""
+from handlers.adapters.schemas import Connect
 
 
 class StoreErased(msgspec.Struct, frozen=True, kw_only=True):

@@ -33,25 +33,10 @@ def effects(
     plans: Plans,
 ) -> Effects:
     """Return all effects that the sagas name."""
-
-    def opened(effect: Effect) -> Effect:
-        """Let an effect see the tenant's personal fields, which its state holds sealed."""
-
-        async def act(work: Work) -> Output | None:
-            return await effect(work._replace(tenant=await keyring.opened(work.tenant_id, work.tenant)))
-
-        return act
-
-    async def create_bucket(work: Work) -> Output:
-        await buckets.create(work.tenant_id)
-        return {}
-
-    async def remove_bucket(work: Work) -> None:
-        await buckets.remove(work.tenant_id)
-
+    opened = partial(_opened, keyring)
     return {
-        "create_bucket": create_bucket,
-        "remove_bucket": remove_bucket,
+        "create_bucket": partial(_create_bucket, buckets),
+        "remove_bucket": partial(_remove_bucket, buckets),
         "create_schema": partial(create_schema, key=key),
         "drop_schema": drop_schema,
         "write_defaults": opened(write_defaults),
@@ -74,3 +59,20 @@ def effects(
         "purge_schema": purge_schema,
         "delete_securely": deletion.delete_securely,
     }
+
+
+def _opened(keyring: Keyring, effect: Effect) -> Effect:
+    """Let an effect see the tenant's personal fields, which its state holds sealed."""
+
+    async def act(work: Work) -> Output | None:
+        return await effect(work._replace(tenant=await keyring.opened(work.tenant_id, work.tenant)))
+
+    return act
+
+
+async def _create_bucket(buckets: Buckets, work: Work) -> None:
+    await buckets.create(work.tenant_id)
+
+
+async def _remove_bucket(buckets: Buckets, work: Work) -> None:
+    await buckets.remove(work.tenant_id)

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from psycopg_pool import AsyncConnectionPool
 from handlers.adapters.access import Access
 from handlers.adapters.bucket_names import Kind
 from handlers.adapters.certificates import CertificateKey
+from handlers.adapters.clock import utc_now
 from handlers.adapters.consumers import TenantConsumers
 from handlers.adapters.deletion import Deletion
 from handlers.adapters.effects import Effects
@@ -47,7 +47,7 @@ def effects_of(process: Process, started: AsyncExitStack) -> Effects:
         read_events=process.store.read_tenant,
         open_sealed=process.keyring.open_json,
         hand_over=notices.export_ready,
-        now=_now,
+        now=utc_now,
     )
     deletion = Deletion(
         connect=connect,
@@ -57,7 +57,7 @@ def effects_of(process: Process, started: AsyncExitStack) -> Effects:
         eraser=Erasure(connect, process.nc, process.subjects, process.streams),
         key=certificate_key(settings),
         issuer=settings.token_issuer,
-        now=_now,
+        now=utc_now,
     )
     plans = Plans(connect, own)
     return effects(
@@ -136,7 +136,3 @@ def _pooled(process: Process, started: AsyncExitStack) -> Connect:
             yield connection
 
     return connect
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

@@ -4,7 +4,7 @@ from contextlib import AsyncExitStack
 
 from handlers.adapters.hints import CommitTeller
 from handlers.bootstrap.process import Process
-from handlers.bus.commands import CommandsRole
+from handlers.bus.commands import CommandsRole, Limits
 from handlers.execution.executor import Executor
 from handlers.store.cache import StreamCache
 
@@ -21,14 +21,16 @@ def commands_role(process: Process) -> CommandsRole:
         fingerprint=process.master_key.fingerprint,
         subjects=process.subjects,
         streams=process.streams,
-        cached_states=settings.cached_states,
-        batch_size=settings.batch_size,
-        waiting_commands=settings.waiting_commands,
-        unavailable_after=settings.unavailable_after,
-        partitions=settings.partitions,
-        tries=settings.command_tries,
-        lease=settings.partition_lease,
-        retention=settings.command_retention,
+        limits=Limits(
+            cached_states=settings.cached_states,
+            batch_size=settings.batch_size,
+            waiting_commands=settings.waiting_commands,
+            unavailable_after=settings.unavailable_after,
+            partitions=settings.partitions,
+            tries=settings.command_tries,
+            lease=settings.partition_lease,
+            retention=settings.command_retention,
+        ),
     )
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import datetime
 from uuid import UUID, uuid4
 
 from nats.aio.client import Client
 
+from handlers.adapters.clock import utc_now
 from handlers.adapters.command_stream import CommandStream
 from handlers.adapters.hints import CommitTeller
 from handlers.adapters.keyring import Keyring
@@ -32,10 +34,37 @@ _TURNS = 16
 
 WEEK = 7 * 24 * 3600.0
 
+LARGEST_MESSAGE = 1024 * 1024 + 64 * 1024
+"""Bytes that one message can have on the bus (the server's default), and what comes with it."""
 
-def utc_now() -> datetime:
-    """Return the time."""
-    return datetime.now(UTC)
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """Limits of a process that takes commands; times in seconds.
+
+    `waiting_commands` of `waiting_bytes` may wait at the answered door, and none longer than
+    `unavailable_after` (see Executor). `prefetch_bytes` bounds what is read ahead from the stream in all, and
+    `window` the messages of each partition; what a partition reads at once must hold the largest message.
+    `tries` is how often a command may fail for a technical reason, with pauses that double from `retry_pause`
+    to `longest_pause`. `lease` and `tick` say how soon a dead worker is missed. Outcomes are remembered for
+    `retention`, and what is older is cleaned up every `upkeep_interval`.
+    """
+
+    cached_states: int = 50_000
+    batch_size: int = 500
+    waiting_commands: int = 10_000
+    waiting_bytes: int = 64 * 1024 * 1024
+    unavailable_after: float = 2.0
+    partitions: int = 64
+    window: int = 500
+    prefetch_bytes: int = 64 * 1024 * 1024
+    tries: int = 5
+    retry_pause: float = 0.2
+    longest_pause: float = 2.0
+    lease: float = 3.0
+    tick: float = 0.25
+    retention: float = WEEK
+    upkeep_interval: float = 60.0
 
 
 class CommandsRole:
@@ -43,10 +72,6 @@ class CommandsRole:
 
     `nc` is connected, the store open, the schema migrated; the stream may come later. `executor` settles
     commands of other doors of this process, too.
-
-    `prefetch_bytes` bounds what is read ahead from the stream in all, and `window` the messages of each
-    partition; what a partition reads at once must hold the largest message. `tries` and `retry_pause` are
-    for commands that fail for a technical reason. `lease` and `tick` say how soon a dead worker is missed.
     """
 
     def __init__(
@@ -60,24 +85,10 @@ class CommandsRole:
         fingerprint: Callable[[bytes], bytes],
         subjects: Subjects = Subjects(),  # noqa: B008 a named tuple
         streams: Streams = Streams(),  # noqa: B008
+        limits: Limits = Limits(),
         metrics: CommandMetrics | None = None,
         now: Callable[[], datetime] = utc_now,
         new_id: Callable[[], UUID] = uuid4,
-        cached_states: int = 50_000,
-        batch_size: int = 500,
-        waiting_commands: int = 10_000,
-        waiting_bytes: int = 64 * 1024 * 1024,
-        unavailable_after: float = 2.0,
-        partitions: int = 64,
-        window: int = 500,
-        prefetch_bytes: int = 64 * 1024 * 1024,
-        tries: int = 5,
-        retry_pause: float = 0.2,
-        longest_pause: float = 2.0,
-        lease: float = 3.0,
-        tick: float = 0.25,
-        retention: float = WEEK,
-        upkeep_interval: float = 60.0,
     ) -> None:
         metrics = metrics or CommandMetrics()
         self._nc = nc
@@ -87,40 +98,43 @@ class CommandsRole:
             policy,
             keyring,
             fingerprint=fingerprint,
-            cache=StreamCache(cached_states),
+            cache=StreamCache(limits.cached_states),
             metrics=metrics,
             committed=self._teller.moved,
             now=now,
-            batch_size=batch_size,
-            waiting_commands=waiting_commands,
-            waiting_bytes=waiting_bytes,
-            unavailable_after=unavailable_after,
+            batch_size=limits.batch_size,
+            waiting_commands=limits.waiting_commands,
+            waiting_bytes=limits.waiting_bytes,
+            unavailable_after=limits.unavailable_after,
         )
         self._replies = Replies(self._connection)
         self._answered = AnsweredDoor(self._connection, self.executor, self._replies, subjects, new_id=new_id)
-        claims = Claims(postgres_url, uuid4(), lease=lease)
-        door = Door(
+        claims = Claims(postgres_url, uuid4(), lease=limits.lease)
+        door = self._durable(claims, subjects, streams.commands, limits)
+        self.durable = DurableDoor(door, metrics, tick=limits.tick)
+        self.upkeep = Upkeep(
+            CommandStream(nc, subjects, streams.commands, claims.everywhere),
+            store,
+            mine=lambda: 0 in self.durable.partitions,
+            retention=limits.retention,
+            interval=limits.upkeep_interval,
+        )
+
+    def _durable(self, claims: Claims, subjects: Subjects, stream: str, limits: Limits) -> Door:
+        return Door(
             connection=self._connection,
             executor=self.executor,
             replies=self._replies,
             claims=claims,
             subjects=subjects,
-            stream=streams.commands,
+            stream=stream,
             turns=asyncio.Semaphore(_TURNS),
-            slice_size=max(1, batch_size // 4),
-            window=window,
-            max_bytes=max(prefetch_bytes // partitions, LARGEST_MESSAGE),
-            tries=tries,
-            pause=retry_pause,
-            longest_pause=longest_pause,
-        )
-        self.durable = DurableDoor(door, metrics, tick=tick)
-        self.upkeep = Upkeep(
-            CommandStream(nc, subjects, streams.commands, claims.everywhere),
-            store,
-            mine=lambda: 0 in self.durable.partitions,
-            retention=retention,
-            interval=upkeep_interval,
+            slice_size=max(1, limits.batch_size // 4),
+            window=limits.window,
+            max_bytes=max(limits.prefetch_bytes // limits.partitions, LARGEST_MESSAGE),
+            tries=limits.tries,
+            pause=limits.retry_pause,
+            longest_pause=limits.longest_pause,
         )
 
     @property
@@ -149,7 +163,3 @@ class CommandsRole:
 
     def _connection(self) -> Client:
         return self._nc
-
-
-LARGEST_MESSAGE = 1024 * 1024 + 64 * 1024
-"""Bytes that one message can have on the bus (the server's default), and what comes with it."""

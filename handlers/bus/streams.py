@@ -85,64 +85,91 @@ class Unsupported(Exception):
 
 def definitions(subjects: Subjects, streams: Streams, limits: Limits) -> dict[str, Json]:
     """Return by name what each stream must be, in the API's own words; fields not named do not matter."""
-    return {
-        streams.commands: _stream(
-            streams.commands,
-            [subjects.command("*", "*")],
-            limits,
-            discard="new",
-            max_bytes=limits.commands_max_bytes,
-            max_msg_size=LARGEST_COMMAND,
-            duplicate_window=_nanoseconds(limits.commands_window),
-            allow_atomic=True,
-            persist_mode="default",
-            subject_transform={
-                "src": subjects.command("*", "*"),
-                "dest": f"{subjects.prefix}.partitions."
-                f"{{{{partition({limits.partitions},1)}}}}.{{{{wildcard(1)}}}}.{{{{wildcard(2)}}}}",
-            },
-        ),
-        streams.events: _stream(
-            streams.events,
-            [f"{subjects.prefix}.events.>"],
-            limits,
-            max_bytes=limits.events_max_bytes,
-            max_age=_nanoseconds(limits.events_max_age),
-            duplicate_window=_nanoseconds(_within(limits.events_window, limits.events_max_age)),
-            deny_delete=True,
-            # what a power cut takes is published again; the mode is for single copies only
-            persist_mode="async" if limits.replicas == 1 else "default",
-        ),
-        streams.context_stream: _stream(
-            streams.context_stream,
-            [streams.context_subject(">")],
-            limits,
-            # what makes a stream a key-value bucket, as clients know it
-            max_msgs_per_subject=1,
-            allow_rollup_hdrs=True,
-            deny_delete=True,
-            discard="new",
-            duplicate_window=_nanoseconds(limits.context_window),
-            # what a power cut takes is written again, as with the events
-            persist_mode="async" if limits.replicas == 1 else "default",
-        ),
-        streams.dead_letters: _stream(
-            streams.dead_letters,
-            [f"{subjects.prefix}.dead.>"],
-            limits,
-            max_bytes=limits.dead_letters_max_bytes,
-            duplicate_window=_nanoseconds(limits.dead_letters_window),
-            persist_mode="default",
-        ),
-        streams.advisories: _stream(
-            streams.advisories,
-            _advisory_subjects(streams),
-            limits,
-            retention="workqueue",
-            max_bytes=limits.advisories_max_bytes,
-            persist_mode="default",
-        ),
-    }
+    wanted = (
+        _commands(subjects, streams, limits),
+        _events(subjects, streams, limits),
+        _context(streams, limits),
+        _dead_letters(subjects, streams, limits),
+        _advisories(streams, limits),
+    )
+    return {each["name"]: each for each in wanted}
+
+
+def _commands(subjects: Subjects, streams: Streams, limits: Limits) -> Json:
+    partition, tenant, command = f"partition({limits.partitions},1)", "wildcard(1)", "wildcard(2)"
+    return _stream(
+        streams.commands,
+        [subjects.command("*", "*")],
+        limits,
+        discard="new",
+        max_bytes=limits.commands_max_bytes,
+        max_msg_size=LARGEST_COMMAND,
+        duplicate_window=_nanoseconds(limits.commands_window),
+        allow_atomic=True,
+        persist_mode="default",
+        subject_transform={
+            "src": subjects.command("*", "*"),
+            "dest": f"{subjects.prefix}.partitions.{{{{{partition}}}}}.{{{{{tenant}}}}}.{{{{{command}}}}}",
+        },
+    )
+
+
+def _events(subjects: Subjects, streams: Streams, limits: Limits) -> Json:
+    return _stream(
+        streams.events,
+        [f"{subjects.prefix}.events.>"],
+        limits,
+        max_bytes=limits.events_max_bytes,
+        max_age=_nanoseconds(limits.events_max_age),
+        duplicate_window=_nanoseconds(_within(limits.events_window, limits.events_max_age)),
+        deny_delete=True,
+        persist_mode=_refilled(limits),
+    )
+
+
+def _context(streams: Streams, limits: Limits) -> Json:
+    """Return the stream that makes a key-value bucket, as clients know one."""
+    return _stream(
+        streams.context_stream,
+        [streams.context_subject(">")],
+        limits,
+        max_msgs_per_subject=1,
+        allow_rollup_hdrs=True,
+        deny_delete=True,
+        discard="new",
+        duplicate_window=_nanoseconds(limits.context_window),
+        persist_mode=_refilled(limits),
+    )
+
+
+def _dead_letters(subjects: Subjects, streams: Streams, limits: Limits) -> Json:
+    return _stream(
+        streams.dead_letters,
+        [f"{subjects.prefix}.dead.>"],
+        limits,
+        max_bytes=limits.dead_letters_max_bytes,
+        duplicate_window=_nanoseconds(limits.dead_letters_window),
+        persist_mode="default",
+    )
+
+
+def _advisories(streams: Streams, limits: Limits) -> Json:
+    return _stream(
+        streams.advisories,
+        _advisory_subjects(streams),
+        limits,
+        retention="workqueue",
+        max_bytes=limits.advisories_max_bytes,
+        persist_mode="default",
+    )
+
+
+def _refilled(limits: Limits) -> str:
+    """Return how a stream persists that the log can fill again: what a power cut takes of it is written anew.
+
+    The mode is for single copies only.
+    """
+    return "async" if limits.replicas == 1 else "default"
 
 
 def _stream(name: str, subjects: list[str], limits: Limits, **fields: Any) -> Json:

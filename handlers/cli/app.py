@@ -31,6 +31,8 @@ from handlers.cli.exits import MISUSE, explained
 app = App(
     name="tenantctl",
     help="The tenant service: run it, ask it, look after it.\n\n"
+    "Begin with `tenantctl dev`, which runs everything on this machine, and in another terminal "
+    "`tenantctl tenants provision --help`. Where something is wrong, `tenantctl doctor` says what.\n\n"
     "Commands find the servers by TENANTS_NATS_URL and TENANTS_POSTGRES_URL, or else by the folder of a "
     "running `tenantctl dev` (--data-dir). Add --json to get JSON lines. "
     "Exit codes: 0 done, 1 refused, 2 misuse, 3 unavailable.",

@@ -30,7 +30,7 @@ from handlers.store.event_store import EventStore
 from handlers.wire.subjects import Streams
 from projections.context import FACTS
 from projections.registry import READ_MODELS
-from tenant_domain.refusals import Refusal, Unavailable, UnknownCommand
+from tenant_domain.refusals import Refusal, UnknownCommand
 
 QUICK = 2.0
 """Seconds in which a part that is well answers."""
@@ -96,7 +96,7 @@ async def _bus(common: Common) -> AsyncGenerator[Finding]:
             client = TenantClient(nc, prefix=settings(common).subject_prefix, timeout=QUICK)
             yield await _commands_door(client)
             yield await _queries_door(client)
-    except (Unavailable, NatsError, OSError) as error:
+    except (Refusal, NatsError, OSError) as error:
         yield Finding("nats", "broken", str(error), "Start it, or set TENANTS_NATS_URL.")
 
 
@@ -153,7 +153,7 @@ async def _database(common: Common, chosen: Settings) -> AsyncGenerator[Finding]
             yield await _dead_letters(pool)
             yield await _erasure(pool)
             yield await leftovers(pool, chosen)
-    except (StoreError, TimeoutError) as error:
+    except (Refusal, StoreError, TimeoutError) as error:
         yield Finding("postgres", "broken", str(error) or "silent", "Start it, or set TENANTS_POSTGRES_URL.")
 
 
@@ -183,7 +183,7 @@ async def _relay(common: Common, pool: Connections) -> Finding:
             if before:
                 await asyncio.sleep(QUICK / 2)
             after = await _behind(nc, name, pool)
-    except (Unavailable, NatsError) as error:
+    except (Refusal, NatsError) as error:
         return Finding("relay", "broken", str(error), "Start NATS first.")
     found = f"{name} is {after} events behind the store"
     if (after > 0 and after >= before) or after < 0:
@@ -207,7 +207,7 @@ async def _live_context(common: Common) -> Finding:
             if before:
                 await asyncio.sleep(QUICK / 2)
             after = await _lacking(nc, log)
-    except (Unavailable, NatsError, jetstream.JetStreamError) as error:
+    except (Refusal, NatsError, jetstream.JetStreamError) as error:
         return Finding(what, "broken", str(error), "Start NATS first.")
     found = f"{after} tenants have changed since the last entry was written"
     return Finding(what, "broken", found, advice) if after and after >= before else Finding(what, "ok", found)

@@ -121,11 +121,13 @@ async def export(
     """
     from handlers.cli.fetching import fetch
 
-    async with connected(common) as client:
-        tenant_id = await tenant_of(client, tenant)
     base = http or http_url(common)
     if base is None:
         raise Misuse("say where the HTTP edge is with --http, or start `tenantctl dev`")
+    if not base.startswith(("http://", "https://")):
+        raise Misuse(f"--http must be a URL such as http://127.0.0.1:8085, not {base!r}")
+    async with connected(common) as client:
+        tenant_id = await tenant_of(client, tenant)
     fetched = await fetch(base, token or _operators_token(common), tenant_id, to)
     return _shown(fetched, common)
 

@@ -10,6 +10,7 @@ from cyclopts import App, Parameter
 
 from handlers.cli import output
 from handlers.cli.asking import tenant_of
+from handlers.cli.exits import Misuse
 from handlers.cli.where import Common, Limit, bus, connected, settings, store
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ async def rebuild(*, first: Annotated[int, Parameter(name="--from")] = 1, common
     from handlers.cli.progress import bar
     from handlers.relay.events import EventRelay
     from handlers.relay.metrics import RelayMetrics
+    from handlers.relay.rebuild import BeyondTheLog
     from handlers.relay.rebuild import rebuild as fill
     from handlers.wire.subjects import Streams, Subjects
 
@@ -91,16 +93,19 @@ async def rebuild(*, first: Annotated[int, Parameter(name="--from")] = 1, common
             metrics=RelayMetrics(CollectorRegistry()),
         )
         with bar("events", quiet=common.as_json) as advance:
-            head = await fill(
-                nc,
-                events,
-                relay,
-                subjects,
-                streams.events,
-                lambda position: recreate_events(nc, subjects, streams, limits, position),
-                first=first,
-                progress=advance,
-            )
+            try:
+                head = await fill(
+                    nc,
+                    events,
+                    relay,
+                    subjects,
+                    streams.events,
+                    lambda position: recreate_events(nc, subjects, streams, limits, position),
+                    first=first,
+                    progress=advance,
+                )
+            except BeyondTheLog as error:
+                raise Misuse(f"--from: {error}") from None
     if common.as_json:
         output.lines(({"stream": streams.events, "first": first, "last": head},))
     else:

@@ -57,7 +57,7 @@ async def _fetch(http: httpx.AsyncClient, url: str, target: Path) -> None:
                 async for chunk in response.aiter_bytes(CHUNK):
                     out.write(chunk)
     except httpx.HTTPError as error:
-        raise Unavailable(f"The HTTP edge could not be asked ({type(error).__name__}).") from error
+        raise Unavailable(f"The HTTP edge could not be asked at {url} ({type(error).__name__}).") from error
 
 
 def _refused(problem: dict[str, Any]) -> Exception:

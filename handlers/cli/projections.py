@@ -115,8 +115,9 @@ async def retry(name: str, *, common: Common = COMMON) -> int:
 
 @asynccontextmanager
 async def connections(common: Common) -> AsyncGenerator[Connections]:
-    """Give connections to PostgreSQL."""
+    """Give connections to PostgreSQL. Raises Unavailable, and says where PostgreSQL should be."""
     from handlers.store.connections import Connections
+    from handlers.store.errors import StoreUnavailable
 
     pool = Connections(
         settings(common).postgres_url.get_secret_value(),
@@ -129,6 +130,8 @@ async def connections(common: Common) -> AsyncGenerator[Connections]:
     await pool.open()
     try:
         yield pool
+    except StoreUnavailable as error:
+        raise await where.explained(common, error) from error
     finally:
         await pool.close()
 

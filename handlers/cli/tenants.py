@@ -43,7 +43,7 @@ async def list_tenants(
     status
         provisioning, active, suspended, pending_deletion, purging, deleted or failed.
     plan
-        Name of a plan.
+        free, basic, professional or enterprise.
     limit
         Most tenants to list; 0 is all.
     """
@@ -100,11 +100,11 @@ async def provision(
     admin_user_id
         The admin's user id: a member at once. Without it the admin is invited.
     plan
-        Name of a plan; basic by default.
+        free, basic (by default), professional or enterprise.
     region
-        Where it lives.
+        Where it lives, as eu-central (by default) or us-east; a wrong one is answered with all there are.
     trial_days
-        Days of a trial.
+        Days of a trial; none by default.
     metadata
         KEY=VALUE, as often as needed.
     tenant_id
@@ -202,7 +202,7 @@ async def upgrade(
     tenant
         Its id or subdomain.
     plan
-        Name of a plan on sale.
+        free, basic, professional or enterprise.
     effective
         now, or period_end: the next month's first midnight (UTC). Until then its operation can be cancelled.
     """

@@ -16,7 +16,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from handlers.cli.exits import Misuse
-from tenant_domain.refusals import Unavailable
+from tenant_domain.refusals import Unauthenticated, Unavailable
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
@@ -24,10 +24,12 @@ if TYPE_CHECKING:
     from handlers.adapters.keyring import Keyring
     from handlers.client import TenantClient
     from handlers.settings import Settings
+    from handlers.store.errors import StoreUnavailable
     from handlers.store.event_store import EventStore
 
 DATA_DIR = Path(".data")
 ENDPOINTS = "endpoints.json"
+"""Where a running stack writes its addresses, in its folder."""
 
 REACH = 3.0
 """Seconds in which a server that is there is reached."""
@@ -79,7 +81,8 @@ def given_settings() -> Settings:
         raise Misuse(str(error)) from None
     except ValidationError as error:
         wrong = [
-            f"TENANTS_{'.'.join(map(str, each['loc'])).upper()}: {each['msg']}" for each in error.errors()
+            f"TENANTS_{'.'.join(map(str, each['loc'])).upper()}: {each['msg'].removeprefix('Value error, ')}"
+            for each in error.errors()
         ]
         raise Misuse(f"settings do not fit: {'; '.join(wrong)}") from None
 
@@ -120,18 +123,20 @@ def http_url(common: Common) -> str | None:
 
 @asynccontextmanager
 async def bus(common: Common) -> AsyncGenerator[Client]:
-    """Give a connection to NATS. Raises Unavailable, saying where it looked."""
-    from nats.aio.client import Client
+    """Give a connection to NATS. Raises Unavailable and Unauthenticated, saying where it looked."""
     from nats.errors import Error as NatsError
 
-    url = settings(common).nats_url.get_secret_value()
-    nc = Client()
+    from handlers.client.connecting import connected as connection_to
+
+    chosen = settings(common)
+    where = _public(chosen.nats_url.get_secret_value())
     try:
-        async with asyncio.timeout(REACH):
-            await nc.connect(url, name="tenantctl", max_reconnect_attempts=-1, error_cb=_quiet)
-    except (TimeoutError, OSError, NatsError) as error:
-        await nc.close()
-        raise Unavailable(f"No NATS answers at {_public(url)} within {REACH:g} s.") from error
+        nc = await connection_to(chosen.nats_url.get_secret_value(), REACH, {"name": "tenantctl"})
+    except Unauthenticated:
+        raise Unauthenticated(f"The NATS server at {where} does not know these credentials.") from None
+    except (Unavailable, OSError, NatsError) as error:
+        hint = _hint(chosen, "nats_url")
+        raise Unavailable(f"No NATS answers at {where} within {REACH:g} s.{hint}") from error
     try:
         yield nc
     finally:
@@ -149,12 +154,39 @@ async def connected(common: Common) -> AsyncGenerator[TenantClient]:
 
 @asynccontextmanager
 async def store(common: Common) -> AsyncGenerator[EventStore]:
-    """Give the event store. Its calls raise StoreUnavailable where there is no database."""
+    """Give the event store. Raises Unavailable where there is no database, and says where it should be."""
+    from handlers.store.errors import StoreUnavailable
     from handlers.store.event_store import EventStore
 
     url = settings(common).postgres_url.get_secret_value()
     async with EventStore(url, readers=2, pool_timeout=REACH) as opened:
-        yield opened
+        try:
+            yield opened
+        except StoreUnavailable as error:
+            raise await explained(common, error) from error
+
+
+async def explained(common: Common, error: StoreUnavailable) -> Exception:
+    """Return what a person is told of `error`: where the database should be, and why it is not reached.
+
+    A pool of connections only says that it has none.
+    """
+    import psycopg
+
+    chosen = settings(common)
+    url = chosen.postgres_url.get_secret_value()
+    try:
+        async with asyncio.timeout(REACH):
+            connection = await psycopg.AsyncConnection.connect(url)
+        await connection.close()
+    except psycopg.OperationalError as reason:
+        why = " ".join(str(reason).split()).rstrip(".?")
+    except (psycopg.Error, TimeoutError) as reason:  # what others say of a URL may tell its password
+        why = "no answer" if isinstance(reason, TimeoutError) else "that is not a URL of PostgreSQL"
+    else:
+        return error
+    hint = _hint(chosen, "postgres_url")
+    return Unavailable(f"PostgreSQL cannot be used at {_public(url)}: {why}.{hint}")
 
 
 def keyring(common: Common, opened: EventStore) -> Keyring:
@@ -164,13 +196,9 @@ def keyring(common: Common, opened: EventStore) -> Keyring:
 
     try:
         key = load_master_key(settings(common).master_key_file or Path("master.key"), create=False)
-    except (MasterKeyError, OSError) as error:
-        raise Unavailable(f"{error} Set TENANTS_MASTER_KEY_FILE: personal data is sealed.") from None
+    except MasterKeyError as error:
+        raise Unavailable(f"Personal data is sealed. {error}") from None
     return Keyring(opened.tenant_keys, key)
-
-
-async def _quiet(_: Exception) -> None:
-    """Say nothing while the connection comes back: what waits for it has its own limit."""
 
 
 def _endpoints(data_dir: Path) -> dict[str, str]:
@@ -183,7 +211,15 @@ def _endpoints(data_dir: Path) -> dict[str, str]:
         raise Misuse(f"{data_dir / ENDPOINTS} cannot be read: {error}") from None
 
 
+def _hint(chosen: Settings, name: str) -> str:
+    """Return what to do where neither a setting nor a running stack says where a server is."""
+    if name in chosen.model_fields_set:
+        return ""
+    variable = f"TENANTS_{name.upper()}"
+    return f" Start `tenantctl dev`, name its folder with --data-dir, or set {variable}."
+
+
 def _public(url: str) -> str:
     """Return a URL without its credentials."""
-    scheme, _, rest = url.rpartition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}"
+    scheme, separator, rest = url.rpartition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}"

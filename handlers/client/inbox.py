@@ -1,4 +1,7 @@
-"""One inbox for the outcomes of durable commands, and where each waits for its own."""
+"""One inbox for all answers to a client, and where each waits for its own.
+
+nats-py's own `request` makes a random name for each answer, and hands it on through a task more.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,11 @@ from weakref import WeakValueDictionary
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.errors import NoRespondersError
+from nats.errors import TimeoutError as NatsTimeout
+
+_STATUS, _NOBODY = "Status", "503"
+"""The header that a server answers with itself where nobody listens, and what it says then."""
 
 
 class Slot:
@@ -29,16 +37,36 @@ class Inbox:
         self._number = 0
 
     async def slot(self) -> tuple[str, Slot]:
-        """Return a subject for `Reply-To`, and the slot that what comes there is put into."""
+        """Return a subject for an answer, and the slot that what comes there is put into."""
+        if self._prefix is None:
+            await self._open()
+        self._number += 1
+        slot = Slot()
+        self._slots[str(self._number)] = slot
+        return f"{self._prefix}.{self._number}", slot
+
+    async def request(self, subject: str, body: bytes, headers: dict[str, str], timeout: float) -> Msg:
+        """Publish a request and return its answer.
+
+        Raises NatsTimeout after `timeout` seconds, NoRespondersError, and what nats-py's `publish` raises.
+        """
+        reply, slot = await self.slot()
+        await self._nc.publish(subject, body, reply=reply, headers=headers or None)
+        try:
+            async with asyncio.timeout(timeout):
+                answer = await slot.arrived
+        except TimeoutError:
+            raise NatsTimeout from None
+        if answer.headers and answer.headers.get(_STATUS) == _NOBODY:
+            raise NoRespondersError
+        return answer
+
+    async def _open(self) -> None:
         async with self._opening:
             if self._prefix is None:
                 prefix = self._nc.new_inbox()
                 await self._nc.subscribe(f"{prefix}.*", cb=self._received)
                 self._prefix = prefix
-        self._number += 1
-        slot = Slot()
-        self._slots[str(self._number)] = slot
-        return f"{self._prefix}.{self._number}", slot
 
     async def _received(self, message: Msg) -> None:
         slot = self._slots.get(message.subject.rpartition(".")[2])

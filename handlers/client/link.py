@@ -85,7 +85,7 @@ def _wanted(failure: Exception) -> float:
 
 async def _once(link: Link, subject: str, body: bytes, headers: dict[str, str], timeout: float) -> bytes:
     try:
-        reply = await link.nc.request(subject, body, timeout=timeout, headers=headers or None)
+        reply = await link.inbox.request(subject, body, headers, timeout)
     except NoRespondersError:
         raise Unavailable(f"Nobody serves {subject}: is the service running, with this prefix?") from None
     except OutboundBufferLimitError:

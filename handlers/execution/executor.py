@@ -6,12 +6,13 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from uuid import UUID
 
 import structlog
 
 from handlers import tracing
+from handlers.adapters.clock import utc_now
 from handlers.adapters.keyring import Keyring
 from handlers.execution.decode import Request
 from handlers.execution.job import Job, Slice
@@ -32,10 +33,6 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 1.0
 
 
 def _ignore(_head: int) -> None: ...
-
-
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
 
 
 class Executor:
@@ -59,7 +56,7 @@ class Executor:
         cache: StreamCache | None = None,
         metrics: CommandMetrics | None = None,
         committed: Callable[[int], None] = _ignore,
-        now: Callable[[], datetime] = _utc_now,
+        now: Callable[[], datetime] = utc_now,
         batch_size: int = 500,
         waiting_commands: int = 10_000,
         waiting_bytes: int = 64 * 1024 * 1024,

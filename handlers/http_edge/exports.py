@@ -22,6 +22,7 @@ from handlers.http_edge.access import check_export
 from handlers.http_edge.gate import ONLY_HEAD
 from handlers.http_edge.routes import EXPORT_PART
 from handlers.http_edge.tokens import Caller
+from handlers.wire.subjects import is_tenant_id
 from projections.forms import invalid
 
 Fetch: TypeAlias = Callable[[UUID, str], Awaitable[tuple[Part, AsyncGenerator[bytes]]]]
@@ -74,7 +75,6 @@ async def _left(receive: Receive) -> None:
 
 
 def _tenant_id(text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError:
-        raise invalid("tenant_id", "must be a lower-case UUID with hyphens") from None
+    if not is_tenant_id(text):
+        raise invalid("tenant_id", "must be a lower-case hyphenated UUID")
+    return UUID(text)

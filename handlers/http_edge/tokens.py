@@ -11,7 +11,6 @@ from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
-from uuid import UUID
 
 import structlog
 from joserfc import jwt
@@ -21,6 +20,7 @@ from joserfc.jwk import OKPKey
 from joserfc.jws import JWSRegistry
 
 from handlers.adapters.key_files import private_key
+from handlers.wire.subjects import is_tenant_id
 from tenant_domain.refusals import Unauthenticated
 
 _log = structlog.get_logger()
@@ -96,10 +96,10 @@ class Signer:
 
         Raises ValueError when the tenant is not a tenant id, or when nobody could be meant.
         """
-        if tenant is not None and not _is_tenant(tenant):
-            raise ValueError(f"{tenant!r} is not a tenant id: a lower-case UUID with hyphens")
+        if tenant is not None and not is_tenant_id(tenant):
+            raise ValueError(f"{tenant!r} is not a tenant id: a lower-case hyphenated UUID")
         if tenant is None and role != OPERATOR:
-            raise ValueError(f"the role {role!r} is one within a tenant: name the tenant")
+            raise ValueError(f"the role {role!r} is one within a tenant: name its tenant")
         if not user or not role:
             raise ValueError("a token names a user and a role")
         now = int(self._now())
@@ -147,7 +147,7 @@ class Signer:
         subject, role, tenant = claims["sub"], claims["role"], claims.get("tenant")
         if not (isinstance(subject, str) and subject and isinstance(role, str) and role):
             raise ValueError("nobody")
-        if tenant is not None and not (isinstance(tenant, str) and _is_tenant(tenant)):
+        if tenant is not None and not (isinstance(tenant, str) and is_tenant_id(tenant)):
             raise ValueError("no tenant id")
         return Caller(subject, tenant, role)
 
@@ -156,10 +156,3 @@ def _number(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError("not a number")
     return value
-
-
-def _is_tenant(text: str) -> bool:
-    try:
-        return str(UUID(text)) == text
-    except ValueError:
-        return False

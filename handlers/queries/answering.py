@@ -10,7 +10,7 @@ import structlog
 
 from handlers.adapters.keyring import Keyring
 from handlers.adapters.keys import MasterKeyError
-from handlers.queries.asking import Asked, Fields, asked
+from handlers.queries.asking import Asked, asked
 from handlers.queries.generations import Generations
 from handlers.queries.lists import listed
 from handlers.queries.log import READERS
@@ -83,12 +83,15 @@ class Queries:
         body = self._keyring.open_json_at_once(kept[1], UUID(tenant))
         return None if body is None else closed(body, kept[0])
 
-    async def answer(self, tenant: str, query: str, fields: Fields = b"") -> bytes:
+    async def answer(self, tenant: str, query: str, fields: bytes = b"") -> bytes:
         """Return the answer as JSON.
 
-        `tenant` is a tenant's id or `fleet`, `fields` the query's body, or the parameters of a URL (texts,
-        lists of texts). Raises a Refusal, and nothing else.
+        `tenant` is a tenant's id or `fleet`, `fields` a JSON object, or empty. Raises a Refusal, and nothing
+        else.
         """
+        kept = self.at_once(tenant, query, fields)
+        if kept is not None:
+            return kept
         question = asked(tenant, query, fields)
         try:
             sealed = await self._answered(question)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, get_origin
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from pydantic import ValidationError
 
 from handlers.wire.keys import RepeatedKey, check_keys
-from handlers.wire.subjects import FLEET
+from handlers.wire.subjects import FLEET, is_tenant_id
 from projections.forms import Query, invalid
 from projections.questions import Question
 from projections.registry import QUESTIONS
@@ -20,9 +19,6 @@ MAX_BODY = 64 * 1024
 
 _MAX_NAME = 100
 
-Fields = bytes | Mapping[str, str | Sequence[str]]
-"""A JSON object; or the parameters of a URL, whose values are all texts."""
-
 
 class Asked(NamedTuple):
     """A query; `tenant_id` is None for one over all tenants."""
@@ -32,48 +28,34 @@ class Asked(NamedTuple):
     form: Any
 
 
-def asked(tenant: str, query: str, fields: Fields) -> Asked:
-    """Return what was asked. Raises UnknownQuery and InvalidQuery."""
+def asked(tenant: str, query: str, body: bytes) -> Asked:
+    """Return what was asked; `body` is a JSON object, or empty. Raises UnknownQuery and InvalidQuery."""
     fleet = tenant == FLEET
     tenant_id = None if fleet else _tenant_id(tenant)
     question = QUESTIONS.get((fleet, query))
     if question is None:
         scope = "over all tenants" if fleet else "about a tenant"
         raise UnknownQuery(f"There is no query {query!r} {scope}.")
-    return Asked(tenant_id, question, _form(question.form, fields))
+    return Asked(tenant_id, question, _form(question.form, body))
 
 
 def _tenant_id(token: str) -> UUID:
-    try:
-        tenant_id = UUID(token)
-    except ValueError:
-        tenant_id = None
-    if tenant_id is None or str(tenant_id) != token:
-        raise invalid("tenant_id", "must be a lower-case UUID with hyphens")
-    return tenant_id
+    if not is_tenant_id(token):
+        raise invalid("tenant_id", "must be a lower-case hyphenated UUID")
+    return UUID(token)
 
 
-def _form(form: type[Query], fields: Fields) -> Query:
+def _form(form: type[Query], body: bytes) -> Query:
     try:
-        if not isinstance(fields, bytes):
-            return form.model_validate(_parameters(form, fields), strict=False)
-        if len(fields) > MAX_BODY:
+        if len(body) > MAX_BODY:
             raise invalid("body", f"must have at most {MAX_BODY} bytes")
-        found = form.model_validate_json(fields or b"{}")
-        check_keys(fields or b"{}")
+        found = form.model_validate_json(body or b"{}")
+        check_keys(body or b"{}")
         return found
     except RepeatedKey as error:
         raise invalid(error.key[:_MAX_NAME], str(error)) from None
     except ValidationError as error:
         raise _refused(error) from None
-
-
-def _parameters(form: type[Query], fields: Mapping[str, str | Sequence[str]]) -> dict[str, Any]:
-    """Return a URL's parameters; one that may come several times is a list also when it came once."""
-    lists = {name for name, field in form.model_fields.items() if get_origin(field.annotation) is list}
-    return {
-        name: [value] if name in lists and isinstance(value, str) else value for name, value in fields.items()
-    }
 
 
 def _refused(error: ValidationError) -> InvalidQuery:

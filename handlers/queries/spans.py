@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from uuid import UUID
 
 from opentelemetry.trace import SpanKind
 
 from handlers import tracing
-from handlers.wire.subjects import FLEET
+from handlers.wire.subjects import FLEET, is_tenant_id
 from projections.registry import QUESTIONS
 
 
@@ -20,13 +19,6 @@ def asking(tenant: str, query: str, parent: str | None) -> AbstractContextManage
     if not tracing.on or (tenant == FLEET, query) not in QUESTIONS:
         return nullcontext()
     attributes = {"tenants.query": query}
-    if _is_id(tenant):
+    if is_tenant_id(tenant):
         attributes["tenants.tenant_id"] = tenant
     return tracing.span(f"query {query}", parent, attributes, SpanKind.SERVER)
-
-
-def _is_id(tenant: str) -> bool:
-    try:
-        return str(UUID(tenant)) == tenant
-    except ValueError:
-        return False

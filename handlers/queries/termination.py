@@ -9,7 +9,14 @@ import msgspec
 
 from handlers.queries.reading import Read, closed
 from handlers.store.connections import Connections
-from projections.termination import CertificateView, ExportView, GetCertificate, GetExport, HandedOver
+from projections.termination import (
+    CertificateView,
+    ExportView,
+    GetCertificate,
+    GetExport,
+    HandedOver,
+    no_export,
+)
 from tenant_domain.refusals import NotFound
 
 _EXPORT = b"""
@@ -34,7 +41,7 @@ async def export(connections: Connections, tenant_id: UUID | None, _: GetExport)
 
     def answer() -> bytes:
         if row[0] is None:
-            raise NotFound(f"The tenant {tenant_id} has no export, or not any more.")
+            raise no_export(tenant_id)
         operation_id, manifest, parts, size, written_at, handed_over, fetched_at = row
         view = ExportView(
             operation_id=operation_id,
@@ -57,7 +64,9 @@ async def certificate(connections: Connections, tenant_id: UUID | None, _: GetCe
 
     def answer() -> bytes:
         if document is None:
-            raise NotFound(f"The tenant {tenant_id} has no certificate of deletion.")
+            raise NotFound(
+                f"The tenant {tenant_id} has no certificate: it gets one when its data is destroyed."
+            )
         signed: dict[str, Any] = msgspec.json.decode(document)
         view = CertificateView(certificate_id=certificate_id, sha256=sha256, document=signed)
         return closed(_encode(view), head)

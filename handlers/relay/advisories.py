@@ -26,7 +26,7 @@ from handlers.adapters.keyring import Keyring
 from handlers.store.batch import Batch, DeadLetterRow, KeyRow
 from handlers.store.event_store import EventStore
 from handlers.wire.sealing import NOBODY
-from handlers.wire.subjects import Streams, Subjects
+from handlers.wire.subjects import Streams, Subjects, is_tenant_id
 
 log = structlog.get_logger()
 
@@ -178,7 +178,4 @@ def _owner(row: DeadLetterRow) -> UUID:
 def _tenant(subject: str) -> str:
     """Return the tenant whose id is the third token of the subject, or `unknown`."""
     token = [*subject.split("."), "", ""][2]
-    try:
-        return token if str(UUID(token)) == token else "unknown"
-    except ValueError:
-        return "unknown"
+    return token if is_tenant_id(token) else "unknown"

@@ -27,6 +27,7 @@ from handlers.relay.cloud_events import Message
 from handlers.relay.context_keys import lacking
 from handlers.relay.metrics import RelayMetrics
 from handlers.relay.outlet import Outlet, OutOfPlace
+from handlers.relay.standby import Hints, keep_on
 from handlers.store.event_store import EventStore, Latest
 from handlers.wire.events import UnknownEvent
 from handlers.wire.headers import MSG_ID
@@ -46,9 +47,6 @@ goes at once, and a flood of commands, which seldom changes an entry, costs twen
 
 CHECK = 60.0
 """Seconds between two counts of the bucket's keys."""
-
-LONGEST_WAIT = 5.0
-"""Seconds between two tries at most, while NATS or PostgreSQL is away."""
 
 _UNFOLDABLE = (UnknownEvent, msgspec.MsgspecError, ValueError)
 
@@ -126,23 +124,18 @@ class ContextRelay:
         self._commits = commits or CommitListener(nc, subjects.hint("committed"))
         self._streams = streams
         self._declare = declare
-        self._poll = poll
         self._takeover = takeover
         self._check, self._check_at = check, 0.0
         self._metrics = metrics
         self._outlet = Outlet(nc, patience)
-        self._hint = asyncio.Event()
+        self._hints = Hints(poll)
         self._former = ""
         self._place: Place | None = None
 
     async def run(self) -> NoReturn:
         """Relay until cancelled; a lost server is waited for."""
-        await self._outlet.open()
-        try:
-            async with self._commits.heard_by(self._hinted):
-                await self._keep_on()
-        finally:
-            await self._outlet.close()
+        async with self._outlet.listening(), self._commits.heard_by(lambda _: self._hints.heard()):
+            await keep_on(self._follow, self._stand_by, self._ended)
 
     async def place(self) -> Place:
         """Return where the bucket is; a missing one is made.
@@ -158,39 +151,20 @@ class ContextRelay:
 
         Returns where the bucket was before. Raises as `place`, and NotStored: try again.
         """
-        await self._outlet.open()
-        try:
+        async with self._outlet.listening():
             self._forget()
             former = await self.place()
             head, place = await self._store.head(), former._replace(position=0)
             while place.position < head and place.sequence == former.sequence:
                 place = await self._advance(place, head)
             return former
-        finally:
-            await self._outlet.close()
 
-    def _hinted(self, _: bytes) -> None:
-        self._hint.set()
-
-    async def _keep_on(self) -> NoReturn:
-        standing_by, failures = False, 0
-        while True:
-            try:
-                if standing_by:
-                    await self._stand_by()
-                    standing_by = False
-                await self._follow()
-                failures = 0
-            except OutOfPlace as refusal:
-                self._forget()
-                log.info("relay of the live context stands by", reason=str(refusal))
-                standing_by, failures = True, 0
-            except Exception as error:  # noqa: BLE001 - an engine outlives whatever befalls it
-                self._forget()
-                failures += 1
-                log.warning("relay of the live context interrupted", error=repr(error), failures=failures)
-                longest = min(LONGEST_WAIT, 0.1 * 2 ** min(failures, 10))
-                await asyncio.sleep(random.uniform(longest / 2, longest))  # noqa: S311 - jitter
+    def _ended(self, error: Exception, failures: int) -> None:
+        self._forget()
+        if isinstance(error, OutOfPlace):
+            log.info("relay of the live context stands by", reason=str(error))
+        else:
+            log.warning("relay of the live context interrupted", error=repr(error), failures=failures)
 
     def _forget(self) -> None:
         self._place, self._former = None, ""
@@ -202,7 +176,7 @@ class ContextRelay:
         self._former = ""
         self._place = place = await self.place()
         while True:
-            self._hint.clear()
+            self._hints.looking()
             looked_at = now()
             head = await self._store.head()
             while place.position < head:
@@ -211,10 +185,7 @@ class ContextRelay:
             if looked_at >= self._check_at:
                 self._place = place = await self._mend(place)
                 self._check_at = looked_at + self._check
-            try:
-                async with asyncio.timeout(self._poll):
-                    await self._hint.wait()
-            except TimeoutError:
+            if not await self._hints.come():
                 return
             await asyncio.sleep(max(0.0, looked_at + PACE - now()))
 

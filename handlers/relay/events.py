@@ -29,6 +29,7 @@ from handlers.adapters.pace import Pace
 from handlers.relay.cloud_events import event_id, message
 from handlers.relay.metrics import RelayMetrics
 from handlers.relay.outlet import Outlet, OutOfPlace, Run
+from handlers.relay.standby import Hints, keep_on
 from handlers.store.event_store import EventStore, StoredEvent
 from handlers.wire.events import traceparent_of
 from handlers.wire.headers import MSG_ID
@@ -45,9 +46,6 @@ a steady trickle a few together, at a fraction of the cost."""
 
 GRACE = 1.0
 """Seconds that a missing stream is given before it is made again: a rebuild makes it at once, its own way."""
-
-LONGEST_WAIT = 5.0
-"""Seconds between two tries at most, while NATS or PostgreSQL is away."""
 
 
 class Astray(Exception):
@@ -85,52 +83,31 @@ class EventRelay:
         self._stream = stream
         self._declare = declare
         self._chunk = max(1, window // RUNS)
-        self._poll = poll
         self._takeover = takeover
         self._outlet = Outlet(nc, patience)
-        self._hint = asyncio.Event()
+        self._hints = Hints(poll)
         self._metrics = metrics
 
     async def run(self) -> NoReturn:
         """Relay until cancelled; a lost server is waited for."""
-        await self._outlet.open()
-        try:
-            async with self._commits.heard_by(self._hinted):
-                await self._keep_on()
-        finally:
-            await self._outlet.close()
+        async with self._outlet.listening(), self._commits.heard_by(self._hinted):
+            await keep_on(self._follow, self._stand_by, self._ended)
 
     def _hinted(self, hint: bytes) -> None:
         if hint.isdigit():
             self._metrics.heard(int(hint))
-        self._hint.set()
+        self._hints.heard()
 
-    async def _keep_on(self) -> NoReturn:
-        standing_by, failures = False, 0
-        while True:
-            try:
-                if standing_by:
-                    await self._stand_by()
-                    standing_by = False
-                await self._follow()
-                failures = 0
-            except OutOfPlace as refusal:
-                self._metrics.refusals.inc()
-                log.info("relay stands by", stream=self._stream, reason=str(refusal))
-                standing_by, failures = True, 0
-            except Exception as error:  # noqa: BLE001 - an engine outlives whatever befalls it
-                failures += 1
-                await self._trouble(error, failures)
-            finally:
-                self._outlet.forget()
-
-    async def _trouble(self, error: Exception, failures: int) -> None:
+    def _ended(self, error: Exception, failures: int) -> None:
+        self._outlet.forget()
+        if isinstance(error, OutOfPlace):
+            self._metrics.refusals.inc()
+            log.info("relay stands by", stream=self._stream, reason=str(error))
+            return
         astray = isinstance(error, Astray)
         self._metrics.astray.set(astray)
         report = log.error if astray else log.warning
         report("relay interrupted", stream=self._stream, error=repr(error), failures=failures)
-        longest = min(LONGEST_WAIT, 0.1 * 2 ** min(failures, 10))
-        await asyncio.sleep(random.uniform(longest / 2, longest))  # noqa: S311 - jitter
 
     async def _follow(self) -> None:
         """Publish what the log has beyond the stream's end, until nothing came for the time of a poll."""
@@ -140,7 +117,7 @@ class EventRelay:
         flight: deque[tuple[Run, Span]] = deque()
         pace = Pace(INTERVAL)
         while True:
-            self._hint.clear()
+            self._hints.looking()
             events = await self._store.read(last, self._chunk)
             if events:
                 messages = [message(event, self._subjects) for event in events]
@@ -152,7 +129,7 @@ class EventRelay:
             while flight and (not more or len(flight) >= RUNS):
                 await self._land(*flight.popleft())
             if not more:
-                if not await self._wait_for_hint():
+                if not await self._hints.come():
                     return
                 await pace.turn()
 
@@ -161,14 +138,6 @@ class EventRelay:
         span.end()
         self._metrics.reached(run.last)
         self._metrics.events.inc(run.size)
-
-    async def _wait_for_hint(self) -> bool:
-        try:
-            async with asyncio.timeout(self._poll):
-                await self._hint.wait()
-        except TimeoutError:
-            return False
-        return True
 
     async def _end_of_stream(self) -> int:
         """Return the stream's last sequence. Raises Astray where the log is not at one with it."""

@@ -14,7 +14,8 @@ the block is handed to the function that `publish` itself hands its messages to.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import asynccontextmanager
 from itertools import count, takewhile
 from typing import Any, NamedTuple
 
@@ -70,14 +71,15 @@ class Outlet:
         self._answers: dict[str, asyncio.Future[bytes]] = {}
         self._inbox = nc.new_inbox()
 
-    async def open(self) -> None:
-        """Listen for acknowledgements."""
-        self._listening = await self._nc.subscribe(f"{self._inbox}.*", cb=self._answered)
-
-    async def close(self) -> None:
-        """Listen no more."""
-        if not self._nc.is_closed:
-            await self._listening.unsubscribe()
+    @asynccontextmanager
+    async def listening(self) -> AsyncGenerator[None]:
+        """Listen for acknowledgements while inside."""
+        subscription = await self._nc.subscribe(f"{self._inbox}.*", cb=self._answered)
+        try:
+            yield
+        finally:
+            if not self._nc.is_closed:
+                await subscription.unsubscribe()
 
     async def _answered(self, answer: Msg) -> None:
         waiting = self._answers.pop(answer.subject.rpartition(".")[2], None)

@@ -35,6 +35,10 @@ _FOR_NOW = "2999-01-01T00:00:00Z"
 _BY_PLACE = ("all", "by_start_sequence", "by_start_time")
 
 
+class BeyondTheLog(ValueError):
+    """The stream cannot begin where it is asked to: the log has no such position."""
+
+
 class Consumer(msgspec.Struct, frozen=True):
     """A durable consumer: its configuration, and the sequence up to which it needs nothing more."""
 
@@ -56,12 +60,12 @@ async def rebuild(
     """Make the stream anew from position `first` on, and return up to where it was filled.
 
     `recreate` deletes the stream and makes it again with the given first sequence. `relay` fills it; others
-    may be running. `progress` is called with the position reached and the log's end. Raises ValueError for
-    a `first` beyond the log; StoreUnavailable, JetStreamError, and nats-py's errors: call it again then.
+    may be running. `progress` is called with the position reached and the log's end. Raises BeyondTheLog for
+    such a `first`; StoreUnavailable, JetStreamError, and nats-py's errors: call it again then.
     """
     head = await store.head()
     if not 1 <= first <= head + 1:
-        raise ValueError(f"the log has positions 1 to {head}: cannot begin at {first}")
+        raise BeyondTheLog(f"the log has positions 1 to {head}, so no stream begins at {first}")
     keeping = f"{stream}_REBUILD"
     consumers = _merged(await _kept(nc, keeping), await _consumers(nc, stream))
     await _keep(nc, keeping, subjects, consumers)

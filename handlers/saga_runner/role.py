@@ -6,7 +6,7 @@ import random
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
 import structlog
@@ -14,6 +14,7 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from prometheus_client import CollectorRegistry
 
+from handlers.adapters.clock import utc_now
 from handlers.adapters.effects import Effects
 from handlers.adapters.hints import CommitListener
 from handlers.saga_runner.agenda import Agenda
@@ -44,10 +45,6 @@ _REMEMBERED = 256
 """How many of its own hints a process recognises, so that it does not wake itself."""
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
 class SagasRole:
     """Drives sagas until it is stopped. `store`, `nats` and what is behind `effects` belong to the caller.
 
@@ -67,7 +64,7 @@ class SagasRole:
         limits: Limits | None = None,
         sagas: Sagas = SAGAS,
         look: float = 0.5,
-        now: Callable[[], datetime] = _now,
+        now: Callable[[], datetime] = utc_now,
         chance: Callable[[], float] = random.random,
         new_id: Callable[[], UUID] = uuid4,
         commits: CommitListener | None = None,

@@ -2,7 +2,7 @@
 
 One statement is one transaction and one round trip. Both the batch path and the library's recorders use it.
 Parts of a batch that have no rows stand in the statement as empty arrays: a parameter costs as much as a row.
-One command with one event has a call of its own, `service.append_command`, without arrays.
+One command with one event has a call of its own, `service.append_one`, without arrays.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ from handlers.store.packing import (
     bigints,
     booleans,
     byteas,
-    integer,
     integers,
     names,
     texts,
@@ -83,7 +82,13 @@ class Row(NamedTuple):
     repeated_position: list[int | None] | None
 
 
-_COMMAND = b"SELECT * FROM service.append_command(%s, %s, %s, %s, %s, %s, %s, %s, %s)"
+APPEND_ONE = b"SELECT service.append_one(%s, %s, %s, %s, %s, %s, %s, %s)"
+"""Gives the position of the one event, or None when the batch is for `append_call`: nothing was written."""
+
+
+def one_command(batch: Batch) -> list[Packed] | None:
+    """Return the parameters of APPEND_ONE, or None for a batch that is not one command with one event."""
+    return _one_command(batch) if _is_one_command(batch) else None
 
 
 def append_call(batch: Batch) -> tuple[bytes, list[Packed]]:
@@ -91,7 +96,16 @@ def append_call(batch: Batch) -> tuple[bytes, list[Packed]]:
 
     Raises ValueError when the versions of a stream's events do not follow each other and what was read of it.
     """
-    return (_COMMAND, _one_command(batch)) if _is_one_command(batch) else _any_call(batch)
+    parts: tuple[Sequence[Sequence[Any]], ...] = (
+        events := _columns(batch.events),
+        _expectations(batch, events),
+        _columns(batch.ledger),
+        _columns(batch.progress),
+        _columns(_last_words(batch.agenda)),
+        _columns(batch.dead_letters),
+        _columns(batch.keys),
+    )
+    return _statement("service", "append", tuple(len(columns) > 0 for columns in parts)), _packed(parts)
 
 
 def _is_one_command(batch: Batch) -> bool:
@@ -120,21 +134,7 @@ def _one_command(batch: Batch) -> list[Packed]:
         uuid(row.command_id),
         Bytea(row.hash),
         Bytea(row.outcome),
-        integer(row.group),
     ]
-
-
-def _any_call(batch: Batch) -> tuple[bytes, list[Packed]]:
-    parts: tuple[Sequence[Sequence[Any]], ...] = (
-        events := _columns(batch.events),
-        _expectations(batch, events),
-        _columns(batch.ledger),
-        _columns(batch.progress),
-        _columns(_last_words(batch.agenda)),
-        _columns(batch.dead_letters),
-        _columns(batch.keys),
-    )
-    return _statement("service", "append", tuple(len(columns) > 0 for columns in parts)), _packed(parts)
 
 
 def _packed(parts: Iterable[Sequence[Sequence[Any]]]) -> list[Packed]:
@@ -214,7 +214,6 @@ def appended(batch: Batch, found: tuple[Any, ...]) -> Appended:
     kept = sum(group not in dropped for group in map(_groups, batch.events)) if dropped else len(batch.events)
     return Appended(
         head=row.head + kept,
-        recorded_at=row.recorded_at,
         positions=_positions(batch, row.head, dropped),
         dropped=dropped,
         repeated=_repeated(row),

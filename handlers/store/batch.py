@@ -127,7 +127,6 @@ class Appended:
     """
 
     head: int
-    recorded_at: datetime
     positions: list[int | None]
     dropped: frozenset[int]
     repeated: dict[tuple[UUID, UUID], Recorded]

@@ -95,6 +95,7 @@ class Connections:
         )
         self._writer: Writer | None = None
         self._writing = asyncio.Lock()
+        self._in_line = 0
 
     async def open(self) -> None:
         """Begin to connect; does not wait for the database."""
@@ -108,15 +109,16 @@ class Connections:
 
     async def write(self, statement: bytes, values: Sequence[Packed]) -> tuple[Any, ...]:
         """Run a statement that is a transaction of its own, and return its one row."""
-        async with self._turn() as writer:
-            try:
-                with _Patience(writer.hang_up, self._patience):
-                    return await writer.row(statement, values)
-            except psycopg.Error as error:
-                raise explained(error, connected=not writer.connection.closed) from error
-            except asyncio.CancelledError:
-                await writer.close()  # it may be in the middle of an answer
-                raise
+        writer = await self._turn()
+        try:
+            return await writer.row(statement, values)
+        except psycopg.Error as error:
+            raise explained(error, connected=not writer.connection.closed) from error
+        except asyncio.CancelledError:
+            await writer.close()  # it may be in the middle of an answer
+            raise
+        finally:
+            self._writing.release()
 
     async def fetch(
         self, statement: bytes, values: Sequence[Any], *, prepare: bool = True
@@ -156,23 +158,28 @@ class Connections:
             finally:
                 connection.repeatable = True
 
-    @asynccontextmanager
-    async def _turn(self) -> AsyncGenerator[Writer]:
-        """Wait for a turn to write, and for a connection: nothing is sent before that."""
+    async def _turn(self) -> Writer:
+        """Wait for a turn to write, and for a connection: nothing is sent before that.
+
+        Whoever gets it has to release `_writing`.
+        """
+        free = not self._in_line and not self._writing.locked()
+        if free and self._writer is not None and not self._writer.lost():
+            await self._writing.acquire()  # does not wait; a time limit would cost more than all of this
+            return self._writer
+        self._in_line += 1
         try:
             async with asyncio.timeout(self._turn_timeout):
                 await self._writing.acquire()
                 try:
-                    writer = await self._connected()
+                    return await self._connected()
                 except BaseException:
                     self._writing.release()
                     raise
         except TimeoutError as error:
             raise StoreUnavailable("no turn to write: the database does not answer") from error
-        try:
-            yield writer
         finally:
-            self._writing.release()
+            self._in_line -= 1
 
     @asynccontextmanager
     async def _reader(self) -> AsyncGenerator[_Connection]:
@@ -195,7 +202,7 @@ class Connections:
             await self._configure(connection)
         except psycopg.OperationalError as error:
             raise StoreUnavailable(f"no connection to the database: {error}") from error
-        self._writer = Writer(connection)
+        self._writer = Writer(connection, self._patience)
         return self._writer
 
     async def _configure(self, connection: psycopg.AsyncConnection) -> None:

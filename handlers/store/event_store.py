@@ -16,7 +16,7 @@ import psycopg
 import structlog
 
 from handlers.store import queries
-from handlers.store.appending import append_call, appended
+from handlers.store.appending import APPEND_ONE, append_call, appended, one_command
 from handlers.store.batch import Appended, Batch, Recorded
 from handlers.store.connections import Connections
 from handlers.store.packing import Packed, bigints, byteas, names, texts, uuids
@@ -132,11 +132,16 @@ class EventStore:
         await self.close()
 
     async def append(self, batch: Batch) -> Appended:
-        """Write `batch` in one transaction and one round trip.
+        """Write `batch` in one transaction and one round trip; a lone command that is dropped takes two.
 
         Raises Fenced and StoreUnavailable (nothing was written), AmbiguousCommit (repeat the batch), and
         ValueError for a batch that contradicts itself.
         """
+        lone = one_command(batch)
+        if lone is not None:
+            [position] = await self._connections.write(APPEND_ONE, lone)
+            if position is not None:
+                return Appended(position, [position], frozenset(), {})
         return appended(batch, await self._connections.write(*append_call(batch)))
 
     @asynccontextmanager

@@ -40,13 +40,6 @@ class Bigint(Packed):
     oid = 20
 
 
-class Integer(Packed):
-    """integer."""
-
-    __slots__ = ()
-    oid = 23
-
-
 class Text(Packed):
     """text."""
 
@@ -127,7 +120,6 @@ _LENGTH = struct.Struct("!i").pack
 _BIGINT = struct.Struct("!iq").pack
 _INTEGER = struct.Struct("!ii").pack
 _BIGINT_ALONE = struct.Struct("!q").pack
-_INTEGER_ALONE = struct.Struct("!i").pack
 _UUID_LENGTH = _LENGTH(16)
 _NULL = _LENGTH(-1)
 _BOOLEAN = {True: _LENGTH(1) + b"\x01", False: _LENGTH(1) + b"\x00"}
@@ -143,11 +135,6 @@ def uuid(value: UUID) -> Uuid:
 def bigint(value: int) -> Bigint:
     """Return `value` as bigint."""
     return Bigint(_BIGINT_ALONE(value))
-
-
-def integer(value: int) -> Integer:
-    """Return `value` as integer."""
-    return Integer(_INTEGER_ALONE(value))
 
 
 def uuids(values: Iterable[UUID | None]) -> Uuids:
@@ -212,5 +199,5 @@ def _dumper(cls: type[Packed]) -> type[Dumper]:
     return PackedDumper
 
 
-for _cls in (Uuid, Bigint, Integer, Text, Bytea, Uuids, Bigints, Integers, Texts, Byteas, Booleans, Times):
+for _cls in (Uuid, Bigint, Text, Bytea, Uuids, Bigints, Integers, Texts, Byteas, Booleans, Times):
     psycopg.adapters.register_dumper(_cls, _dumper(_cls))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import select
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import count
@@ -23,7 +24,7 @@ from psycopg.pq.abc import PGresult
 from handlers.store.packing import Packed
 
 LOOK = 1.0
-"""Seconds after which who waits for an answer looks without having been woken.
+"""Seconds between two looks at a connection without having been woken.
 
 libuv watches a socket no more once it has told of an error on it. Where a reset comes together with bytes
 that were not read yet, the loop tells once, the bytes are read, and the reset behind them is found by a look.
@@ -33,28 +34,38 @@ _WELL = (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK)
 
 
 class Writer:
-    """Runs one statement at a time on a connection in autocommit, which belongs to it from now on."""
+    """Runs one statement at a time on a connection in autocommit, which belongs to it from now on.
 
-    def __init__(self, connection: psycopg.AsyncConnection) -> None:
+    A connection whose server has not answered for `patience` seconds is cut. A time limit that cancels would
+    first ask the server to cancel, and that one does not answer.
+    """
+
+    def __init__(self, connection: psycopg.AsyncConnection, patience: float) -> None:
         self.connection = connection
+        self._patience = patience
         self._libpq = connection.pgconn
         self._loop = asyncio.get_running_loop()
         self._socket = connection.fileno()
         self._names: dict[bytes, bytes] = {}
         self._results: list[PGresult] = []
         self._answer: asyncio.Future[PGresult] | None = None
+        self._asked_at = 0.0
         self._rows = Transformer(connection)
         self._loop.add_reader(self._socket, self._read)
         self._watching = True
+        self._blocked = False
+        self._looking = self._loop.call_later(LOOK, self._look)
+        self._came = select.poll()
+        self._came.register(self._socket, select.POLLIN)
 
     def lost(self) -> bool:
         """Return whether the connection has ended.
 
         Ask before every append, so that a server that was restarted meanwhile is not an ambiguous commit.
-        The first look may find the server's farewell, the second the end behind it.
+        The first look may find the server's farewell, the second the end behind it; mostly nothing has come.
         """
         for _ in range(2):
-            if self._watching:
+            if self._watching and self._came.poll(0):
                 self._read()
         return not self._watching
 
@@ -63,12 +74,6 @@ class Writer:
         self._stop_watching()
         self._fail(psycopg.OperationalError("the connection was closed"))
         await self.connection.close()
-
-    def hang_up(self) -> None:
-        """End the connection at once; who waits for an answer gets an error."""
-        self._stop_watching()
-        self._libpq.finish()
-        self._fail(psycopg.OperationalError("no answer in time"))
 
     async def row(self, statement: bytes, values: Sequence[Packed]) -> tuple[Any, ...]:
         """Run a statement with placeholders `%s`, and return its one row. Raises psycopg.Error.
@@ -92,14 +97,13 @@ class Writer:
     async def _answered(self, send: Callable[[], None]) -> PGresult:
         """Send something, and return the result. Raises psycopg.Error."""
         self._answer = self._loop.create_future()
-        self._looking = self._loop.call_later(LOOK, self._look)
+        self._asked_at = self._loop.time()
         try:
             self._sent(send)
             self._write()
             result = await self._answer
         finally:
             self._answer = None
-            self._looking.cancel()
         if result.status not in _WELL:
             raise error_from_result(result)
         return result
@@ -121,13 +125,23 @@ class Writer:
             return
         if more:
             self._loop.add_writer(self._socket, self._write)
-        else:
+            self._blocked = True
+        elif self._blocked:
             self._loop.remove_writer(self._socket)
+            self._blocked = False
 
     def _look(self) -> None:
+        """Take what the loop has not told of, and cut a connection whose server does not answer."""
         self._looking = self._loop.call_later(LOOK, self._look)
-        if self._watching:
-            self._read()
+        self._read()
+        waiting = self._answer is not None and not self._answer.done()
+        if waiting and self._loop.time() > self._asked_at + self._patience:
+            self._hang_up()
+
+    def _hang_up(self) -> None:
+        self._stop_watching()
+        self._libpq.finish()
+        self._fail(psycopg.OperationalError("no answer in time"))
 
     def _read(self) -> None:
         """Take what has come; the end of the connection comes this way, too."""
@@ -163,6 +177,7 @@ class Writer:
         """
         if self._watching:
             self._watching = False
+            self._looking.cancel()
             self._loop.remove_reader(self._socket)
             self._loop.remove_writer(self._socket)
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 FLEET = "fleet"
-"""Stands in a query's subject where a tenant id would, for a query over all tenants."""
+"""Stands in a subject where a tenant id would, for a query or a command over all tenants."""
 
 INBOX = "_INBOX"
 """Replies and outcomes go only to subjects that begin with this token (or `_INBOX_<name>`)."""
@@ -87,6 +87,14 @@ class Subjects(NamedTuple):
         the body names.
         """
         return f"{self.prefix}.hints.{what}"
+
+
+_tenant_id = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}").fullmatch
+
+
+def is_tenant_id(token: str) -> bool:
+    """Return whether a token of a subject, or of a path, is a tenant's id: a lower-case hyphenated UUID."""
+    return _tenant_id(token) is not None
 
 
 _inbox = re.compile(r"_INBOX(?:_[^\s.*>]+)?(?:\.[^\s.*>]+)*", re.ASCII).fullmatch

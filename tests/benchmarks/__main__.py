@@ -11,7 +11,7 @@ from functools import partial
 from rich.console import Console
 
 from handlers import logs
-from tests.benchmarks import bulk, drain, event_store, latency, rebuild, sagas, suspension, timers
+from tests.benchmarks import bulk, drain, event_store, http, latency, rebuild, sagas, suspension, timers
 from tests.benchmarks.peers.engines import PEERS
 from tests.benchmarks.peers.rows import WHAT, against
 from tests.benchmarks.table import Row, show
@@ -33,6 +33,9 @@ ROWS: dict[str, Callable[[int], Awaitable[Row]]] = {
     "suspension": suspension.lone,
     "suspension_under_load": suspension.under_load,
     "suspension_crowd": suspension.crowd,
+    "http_lookup": http.lookup,
+    "http_start": http.start,
+    "http_provisioning": http.provisioning,
 }
 
 PEER_ROWS = {

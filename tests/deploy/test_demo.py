@@ -15,8 +15,8 @@ import pytest
 
 from deploy.demo.board import Board, latest, picture, telling
 from deploy.demo.samples import FOLDER, load
-from deploy.dev import ENDPOINTS_FILE
 from deploy.running import INTERRUPTED
+from handlers.cli.where import ENDPOINTS
 from tenant_domain.registry import COMMANDS
 from tests.support.processes import appears, processes_on
 from tests.support.servers import public_folder
@@ -105,14 +105,14 @@ async def test_what_is_stopped_while_it_starts_leaves_nothing_running(
     assert processes_on(data_dir) == []
 
 
-async def test_whoever_asks_twice_is_not_made_to_wait(folder: Path, data_dir: Path):
-    process = tenantctl(folder, "dev", "--data-dir", data_dir)
-    await appears(data_dir / ENDPOINTS_FILE)
+async def test_whoever_asks_twice_is_not_made_to_wait(folder: Path, warm_dir: Path):
+    process = tenantctl(folder, "dev", "--data-dir", warm_dir)
+    await appears(warm_dir / ENDPOINTS)
     process.send_signal(signal.SIGINT)
     process.terminate()
     code, _, said = ended(process)
     assert (code, "Ending at once." in said) == (0, True)
-    assert processes_on(data_dir) == []
+    assert processes_on(warm_dir) == []
 
 
 def test_the_samples_hold_sixty_tenants_in_several_plans_and_regions():

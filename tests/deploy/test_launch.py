@@ -70,6 +70,6 @@ def test_the_server_holds_its_lock_as_long_as_it_lives(tmp_path: Path):
 
 
 def test_a_server_whose_supervisor_died_meanwhile_does_not_start():
-    code, out, err = ended(launched(parent=1))
+    code, out, err = ended(launched(parent=os.getppid()))
     assert (code, out) == (1, "")
     assert "the supervisor died" in err

@@ -1,5 +1,6 @@
-"""The read side, for the projector, the queries and their door; a server that speaks S3."""
+"""The read side, for the projector, the queries and their door; a server that speaks S3; no settings."""
 
+import os
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -23,3 +24,11 @@ def s3() -> Iterator[str]:
     host, port = server.get_host_and_port()
     yield f"http://{host}:{port}"
     server.stop()
+
+
+@pytest.fixture
+def nothing_set(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """An environment without a variable of ours."""
+    for name in [name for name in os.environ if name.upper().startswith("TENANTS_")]:
+        monkeypatch.delenv(name)
+    return monkeypatch

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from handlers.settings import STEP_LIMITS, Unknown, load, unknown
 from sagas.registry import SAGAS
@@ -20,12 +20,27 @@ def test_limits_of_steps_name_steps_that_there_are():
     assert set(STEP_LIMITS) <= {step.name for saga in SAGAS.values() for step in saga.steps}
 
 
-@pytest.fixture
-def nothing_set(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """An environment without a variable of ours."""
-    for name in [name for name in os.environ if name.upper().startswith("TENANTS_")]:
-        monkeypatch.delenv(name)
-    return monkeypatch
+@pytest.mark.parametrize(
+    ("variable", "wrong", "right"),
+    [
+        ("NATS_URL", "http://localhost:8085", "localhost:4222"),
+        ("POSTGRES_URL", "localhost", "host=/run/postgresql dbname=tenants"),
+        ("POSTGRES_URL", "mysql://u:swordfish@h/d", "postgres://u:swordfish@h/d"),
+        ("OBJECTS_URL", "gs://bucket", "s3://?region=eu-central-1"),
+        ("SMTP_URL", "mail.example:25", "smtps://mail.example"),
+    ],
+)
+def test_a_url_that_no_client_could_use_is_refused_with_an_example(
+    monkeypatch: pytest.MonkeyPatch, variable: str, wrong: str, right: str
+):
+    monkeypatch.setenv(f"TENANTS_{variable}", wrong)
+    with pytest.raises(ValidationError) as refused:
+        load()
+    (error,) = refused.value.errors()
+    assert (error["loc"], "must be a URL such as" in error["msg"]) == ((variable.lower(),), True)
+    assert "swordfish" not in error["msg"]
+    monkeypatch.setenv(f"TENANTS_{variable}", right)
+    assert getattr(load(), variable.lower())
 
 
 def test_a_variable_that_is_no_setting_is_known_also_from_a_file(

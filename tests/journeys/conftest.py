@@ -16,7 +16,7 @@ import pytest
 
 from deploy.dev import Addresses
 from handlers.client import TenantClient
-from tests.support.servers import public_folder
+from tests.support.servers import copy_folder, public_folder
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -46,10 +46,11 @@ class Running:
 
 
 @pytest.fixture(scope="session")
-def service() -> Iterator[Running]:
-    """Run `tenantctl dev --json` as a newcomer would, and stop it with SIGTERM."""
+def service(prepared_dir: Path) -> Iterator[Running]:
+    """Run `tenantctl dev --json` as after a first start, and stop it with SIGTERM."""
     folder = public_folder()
     data_dir, log = folder / "data", folder / "log"
+    copy_folder(prepared_dir, data_dir)
     with log.open("wb") as errors:
         process = subprocess.Popen(
             [sys.executable, "-m", "deploy.tenantctl", "dev", "--data-dir", str(data_dir), "--json"],

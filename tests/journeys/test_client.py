@@ -196,7 +196,7 @@ async def test_what_the_documentation_shows_works(service: Running, capsys: pyte
 
 
 async def test_the_document_of_the_bus_is_served_to_everybody(service: Running):
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(timeout=60) as http:
         served = await http.get(f"{service.at.http}/asyncapi.json")
     assert served.status_code == 200
     document = asyncapi_document(Subjects(), Streams(), version("tenant-service"))

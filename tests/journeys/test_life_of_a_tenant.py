@@ -16,6 +16,7 @@ from nats.aio.client import Client
 
 from handlers.client import TenantClient
 from tests.journeys.conftest import Running
+from tests.support.edge import at
 from tests.support.keys import same_but_sealed
 
 
@@ -29,7 +30,7 @@ async def connected(service: Running) -> AsyncGenerator[Client]:
 
 
 async def ask(nc: Client, subject: str, body: dict[str, Any], **headers: str) -> dict[str, Any]:
-    reply = await nc.request(subject, json.dumps(body).encode(), timeout=10, headers=headers or None)
+    reply = await nc.request(subject, json.dumps(body).encode(), timeout=30, headers=headers or None)
     return json.loads(reply.data)
 
 
@@ -71,7 +72,7 @@ async def test_a_tenant_asked_for_over_the_durable_door_comes_to_life(service: R
             headers={"Command-Id": command_id, "Reply-To": inbox},
         )
         assert ack.stream == "TENANT_COMMANDS"
-        outcome = json.loads((await outcomes.next_msg(timeout=10)).data)
+        outcome = json.loads((await outcomes.next_msg(timeout=30)).data)
         assert (outcome["status"], outcome["command_id"], outcome["version"]) == ("completed", command_id, 1)
         operation = await ended(nc, tenant_id, outcome["operation_id"])
         assert operation["status"] == "succeeded"
@@ -115,7 +116,7 @@ async def test_every_event_stands_in_the_stream_at_its_position(service: Running
 
 async def test_the_same_life_over_http(service: Running):
     headers = {"Authorization": f"Bearer {service.at.admin_token}"}
-    async with httpx.AsyncClient(base_url=service.at.http, headers=headers, timeout=20) as http:
+    async with httpx.AsyncClient(base_url=service.at.http, headers=headers, timeout=60) as http:
         key = {"Idempotency-Key": uuid4().hex}
         body = wish(f"h-{uuid4().hex[:8]}")
         first = await http.post("/api/v1/tenants", json=body, headers=key)
@@ -133,8 +134,8 @@ async def test_the_same_life_over_http(service: Running):
         upgraded = await http.put(f"{url}/upgrade", json={"plan": "enterprise"})
         assert upgraded.status_code == 202
         assert (await ended_at(http, upgraded.headers["Location"]))["status"] == "succeeded"
-        at = {"min_position": (await http.get(f"{url}/history")).json()["position"]}
-        assert (await http.get(url, params=at)).json()["plan"] == "enterprise"
+        head = (await http.get(f"{url}/history")).json()["position"]
+        assert (await http.get(url, params=at(head))).json()["plan"] == "enterprise"
         suspended = await http.post(f"{url}/suspend", json={"reason": "unpaid"})
         assert suspended.status_code == 202
         nobody = await http.get(url, headers={"Authorization": ""})
@@ -185,7 +186,7 @@ async def test_the_bus_tells_what_the_service_offers(service: Running):
         answers = await nc.subscribe(inbox)
         await nc.publish("$SRV.INFO.tenants", b"", reply=inbox)
         offered: dict[str, dict[str, Any]] = {}
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(30):
             while not {"provision", "tenant"} <= offered.keys():
                 told = json.loads((await answers.next_msg(timeout=10)).data)
                 assert told["type"] == "io.nats.micro.v1.info_response"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-import socket
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from deploy.demo.mailbox import UNREACHABLE, Mailbox
-from deploy.embedded import EmbeddedStack
+from deploy.embedded import EmbeddedStack, ports
 from handlers.client import TenantClient
 from handlers.http_edge.tokens import OPERATOR, Signer
 from handlers.store.batch import Batch, EventRow
@@ -34,6 +33,7 @@ UNREACHABLE_EMAIL = f"grace@{UNREACHABLE}"
 ADMIN = {"email": EMAIL, "name": PERSON, "user_id": "usr_grace"}
 COMMAND, QUERY = "4bf92f3577b34da6a3ce929d0e0e4736", "0af7651916cd43dd8448eb211c80319c"
 CALLER = "00f067aa0ba902b7"
+LAGS = ("tenants_projection_lag_events", "tenants_relay_lag_events")
 
 
 def traceparent(trace_id: str) -> str:
@@ -70,7 +70,7 @@ async def journey(folder: Path, seen: Seen) -> None:
     """Two processes, two tenants, and all kinds of trouble."""
     async with AsyncExitStack() as parts:
         stack = await parts.enter_async_context(EmbeddedStack(folder / "data"))
-        mailbox, port = Mailbox(), free_port()
+        mailbox, port = Mailbox(), ports.choose()
         smtp_url = await mailbox.start()
         parts.push_async_callback(mailbox.stop)
         settings = {
@@ -105,20 +105,23 @@ async def journey(folder: Path, seen: Seen) -> None:
         await provisioned(client, seen)
         await trouble(client, stack.endpoints.postgres_url, seen)
         headers = {"Authorization": f"Bearer {token}", "traceparent": traceparent(QUERY)}
-        async with httpx.AsyncClient(base_url=said["http"], headers=headers) as http:
+        async with httpx.AsyncClient(base_url=said["http"], headers=headers, timeout=60) as http:
             assert (await http.get("/api/v1/tenants", params={"search": PERSON})).status_code == 200
             assert (await http.get(f"/api/v1/tenants/{EMAIL}")).status_code == 422
             commands = await http.get(f"http://127.0.0.1:{port}/metrics", headers={"Authorization": ""})
-            seen.metrics = await buried(http) + commands.text
+            seen.metrics = await settled(http) + commands.text
     seen.log = log.read_text()
 
 
-async def buried(http: httpx.AsyncClient) -> str:
-    """Return the metrics once they tell of a dead letter: its line in the log is written then, too."""
+async def settled(http: httpx.AsyncClient) -> str:
+    """Return the metrics once a dead letter is counted and all readers are at the log's end."""
     async with asyncio.timeout(60):
-        while "tenants_dead_letters_total{" not in (metrics := (await http.get("/metrics")).text):  # noqa: ASYNC110
+        while True:
+            metrics = (await http.get("/metrics")).text
+            behind = [lag for name in LAGS for lag in values(metrics, name, {})]
+            if "tenants_dead_letters_total{" in metrics and set(behind) == {0}:
+                return metrics
             await asyncio.sleep(0.05)
-    return metrics
 
 
 async def provisioned(client: TenantClient, seen: Seen) -> None:
@@ -225,24 +228,18 @@ def test_a_line_within_a_span_names_its_trace(seen: Seen) -> None:
     ],
 )
 def test_the_metrics_count_what_happened(seen: Seen, name: str, labels: dict[str, str]) -> None:
-    assert sum(values(seen, name, labels)) > 0
+    assert sum(values(seen.metrics, name, labels)) > 0
 
 
-@pytest.mark.parametrize("name", ["tenants_projection_lag_events", "tenants_relay_lag_events"])
+@pytest.mark.parametrize("name", LAGS)
 def test_the_metrics_tell_how_far_behind_readers_are(seen: Seen, name: str) -> None:
-    assert set(values(seen, name, {})) == {0}
+    assert set(values(seen.metrics, name, {})) == {0}
 
 
-def values(seen: Seen, name: str, labels: dict[str, str]) -> list[float]:
+def values(metrics: str, name: str, labels: dict[str, str]) -> list[float]:
     return [
         sample.value
-        for family in text_string_to_metric_families(seen.metrics)
+        for family in text_string_to_metric_families(metrics)
         for sample in family.samples
         if sample.name == name and labels.items() <= sample.labels.items()
     ]
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return taken.getsockname()[1]

@@ -115,7 +115,7 @@ class Database:
         """Write what still fits."""
         dropped = self._dropped(batch)
         self._write(batch, dropped)
-        return Appended(len(self.log), self.now(), [], dropped, {})
+        return Appended(len(self.log), [], dropped, {})
 
     def _dropped(self, batch: Batch) -> frozenset[int]:
         expected: dict[UUID, tuple[int, int]] = {}
@@ -175,7 +175,7 @@ class Database:
         self.holder = connection
         connection.batch = batch
         dropped = self._dropped(batch)
-        return Appended(len(self.log) + len(batch.events), self.now(), [], dropped, {})
+        return Appended(len(self.log) + len(batch.events), [], dropped, {})
 
     def commit(self, connection: Connection) -> None:
         """Let everything of the transaction hold."""

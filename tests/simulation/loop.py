@@ -207,6 +207,8 @@ class VirtualLoop:
         """
         with self._running():
             for task in self._tasks:  # those that are begun meanwhile, too
+                if task.done():
+                    continue
                 task.process.dead = True
                 coroutine = cast("Coroutine[Any, Any, Any]", task.get_coro())
                 for _ in range(5):  # one that awaits in its `finally` needs more than one

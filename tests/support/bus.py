@@ -33,7 +33,7 @@ def own_names() -> tuple[Subjects, Streams]:
 async def own_bus(url: str) -> AsyncGenerator[Bus]:
     """Connect under names of one's own; its streams are deleted afterwards."""
     subjects, streams = own_names()
-    nc = await nats.connect(url)
+    nc = await nats.connect(url, reconnect_time_wait=0.05)  # pyright: ignore[reportArgumentType] - seconds
     try:
         yield Bus(nc, subjects, streams)
     finally:

@@ -1,7 +1,8 @@
 """Runs command lines one after the other in one process, so that a test does not pay for imports.
 
 Reads one JSON object with arguments from each line of standard input, writes one JSON object to standard
-output. An argument of its own says for how many seconds servers are looked for, and looked at.
+output. Two arguments of its own say for how many seconds servers and answers are waited for, and what a part
+of the service has for being well.
 """
 
 import contextlib
@@ -16,8 +17,8 @@ from handlers.cli import checks, run, where
 
 def main() -> None:
     """Serve until standard input closes."""
-    if len(sys.argv) > 1:
-        where.REACH = checks.QUICK = float(sys.argv[1])
+    where.REACH, checks.QUICK = map(float, sys.argv[1:])
+    where.PATIENCE = checks.PATIENCE = max(where.PATIENCE, where.REACH)
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
     for line in sys.stdin:
         request: dict[str, Any] = json.loads(line)

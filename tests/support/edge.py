@@ -54,6 +54,11 @@ def client(app: ASGIApp, token: str | None = None) -> httpx.AsyncClient:
     )
 
 
+def at(position: int) -> dict[str, Any]:
+    """The parameters of a query that waits for a position, also where the machine has much else to do."""
+    return {"min_position": position, "timeout_ms": 30_000}
+
+
 def wish(subdomain: str = "acme", **more: Any) -> dict[str, Any]:
     """The body of a `provision`."""
     admin = {"email": "ada@acme.example", "name": "Ada Lovelace"}

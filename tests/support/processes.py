@@ -43,13 +43,14 @@ async def appears(file: Path) -> None:
 
 def processes_on(folder: Path) -> list[str]:
     """Return the command lines, of all processes, that mention the folder."""
-    lines = (_command_line(entry) for entry in Path("/proc").iterdir() if entry.name.isdigit())
+    lines = (command_line(int(entry.name)) for entry in Path("/proc").iterdir() if entry.name.isdigit())
     return [line for line in lines if str(folder) in line]
 
 
-def _command_line(process: Path) -> str:
+def command_line(pid: int) -> str:
+    """Return what the process was started with; nothing of one that has ended."""
     try:
-        return (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
     except OSError:
         return ""
 

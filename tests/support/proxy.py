@@ -7,6 +7,9 @@ import struct
 from typing import Self
 from urllib.parse import urlsplit
 
+_LONGEST_MARK = 64
+"""Bytes."""
+
 
 class Proxy:
     """Stands between a client and the server of a URL; `url` is the same through the proxy.
@@ -79,10 +82,12 @@ class Proxy:
         cut = asyncio.Event()
 
         async def forth() -> None:
+            before = b""  # the end of what was read last: a mark may reach over two reads
             while data := await reader.read(1 << 16):
-                if self._marked is not None and self._marked in data:
+                if self._marked is not None and self._marked in before + data:
                     self._marked = None
                     cut.set()
+                before = data[-_LONGEST_MARK:]
                 far_writer.write(data)
                 await far_writer.drain()
 

@@ -26,6 +26,7 @@ from handlers.projector.rebuild import make
 from handlers.store.connections import Connections
 from handlers.store.migrate import migrate
 from projections.registry import READ_MODELS
+from tests.support.processes import PATIENCE
 
 T = TypeVar("T")
 
@@ -72,11 +73,14 @@ def copy_folder(prepared: Path, folder: Path) -> None:
 class SharedStack:
     """One embedded stack for all tests of a process, supervised by a thread and event loop of its own.
 
+    It begins with a copy of a prepared folder.
     Tests must not kill or pause it. Its NATS has one account for all: use unique subjects and stream names.
     """
 
-    def __init__(self) -> None:
-        self._folder = public_folder()
+    def __init__(self, prepared: Path) -> None:
+        self._root = public_folder()
+        self._folder = self._root / "data"
+        copy_folder(prepared, self._folder)
         self._stack = EmbeddedStack(self._folder)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="shared-stack", daemon=True)
@@ -97,7 +101,7 @@ class SharedStack:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
-        shutil.rmtree(self._folder)
+        shutil.rmtree(self._root)
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
@@ -199,8 +203,9 @@ async def remember(endpoints: Endpoints) -> None:
         await connection.execute("CREATE TABLE note AS SELECT 'kept' AS text")
     client = Client()
     await client.connect(endpoints.nats_url)
-    await client.request("$JS.API.STREAM.CREATE.NOTES", b'{"name": "NOTES", "subjects": ["notes"]}')
-    await client.request("notes", b"kept")
+    stream = b'{"name": "NOTES", "subjects": ["notes"]}'
+    await client.request("$JS.API.STREAM.CREATE.NOTES", stream, timeout=PATIENCE)
+    await client.request("notes", b"kept", timeout=PATIENCE)
     await client.close()
 
 
@@ -210,7 +215,8 @@ async def recall(endpoints: Endpoints) -> tuple[str, bytes]:
         row = await (await connection.execute("SELECT text FROM note")).fetchone()
     client = Client()
     await client.connect(endpoints.nats_url)
-    reply = await client.request("$JS.API.STREAM.MSG.GET.NOTES", b'{"last_by_subj": "notes"}')
+    last = b'{"last_by_subj": "notes"}'
+    reply = await client.request("$JS.API.STREAM.MSG.GET.NOTES", last, timeout=PATIENCE)
     await client.close()
     assert row is not None
     return row[0], base64.b64decode(json.loads(reply.data)["message"]["data"])

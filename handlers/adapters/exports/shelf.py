@@ -19,6 +19,7 @@ from psycopg.types.json import Jsonb
 from handlers.adapters.exports.sources import Source
 from handlers.adapters.objects import Buckets
 from handlers.adapters.schemas import Connect
+from projections.termination import no_export
 from tenant_domain.refusals import NotFound
 
 MANIFEST = "manifest.json"
@@ -128,7 +129,7 @@ class Shelf:
         """Return what is known of the tenant's export. Raises NotFound where there is none (any more)."""
         found = await self._do(_RECEIPT + "e.tenant_id = %s ORDER BY e.written_at DESC LIMIT 1", tenant_id)
         if not found:
-            raise NotFound(f"The tenant {tenant_id} has no export, or not any more.")
+            raise no_export(tenant_id)
         return Receipt(*found[0])
 
     async def fetch(self, tenant_id: UUID, path: str) -> tuple[Part, AsyncGenerator[bytes]]:

@@ -20,14 +20,14 @@ from handlers.adapters.jetstream import JetStreamError
 from handlers.bus.intake.claims import Claims, Place
 from handlers.bus.intake.feed import Delivery, Feed, FeedLost
 from handlers.bus.replies import Replies
-from handlers.execution.decode import command_id_of, decoded, is_tenant_id
+from handlers.execution.decode import command_id_of, decoded
 from handlers.execution.executor import Executor
 from handlers.execution.job import Job, Origin, Slice
 from handlers.execution.reply import Reply, refused
 from handlers.execution.spans import followed
 from handlers.store.errors import Fenced, StoreError
 from handlers.wire.headers import REPLY_TO
-from handlers.wire.subjects import Subjects, is_inbox
+from handlers.wire.subjects import Subjects, is_inbox, is_tenant_id
 from tenant_domain.refusals import Refusal, Unavailable
 
 log = structlog.get_logger()

@@ -41,11 +41,12 @@ class Result:
 class CommandLine:
     """`tenantctl`, on the stack of a data folder."""
 
-    def __init__(self, data_dir: Path, *reach: str) -> None:
+    def __init__(self, data_dir: Path, *, reach: float = 60, quick: float = 20) -> None:
+        """Wait for servers and for parts of the service as long as told, in seconds."""
         self.data_dir = data_dir
         environment = {key: value for key, value in os.environ.items() if not key.startswith("TENANTS_")}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.cli_runner", *reach],
+            [sys.executable, "-m", "tests.support.cli_runner", str(reach), str(quick)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -108,6 +109,15 @@ def tenantctl(running_dir: Path) -> Iterator[CommandLine]:
 def lonely() -> Iterator[CommandLine]:
     """The command line where nothing runs."""
     folder = public_folder()
-    with CommandLine(folder, "0.3") as command_line:
+    with CommandLine(folder, reach=0.3, quick=0.3) as command_line:
+        yield command_line
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def unserved() -> Iterator[CommandLine]:
+    """The command line where servers may run, and nobody serves."""
+    folder = public_folder()
+    with CommandLine(folder, quick=0.3) as command_line:
         yield command_line
     shutil.rmtree(folder)

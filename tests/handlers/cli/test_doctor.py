@@ -57,8 +57,8 @@ class House:
 
 
 @pytest.fixture
-def house(own_stack: EmbeddedStack, lonely: CommandLine) -> House:
-    return House(own_stack, lonely)
+def house(own_stack: EmbeddedStack, unserved: CommandLine) -> House:
+    return House(own_stack, unserved)
 
 
 async def test_a_doctor_says_of_each_part_that_does_not_run_what_to_start(house: House) -> None:

@@ -214,6 +214,8 @@ def test_a_refusal_is_exit_code_1(tenantctl: CommandLine, words: tuple[str, ...]
         ("dead-letters", "replay"),
         ("dead-letters", "replay", "7", "--reason", "x"),
         ("serve", "--role", "nonsense"),
+        ("events", "rebuild", "--from", "999999"),
+        ("tenants", "export", "acme", "--to", "x", "--http", "localhost:8085"),
     ],
 )
 def test_misuse_is_exit_code_2(tenantctl: CommandLine, words: tuple[str, ...]) -> None:

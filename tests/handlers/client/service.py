@@ -32,8 +32,8 @@ TIME = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
 
 
 def client_of(bus: Bus, **options: Any) -> TenantClient:
-    """Return a client on the connection of the test, impatient enough for one."""
-    given = {"timeout": 10.0, "attempt": 0.2, **options}
+    """Return a client on the connection of the test, with the patience of one in service."""
+    given = {"timeout": 30.0, "attempt": 10.0, **options}
     return TenantClient(bus.nc, prefix=bus.subjects.prefix, streams=bus.streams, **given)
 
 
@@ -41,12 +41,15 @@ def client_of(bus: Bus, **options: Any) -> TenantClient:
 async def serving(
     bus: Bus, subject: str, answering: Answering | Sequence[Answer]
 ) -> AsyncGenerator[list[Msg]]:
-    """Answer what comes to `subject`, one by one from a list, or each by a function; gives what came."""
+    """Answer what comes to `subject`, one by one from a list, or each by a function; gives what came.
+
+    The last answer of a list is given to all that comes later, too.
+    """
     came: list[Msg] = []
 
     async def answer(request: Msg) -> None:
         came.append(request)
-        told = answering(request) if callable(answering) else answering[len(came) - 1]
+        told = answering(request) if callable(answering) else answering[min(len(came), len(answering)) - 1]
         if isinstance(told, Awaitable):
             told = await told
         if told is not None:

@@ -49,7 +49,7 @@ async def test_a_command_is_kept_by_the_stream(bus: Bus):
 
 async def test_without_a_stream_nothing_is_accepted(bus: Bus):
     with pytest.raises(Unavailable, match="is the service running"):
-        await client_of(bus).send(TENANT, Resume(), timeout=0.3)
+        await client_of(bus).send(TENANT, Resume(), timeout=0.5)
 
 
 async def test_a_stream_that_is_full_refuses(bus: Bus):
@@ -121,7 +121,8 @@ async def test_an_outcome_that_does_not_come_is_asked_for(
     await make_streams(bus)
     answers = [NothingRecorded("Not yet."), None, NothingRecorded("Not yet."), done(version=6)]
     async with serving(bus, bus.subjects.query(TENANT, "outcome"), answers) as asked:
-        sent = await client_of(bus).send(TENANT, Resume(), command_id=COMMAND_ID, reply=with_inbox)
+        client = client_of(bus, attempt=0.5)
+        sent = await client.send(TENANT, Resume(), command_id=COMMAND_ID, reply=with_inbox)
         outcome = await sent.outcome()
     assert (outcome.command_id, outcome.version) == (COMMAND_ID, 6)
     assert {json.loads(query.data)["command_id"] for query in asked} == {str(COMMAND_ID)}
@@ -152,7 +153,7 @@ async def test_nothing_is_nothing(bus: Bus):
 
 async def test_a_stream_without_atomic_batches_takes_them_one_by_one(bus: Bus):
     await make_streams(bus, allow_atomic=False)
-    sent = await client_of(bus, attempt=10.0).send_many(many(600))
+    sent = await client_of(bus).send_many(many(600))
     assert sorted(each.sequence or 0 for each in sent) == list(range(1, 601))
     assert not any(each.error for each in sent)
 
@@ -177,7 +178,7 @@ async def test_one_that_is_too_large_takes_no_other_with_it(bus: Bus):
 
 
 async def test_without_a_stream_each_says_so(bus: Bus):
-    sent = await client_of(bus).send_many(many(3), timeout=0.3)
+    sent = await client_of(bus).send_many(many(3), timeout=0.5)
     assert [type(each.error) for each in sent] == [Unavailable] * 3
 
 

@@ -186,7 +186,7 @@ async def test_a_read_that_is_too_old_is_not_repeated(bus: Bus):
 async def test_a_read_is_repeated_until_it_is_answered(bus: Bus):
     answers = [None, Unavailable("Down.", retry_after=0), answer_of(**TENANT_ANSWER)]
     async with serving(bus, bus.subjects.query(TENANT, "tenant"), answers) as asked:
-        await client_of(bus).tenant(TENANT)
+        await client_of(bus, attempt=0.5).tenant(TENANT)
     assert len(asked) == 3
 
 

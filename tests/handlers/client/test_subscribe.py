@@ -76,7 +76,7 @@ async def test_events_of_tomorrow_come_raw(bus: Bus):
             names.CE_SCHEMAVERSION: schema,
             names.CE_POSITION: str(number),
         }
-        await bus.nc.request(bus.subjects.event(TENANT, name), b'{"of": "Acme"}', headers=told)
+        await bus.nc.request(bus.subjects.event(TENANT, name), b'{"of": "Acme"}', headers=told, timeout=30)
     async with aclosing(client_of(bus).subscribe()) as events:
         unknown, newer = await take(events, 2)
     assert (unknown.type, unknown.event, unknown.fields) == ("tenant.cloned", None, {"of": "Acme"})

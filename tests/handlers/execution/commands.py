@@ -1,5 +1,6 @@
 """Commands in a few words, and what a test looks at in their outcomes."""
 
+import asyncio
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -18,20 +19,30 @@ from tenant_domain.catalogue import Policy
 from tenant_domain.tenant.decide import activated
 from tenant_domain.tenant.decide import ref as tenant_ref
 from tests.support.keys import KEY, keyring_of
+from tests.support.processes import PATIENCE
 
 ADMIN = {"email": "ada@example.com", "name": "Ada"}
 
 
 def executor_on(store: EventStore, **options: Any) -> Executor:
-    """Return an executor with metrics of its own."""
+    """Return an executor with metrics of its own, more patient than in service unless told otherwise."""
+    given: dict[str, Any] = {"unavailable_after": 20.0, **options}
     return Executor(
         store,
         Policy(),
         keyring_of(store),
         fingerprint=KEY.fingerprint,
         metrics=CommandMetrics(CollectorRegistry()),
-        **options,
+        **given,
     )
+
+
+async def served(executor: Executor, command: Request) -> Reply:
+    """Ask until the database is reached, as a caller does, and return the reply."""
+    async with asyncio.timeout(PATIENCE):
+        while (reply := await executor.execute(command)).problem == "unavailable":
+            pass
+    return reply
 
 
 def request(

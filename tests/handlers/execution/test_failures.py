@@ -27,6 +27,7 @@ from tests.handlers.execution.commands import (
     provision,
     rename,
     request,
+    served,
 )
 from tests.support.hanging import hung
 from tests.support.proxy import Proxy
@@ -51,7 +52,7 @@ async def test_a_command_that_meets_no_database_is_unavailable_and_surely_not_do
     executor = executor_on(shaky, unavailable_after=1.0)
     await executor.start()
     warm = uuid4()
-    assert (await executor.execute(provision(warm))).status == 200
+    assert (await served(executor, provision(warm))).status == 200
     await proxy.down()
 
     # one whose state is cached goes straight to the append, the other one to a load
@@ -60,7 +61,7 @@ async def test_a_command_that_meets_no_database_is_unavailable_and_surely_not_do
     assert [reply.problem for reply in replies] == ["unavailable", "unavailable"]
     assert outcome(replies[0])["error"]["retry_after"] == 1
     await proxy.up()
-    assert (await executor.execute(provision(uuid4()))).status == 200
+    assert (await served(executor, provision(uuid4()))).status == 200
     assert await facts(store, warm) == [
         "tenant.provisioning_started",
         "subdomain.claimed",
@@ -75,7 +76,7 @@ async def test_commands_are_told_when_a_database_hangs_and_surely_not_done(own_s
         executor = executor_on(store, unavailable_after=0.5)
         await executor.start()
         tenant = uuid4()
-        await executor.execute(provision(tenant))
+        await served(executor, provision(tenant))
         async with hung(own_stack) as server:
             unread = [provision(uuid4()), request(uuid4(), "resume")]
             replies = await server.sooner(*map(executor.execute, unread))
@@ -87,7 +88,7 @@ async def test_commands_are_told_when_a_database_hangs_and_surely_not_done(own_s
             assert reply.problem == "unavailable"
         await other
         assert await store.head() == 3
-        assert (await executor.execute(provision(uuid4()))).status == 200
+        assert (await served(executor, provision(uuid4()))).status == 200
         await executor.stop()
 
 
@@ -118,7 +119,7 @@ async def test_what_waits_is_bounded_in_bytes(store: EventStore) -> None:
 async def test_a_commit_whose_answer_was_lost_is_answered_by_the_ledger(
     proxy: Proxy, shaky: EventStore, store: EventStore
 ) -> None:
-    executor = executor_on(shaky, unavailable_after=0.2)
+    executor = executor_on(shaky)
     await executor.start()
     await executor.execute(provision(uuid4()))
     tenants = [uuid4() for _ in range(3)]

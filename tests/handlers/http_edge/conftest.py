@@ -64,6 +64,7 @@ async def service(read_url: str, tmp_path: Path) -> AsyncIterator[Service]:
             fingerprint=KEY.fingerprint,
             metrics=CommandMetrics(CollectorRegistry()),
             committed=lambda _: projector.wake(),
+            unavailable_after=20,
         )
         projecting = asyncio.create_task(projector.run())
         await executor.start()

@@ -11,7 +11,7 @@ from litestar.types import ASGIApp
 from handlers.http_edge.routes import API, OPEN, ROUTES
 from handlers.http_edge.tenants import Doors
 from handlers.http_edge.tokens import Signer
-from tests.support.edge import Service, client, edge, wish
+from tests.support.edge import Service, at, client, edge, wish
 
 OWN = "0197a3f0-1c5e-7b41-9d27-3f6e8a2b4c10"
 OTHER = "0197a3f0-1c5e-7b41-9d27-3f6e8a2b4c11"
@@ -116,7 +116,7 @@ async def test_a_tenants_own_people_reach_their_tenant(service: Service, signer:
     for role, refused in (("owner", False), ("admin", False), ("member", False), ("viewer", True)):
         token = signer.sign(user="ada", role=role, tenant=outcome["tenant_id"])
         async with client(app, token) as ada:
-            read = await ada.get(own, params={"min_position": position})
+            read = await ada.get(own, params=at(position))
             assert read.json()["tenant_id"] == outcome["tenant_id"]
             write = await ada.put(own, json={"name": "B"})
             expected = "forbidden" if refused else "operation-in-progress"

@@ -10,7 +10,7 @@ from litestar.types import ASGIApp
 
 from handlers.http_edge.routes import API as TENANTS
 from handlers.http_edge.tokens import Signer
-from tests.support.edge import client, wish
+from tests.support.edge import at, client, wish
 
 FLEET = f"{TENANTS}/fleet"
 CANCEL = f"{FLEET}/commands/cancel_operations"
@@ -19,8 +19,7 @@ CANCEL = f"{FLEET}/commands/cancel_operations"
 async def running(operator: httpx.AsyncClient, runs: int) -> dict[str, str]:
     """Begin provisionings, and wait until they are listed; returns their tenants by operation."""
     begun = [(await operator.post(TENANTS, json=wish(f"t{number}"))).json() for number in range(runs)]
-    at_least = {"min_position": begun[-1]["position"]}
-    listed = await operator.get(f"{FLEET}/queries/operations", params=at_least)
+    listed = await operator.get(f"{FLEET}/queries/operations", params=at(begun[-1]["position"]))
     assert len(listed.json()["items"]) == runs
     return {each["operation_id"]: each["tenant_id"] for each in begun}
 

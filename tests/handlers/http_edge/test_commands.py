@@ -11,7 +11,7 @@ from litestar.types import ASGIApp
 from handlers.http_edge.tenants import Doors, Limits
 from handlers.http_edge.tokens import Signer
 from tenant_domain.tenant.commands import Terminate
-from tests.support.edge import Made, Service, client, edge, wish
+from tests.support.edge import Made, Service, at, client, edge, wish
 
 TENANTS = "/api/v1/tenants"
 
@@ -23,7 +23,7 @@ async def test_provisioning_is_accepted_and_names_its_operation(operator: httpx.
     assert outcome["status"] == "completed"
     path = f"{TENANTS}/{outcome['tenant_id']}/operations/{outcome['operation_id']}"
     assert answer.headers["location"] == path
-    run = await operator.get(path, params={"min_position": outcome["position"]})
+    run = await operator.get(path, params=at(outcome["position"]))
     assert run.json()["kind"] == "provisioning"
     assert run.json()["tenant_id"] == outcome["tenant_id"]
 
@@ -62,7 +62,7 @@ async def test_the_same_key_gives_the_same_bytes_and_no_second_tenant(operator: 
     assert again.status_code == 202
     assert again.headers["location"] == first.headers["location"]
     position = first.json()["position"]
-    assert len((await operator.get(TENANTS, params={"min_position": position})).json()["items"]) == 1
+    assert len((await operator.get(TENANTS, params=at(position))).json()["items"]) == 1
 
 
 async def test_the_same_key_with_another_body_is_refused(operator: httpx.AsyncClient) -> None:
@@ -172,7 +172,7 @@ async def test_who_asked_and_what_it_belongs_to_stand_in_the_history(operator: h
     headers = {"Correlation-Id": "order-é".encode(), "traceparent": trace, "Actor": "somebody else"}
     answer = await operator.post(TENANTS, json=wish(), headers=headers)  # pyright: ignore[reportArgumentType]
     tenant, position = answer.json()["tenant_id"], answer.json()["position"]
-    facts = (await operator.get(f"{TENANTS}/{tenant}/history", params={"min_position": position})).json()
+    facts = (await operator.get(f"{TENANTS}/{tenant}/history", params=at(position))).json()
     assert {(fact["actor"], fact["correlation_id"]) for fact in facts["items"]} == {("ops", "order-é")}
     assert answer.headers.raw.count((b"correlation-id", "order-é".encode())) == 1
 
@@ -306,6 +306,6 @@ async def test_the_command_id_of_an_outcome_finds_it_again(operator: httpx.Async
     assert UUID(answer.headers["command-id"]) == UUID(outcome["command_id"])
     found = await operator.get(
         f"{TENANTS}/{outcome['tenant_id']}/queries/outcome",
-        params={"command_id": outcome["command_id"], "min_position": outcome["position"]},
+        params={"command_id": outcome["command_id"], **at(outcome["position"])},
     )
     assert {**found.json(), "position": 0} == {**outcome, "position": 0}

@@ -17,7 +17,9 @@ from tests.support.edge import wish
 
 TENANT = "0197a3f0-1c5e-7b41-9d27-3f6e8a2b4c10"
 slowly = settings(
-    max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=250,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
 

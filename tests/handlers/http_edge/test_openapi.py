@@ -19,7 +19,7 @@ from handlers.http_edge.routes import API, EXPORT_PART, OPEN, ROUTES
 from handlers.http_edge.tenants import Doors
 from handlers.http_edge.tokens import Signer
 from tenant_domain.registry import COMMANDS
-from tests.support.edge import Made, client, edge
+from tests.support.edge import Made, at, client, edge
 
 DOCUMENT = openapi()
 OPERATIONS = [
@@ -109,7 +109,7 @@ async def answered_as_documented(
     values = {**made, "name": "forbidden", "command_name": "update_profile", "query_name": "tenant"}
     params: dict[str, Any] = {"version": 1} if path.endswith("/as-of") else {}
     if operation["tags"] == ["queries"]:
-        params["min_position"] = made["position"]
+        params |= at(made["position"])
     content = operation.get("requestBody", {}).get("content", {})
     body = content.get("application/json", {}).get("example")
     if "{command_name}" in path:

@@ -1,12 +1,13 @@
 """Queries over HTTP, answered by the real read models."""
 
 from typing import Any
+from urllib.parse import urlencode
 from uuid import uuid4
 
 import httpx
 import pytest
 
-from tests.support.edge import Made, wish
+from tests.support.edge import Made, at, wish
 
 TENANTS = "/api/v1/tenants"
 TENANT = "0197a3f0-1c5e-7b41-9d27-3f6e8a2b4c10"
@@ -14,7 +15,7 @@ TENANT = "0197a3f0-1c5e-7b41-9d27-3f6e8a2b4c10"
 
 async def provisioned(operator: httpx.AsyncClient, subdomain: str = "acme") -> dict[str, Any]:
     outcome = (await operator.post(TENANTS, json=wish(subdomain))).json()
-    return {**outcome, "at": {"min_position": outcome["position"]}}
+    return {**outcome, "at": at(outcome["position"])}
 
 
 async def test_a_tenant_is_read_with_its_version_as_tag(operator: httpx.AsyncClient) -> None:
@@ -90,7 +91,7 @@ async def test_operations_are_listed_and_shown(operator: httpx.AsyncClient) -> N
 )
 async def test_a_list_has_commas_or_is_repeated(operator: httpx.AsyncClient, types: str) -> None:
     made = await provisioned(operator)
-    path = f"{TENANTS}/{made['tenant_id']}/history?{types}&min_position={made['position']}"
+    path = f"{TENANTS}/{made['tenant_id']}/history?{types}&{urlencode(made['at'])}"
     facts = (await operator.get(path)).json()["items"]
     assert {fact["type"] for fact in facts} == {"tenant.provisioning_started", "subdomain.claimed"}
 

@@ -48,7 +48,7 @@ def backend() -> Backend:
 
 @pytest.fixture
 def app(backend: Backend, signer: Signer) -> ASGIApp:
-    return edge(Doors(backend.execute, backend.answer, uuid4, backend.fetch, Limits(arrival=0.2)), signer)
+    return edge(Doors(backend.execute, backend.answer, uuid4, backend.fetch), signer)
 
 
 @asynccontextmanager
@@ -88,7 +88,7 @@ async def said(server: HttpServer, request: bytes) -> bytes:
 async def test_port_0_is_a_free_port_that_is_known(app: ASGIApp) -> None:
     async with serving(app) as one, serving(app) as two:
         assert one.port != two.port
-        async with httpx.AsyncClient() as caller:
+        async with httpx.AsyncClient(timeout=60) as caller:
             for server in (one, two):
                 assert (await caller.get(f"{server.url}/health/live")).status_code == 200
 
@@ -96,7 +96,7 @@ async def test_port_0_is_a_free_port_that_is_known(app: ASGIApp) -> None:
 async def test_a_taken_port_is_a_clear_error(app: ASGIApp, server: HttpServer) -> None:
     with pytest.raises(PortTaken, match=f"port {server.port} .*TENANTS_HTTP_PORT"):
         await HttpServer(app, host="127.0.0.1", port=server.port).start()
-    async with httpx.AsyncClient() as caller:
+    async with httpx.AsyncClient(timeout=60) as caller:
         assert (await caller.get(f"{server.url}/health/live")).status_code == 200
 
 
@@ -116,7 +116,7 @@ async def test_a_server_that_never_started_stops(app: ASGIApp) -> None:
 @pytest.mark.parametrize("host", ["0.0.0.0", "127.0.0.1", "::1"])
 async def test_the_url_can_be_called_whatever_the_address(app: ASGIApp, host: str) -> None:
     try:
-        async with serving(app, host=host) as server, httpx.AsyncClient() as caller:
+        async with serving(app, host=host) as server, httpx.AsyncClient(timeout=60) as caller:
             assert (await caller.get(f"{server.url}/health/live")).status_code == 200
     except OSError as error:
         pytest.skip(f"no {host} here: {error}")
@@ -141,7 +141,7 @@ async def test_a_304_has_no_body_on_the_wire(server: HttpServer, headers: dict[s
 
 
 async def test_the_server_does_not_say_what_it_is_made_of(server: HttpServer) -> None:
-    async with httpx.AsyncClient() as caller:
+    async with httpx.AsyncClient(timeout=60) as caller:
         answer = await caller.get(f"{server.url}/health/live")
     assert answer.headers.get_list("server") == ["tenants"]
 
@@ -152,10 +152,14 @@ async def test_who_sends_no_head_is_cut_off(app: ASGIApp) -> None:
         assert await said(server, b"") == b""
 
 
-async def test_who_sends_a_body_too_slowly_is_refused(server: HttpServer, headers: dict[str, str]) -> None:
+async def test_who_sends_a_body_too_slowly_is_refused(
+    backend: Backend, signer: Signer, headers: dict[str, str]
+) -> None:
+    doors = Doors(backend.execute, backend.answer, uuid4, backend.fetch, Limits(arrival=0.2))
     lines = _lines({**headers, "Content-Type": "application/json", "Content-Length": "100"})
     request = f"POST {PATH}/resume HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{lines}\r\n{{".encode()
-    answer = await said(server, request)
+    async with serving(edge(doors, signer)) as server:
+        answer = await said(server, request)
     assert answer.startswith(b"HTTP/1.1 408")
     assert b"/problems/request-timeout" in answer
 

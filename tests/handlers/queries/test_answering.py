@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from deploy.embedded import EmbeddedStack
 from handlers.queries import Queries
+from handlers.queries.memory import Memory
 from handlers.store.connections import Connections
 from projections.registry import QUESTIONS
 from tenant_domain.refusals import (
@@ -178,22 +179,6 @@ async def test_a_body_that_is_no_object_is_refused(side: ReadSide, body: bytes) 
         await side.queries.answer("fleet", "tenants", body)
 
 
-async def test_the_parameters_of_a_url_are_taken_as_texts(side: ReadSide) -> None:
-    tenant = side.history.tenant("Ada")
-    side.history.operation(tenant)
-    await side.project()
-
-    async def ask(who: str, query: str, **parameters: str | list[str]) -> Any:
-        return msgspec.json.decode(await side.queries.answer(who, query, parameters))
-
-    assert len((await ask("fleet", "tenants", limit="1", status="provisioning", search="ada"))["items"]) == 1
-    assert len((await ask(str(tenant), "history", types=["operation.started"]))["items"]) == 1
-    assert len((await ask(str(tenant), "history", types="operation.started", to_position="9"))["items"]) == 1
-    assert (await ask(str(tenant), "as_of", at="2999-01-01T00:00:00+01:00"))["version"] == 1
-    with pytest.raises(InvalidQuery):
-        await ask("fleet", "tenants", limit="many")
-
-
 def lenient_json(fields: dict[str, Any]) -> bytes:
     """The fields as Python's own JSON, which has NaN, lone surrogates and endless integers."""
     return json.dumps(fields).encode()
@@ -328,3 +313,16 @@ async def test_while_the_database_hangs_queries_are_unavailable_and_later_answer
         with pytest.raises(TenantNotFound):
             await queries.answer(NOBODY, "tenant")
         await queries.close()
+
+
+async def test_a_tenant_that_was_looked_up_before_is_answered_without_the_database(side: ReadSide) -> None:
+    side.queries = Queries(
+        side.connections, reading_keyring(side.connections), memory=Memory(clock=lambda: 0.0)
+    )
+    tenant = side.history.tenant()
+    await side.project()
+    read = await side.ask(tenant, "tenant")
+    await side.connections.close()
+    assert await side.ask(tenant, "tenant") == read
+    with pytest.raises(Unavailable):
+        await side.ask(tenant, "tenant", min_position=1)

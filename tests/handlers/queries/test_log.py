@@ -113,7 +113,11 @@ async def test_facts_that_this_version_does_not_know_are_shown_as_they_were_writ
         await side.ask(tenant, "as_of", version=2)
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=15,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(random_moves=moves)
 async def test_as_of_every_version_equals_the_fold_of_so_many_facts(
     side: ReadSide, random_moves: list[Move]

@@ -27,7 +27,8 @@ from tests.support.log import events_of, facts
 async def test_an_event_is_a_cloud_event_in_binary_mode(bus: Bus, store: EventStore) -> None:
     tenant = uuid4()
     meta = Meta(actor="svc-billing", correlation_id="c-1", causation_id="c-0", traceparent="00-aa-bb-01")
-    committed = await store.append(facts(1, tenant=tenant, meta=meta))
+    await store.append(facts(1, tenant=tenant, meta=meta))
+    [committed] = await store.read(0, 1)
     async with running(a_relay(bus, store)):
         await reached(bus, 1)
     [event] = await messages_of(bus.nc, bus.streams.events)
@@ -154,9 +155,8 @@ async def test_a_stream_cut_back_by_a_power_failure_is_filled_from_its_end(
     await store.append(facts(100))
     messages = [message(event, bus.subjects) for event in await events_of(store)]
     lost = Outlet(bus.nc, 5.0)
-    await lost.open()
-    await lost.stored(await lost.send(messages[:40], ""))
-    await lost.close()
+    async with lost.listening():
+        await lost.stored(await lost.send(messages[:40], ""))
     async with running(a_relay(bus, store)):
         await reached(bus, 100)
     await assert_mirrors(bus, store)
@@ -173,6 +173,12 @@ def unfenced(messages: list[Message], former: str, reply: str) -> list[bytes]:
     return [block]
 
 
+async def is_new(bus: Bus) -> bool:
+    """Send a message that always has the same id, and return whether the server stored it."""
+    subject, headers = bus.subjects.event(uuid4(), "tenant.none"), {"Nats-Msg-Id": "the same"}
+    return not (await bus.nc.jetstream().publish(subject, b"", headers=headers)).duplicate
+
+
 @pytest.mark.parametrize(("fenced", "stored"), [(True, 50), (False, 100)])
 async def test_a_paused_relay_that_wakes_up_repeats_nothing_thanks_to_the_fence(
     bus: Bus, store: EventStore, monkeypatch: pytest.MonkeyPatch, fenced: bool, stored: int
@@ -184,17 +190,17 @@ async def test_a_paused_relay_that_wakes_up_repeats_nothing_thanks_to_the_fence(
     await store.append(facts(50))
     run = [message(event, bus.subjects) for event in await events_of(store)]
     paused, other = Outlet(bus.nc, 5.0), Outlet(bus.nc, 5.0)
-    await paused.open()
-    await other.open()
-    await other.stored(await other.send(run, ""))
-    await asyncio.sleep(0.3)  # until the server has forgotten the ids
-    late = await paused.send(run, "")
-    if fenced:
-        with pytest.raises(OutOfPlace):
-            await paused.stored(late)
+    async with paused.listening(), other.listening():
+        await other.stored(await other.send(run, ""))
+        assert await is_new(bus)
+        await until(partial(is_new, bus))  # so the server has forgotten the ids that it heard before
+        late = await paused.send(run, "")
+        if fenced:
+            with pytest.raises(OutOfPlace):
+                await paused.stored(late)
     await bus.nc.flush()
-    await reached(bus, stored)
-    assert len(await messages_of(bus.nc, bus.streams.events)) == stored
+    await reached(bus, stored + 2)
+    assert len(await messages_of(bus.nc, bus.streams.events)) == stored + 2
 
 
 async def astray(registry: CollectorRegistry) -> bool:
@@ -232,11 +238,11 @@ async def test_a_strangers_message_within_a_run_displaces_nothing(bus: Bus, stor
     await store.append(facts(10))
     run = [message(event, bus.subjects) for event in await events_of(store)]
     outlet = Outlet(bus.nc, 5.0)
-    await outlet.open()
-    await outlet.stored(await outlet.send(run[:3], ""))
-    await bus.nc.jetstream().publish(bus.subjects.event(uuid4(), "tenant.forged"), b"{}")
-    with pytest.raises(OutOfPlace):
-        await outlet.stored(await outlet.send(run[3:], run[2].id))
+    async with outlet.listening():
+        await outlet.stored(await outlet.send(run[:3], ""))
+        await bus.nc.jetstream().publish(bus.subjects.event(uuid4(), "tenant.forged"), b"{}")
+        with pytest.raises(OutOfPlace):
+            await outlet.stored(await outlet.send(run[3:], run[2].id))
     assert await last_sequence(bus) == 4
 
 

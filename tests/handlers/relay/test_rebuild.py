@@ -34,7 +34,7 @@ async def fetched(bus: Bus, name: str, count: int) -> list[int]:
     while len(sequences) < count:
         for message in await durable.fetch(count - len(sequences), timeout=20):
             sequences.append(message.metadata.sequence.stream)
-            await message.ack_sync()
+            await message.ack_sync(timeout=30)
     await durable.unsubscribe()
     return sequences
 
@@ -73,7 +73,7 @@ async def test_progress_is_told_up_to_the_logs_end(bus: Bus, store: EventStore) 
 
 async def test_a_durable_consumer_goes_on_behind_what_it_acknowledged(bus: Bus, store: EventStore) -> None:
     await store.append(facts(30))
-    config = ConsumerConfig(durable_name="billing", ack_policy=AckPolicy.EXPLICIT, ack_wait=7, max_deliver=9)
+    config = ConsumerConfig(durable_name="billing", ack_policy=AckPolicy.EXPLICIT, ack_wait=70, max_deliver=9)
     async with running(a_relay(bus, store)):
         await reached(bus, 30)
         await bus.nc.jetstream().add_consumer(bus.streams.events, config)

@@ -101,6 +101,7 @@ class House:
     objects: Path
     shelf: Shelf
     subjects: Subjects = field(default_factory=lambda: Subjects(f"t{uuid4().hex}"))
+    now: Callable[[], datetime] = field(default_factory=lambda: _now)
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
 
     def role(self, **changes: Any) -> SagasRole:
@@ -113,8 +114,9 @@ class House:
             "effects": self.effects,
             "policy": POLICY,
             "registry": CollectorRegistry(),
+            "now": self.now,
             "sagas": quickened(),
-            "limits": Limits(lease=1.0, poll=0.1, grace=0.5),
+            "limits": Limits(lease=30.0, poll=0.1, grace=0.5),  # a lease that a slow machine does not lose
         }
         return SagasRole(**(arguments | changes))
 
@@ -135,7 +137,7 @@ class House:
             tenant = (await self.store.load([tenant_decide.ref(tenant_id)]))[tenant_id]
             refs = {tenant_decide.ref(tenant_id), *spec.streams(tenant_id, command, tenant.state)}
             loaded = await self.store.load(refs)
-            now = datetime.now(UTC)
+            now = self.now()
             ctx = Context(tenant_id, now, operation_id_of(tenant_id, uuid4()), "tests", POLICY)
             decision = spec.decide(command, World({key: item.state for key, item in loaded.items()}), ctx)
             batch = Batch(reads=[ReadRow(key, item.version, 0) for key, item in loaded.items()])

@@ -2,7 +2,8 @@
 
 The script is JSON: for each tenant the point that its run pauses at, and the effect before which it fails
 for good (or null). With it the sagas keep the patience that they have in service. Each pause prints a line; a
-line on the standard input lets all of them go on.
+line on the standard input lets all of them go on. A run that is taken anew pauses anew: a slow machine may
+cost its worker the lease.
 """
 
 import asyncio
@@ -28,7 +29,7 @@ def scripted(table: Effects, script: str, released: asyncio.Event) -> Effects:
 
     faults = Faults(table)
     for tenant, (point, failing) in json.loads(script).items():
-        faults.plan((point[0], point[1]), pause, tenant_id=UUID(tenant))
+        faults.plan((point[0], point[1]), *[pause] * 100, tenant_id=UUID(tenant))
         if failing is not None:
             faults.plan(("before", failing), *[fail_for_good] * 5, tenant_id=UUID(tenant))
     return faults.effects()

@@ -139,7 +139,7 @@ async def test_what_nobody_expected_is_recorded_without_what_it_said(
 async def test_a_step_that_takes_too_long_has_failed(house: House, effect: str):
     faults, pause = Faults(house.effects), Pause()
     faults.plan(("before", effect), pause)
-    async with house.working(effects=faults.effects(), sagas=quickened(limit=2.0)):
+    async with house.working(effects=faults.effects(), sagas=quickened(limit=0.5)):
         tenant_id, operation_id = await house.provision()
         operation = await house.until(operation_id, lambda state: bool(state.step("create_schema").error))
         assert operation.step("create_schema").error == "It did not end within its time limit."

@@ -12,9 +12,7 @@ import obstore
 import pytest
 
 from tenant_domain.operation.state import OperationStatus
-from tests.handlers.saga_runner.faults import Faults, fail, fail_for_good
-from tests.handlers.saga_runner.house import EVERYTHING, House, house_at
-from tests.handlers.saga_runner.test_termination import (
+from tests.handlers.saga_runner.ending import (
     certificate,
     check_by_hand,
     fetched,
@@ -22,6 +20,8 @@ from tests.handlers.saga_runner.test_termination import (
     preserved,
     terminate,
 )
+from tests.handlers.saga_runner.faults import Faults, fail, fail_for_good
+from tests.handlers.saga_runner.house import EVERYTHING, House, house_at
 from tests.handlers.saga_runner.test_upgrade import DOWN, UP, moving
 
 LARGE = bytes(range(256)) * 4 * 6500

@@ -23,10 +23,10 @@ import pytest
 from deploy.embedded import EmbeddedStack
 from tenant_domain.operation.state import OperationStatus
 from tenant_domain.values import Status
+from tests.handlers.saga_runner.ending import certificate, check_by_hand, living, terminate
 from tests.handlers.saga_runner.faults import Point
 from tests.handlers.saga_runner.house import House, house_at
 from tests.handlers.saga_runner.test_crashes import completed_once
-from tests.handlers.saga_runner.test_termination import certificate, check_by_hand, living, terminate
 from tests.handlers.saga_runner.test_upgrade import DOWN, UP, Moving, moving
 from tests.support.processes import PATIENCE, Restarts
 

@@ -20,7 +20,7 @@ class Clock:
     """A clock that stands still until it is moved."""
 
     def __init__(self) -> None:
-        self.time = datetime.now(UTC) + timedelta(seconds=1)  # what is asked for now is due
+        self.time = datetime.now(UTC) + timedelta(hours=1)  # what is asked for in this test is due
 
     def __call__(self) -> datetime:
         return self.time

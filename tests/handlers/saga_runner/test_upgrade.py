@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any, Literal
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -341,9 +341,10 @@ async def test_a_table_that_is_in_use_for_long_is_not_waited_for(
 # its time
 
 
+@pytest.mark.usefixtures("mid_month")
 async def test_a_change_for_the_periods_end_waits_lets_others_work_and_comes_then(house: House):
     [tenant] = await moving(house, UP)
-    then = period_end(datetime.now(UTC))
+    then = period_end(house.now())
     await tenant.ask("period_end")
     async with house.working():
         await house.until(tenant.operation_id, lambda state: state.step("backup_state").due_at == then)
@@ -359,6 +360,7 @@ async def test_a_change_for_the_periods_end_waits_lets_others_work_and_comes_the
     assert facts[-2:] == ["tenant.plan_change_begun", "tenant.plan_changed"]
 
 
+@pytest.mark.usefixtures("mid_month")
 async def test_a_change_that_waits_is_cancelled_and_nothing_has_been(house: House):
     [tenant] = await moving(house, UP)
     await tenant.ask("period_end")

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 import uvloop
 
-from handlers.store.packing import integer
+from handlers.store.packing import bigint
 from handlers.store.writer import Writer
 from tests.support.proxy import Proxy
 
@@ -25,8 +25,8 @@ async def _reset_at_work(url: str, said: bytes) -> None:
         Proxy(url) as proxy,
         await psycopg.AsyncConnection.connect(url, autocommit=True) as looking,
     ):
-        writer = Writer(await psycopg.AsyncConnection.connect(proxy.url, autocommit=True))
-        waiting = asyncio.create_task(writer.row(b"SELECT pg_sleep(%s)::text", [integer(60)]))
+        writer = Writer(await psycopg.AsyncConnection.connect(proxy.url, autocommit=True), patience=60)
+        waiting = asyncio.create_task(writer.row(b"SELECT pg_sleep(%s)::text", [bigint(60)]))
         while not (await looking.execute(AT_WORK)).rowcount:  # noqa: ASYNC110 - nobody tells of it
             await asyncio.sleep(0.01)
         proxy.reset(said)

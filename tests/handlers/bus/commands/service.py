@@ -16,7 +16,7 @@ from nats.aio.msg import Msg
 from prometheus_client import CollectorRegistry
 
 from handlers.adapters.keyring import Keyring
-from handlers.bus.commands import CommandsRole
+from handlers.bus.commands import CommandsRole, Limits
 from handlers.bus.connection import flush
 from handlers.execution.metrics import CommandMetrics
 from handlers.store.batch import Batch, EventRow, ReadRow
@@ -38,16 +38,19 @@ async def quiet(_: Exception) -> None:
 
 
 @asynccontextmanager
-async def role_on(nats_url: str, postgres_url: str, bus: Bus, **options: Any) -> AsyncGenerator[CommandsRole]:
-    """Run the role with a broker and a store of its own, as one process would."""
+async def role_on(
+    nats_url: str, postgres_url: str, bus: Bus, *, pool_timeout: float = 5.0, **limits: Any
+) -> AsyncGenerator[CommandsRole]:
+    """Run the role with a broker and a store of its own, as one process would, but more patient."""
     nc = await nats.connect(
         nats_url,
         reconnect_time_wait=0.05,  # pyright: ignore[reportArgumentType] - seconds, also parts of one
         max_reconnect_attempts=-1,
         error_cb=quiet,
     )
-    given: dict[str, Any] = {"retry_pause": 0.01, "longest_pause": 0.1, **options}
-    async with EventStore(postgres_url, pool_timeout=0.5) as store:
+    times = {"retry_pause": 0.01, "longest_pause": 0.1, "unavailable_after": 20.0}
+    given: dict[str, Any] = {**times, **limits}
+    async with EventStore(postgres_url, pool_timeout=pool_timeout) as store:
         role = CommandsRole(
             nc,
             store,
@@ -58,7 +61,7 @@ async def role_on(nats_url: str, postgres_url: str, bus: Bus, **options: Any) ->
             subjects=bus.subjects,
             streams=bus.streams,
             metrics=CommandMetrics(CollectorRegistry()),
-            **given,
+            limits=Limits(**given),
         )
         await role.start()
         try:

@@ -36,6 +36,9 @@ from tests.support.proxy import Proxy
 
 PERSON = "ada@example.com"
 
+HURRIED = {"pool_timeout": 0.5, "unavailable_after": 0.2}
+"""Times of a role whose database is away."""
+
 
 @pytest.fixture
 async def proxy(migrated: str) -> AsyncIterator[Proxy]:
@@ -54,7 +57,7 @@ async def sent(caller: Caller, tenant: UUID, first: int, last: int) -> list[asyn
 async def test_durable_commands_wait_for_the_database(
     nats_url: str, proxy: Proxy, bus: Bus, caller: Caller, store: EventStore, migrated: str
 ) -> None:
-    async with role_on(nats_url, proxy.url, bus, unavailable_after=0.2):
+    async with role_on(nats_url, proxy.url, bus, **HURRIED):
         [tenant] = await active_tenants(store, caller)
         before = await sent(caller, tenant, 0, 5)
         await asyncio.gather(*before)
@@ -74,7 +77,7 @@ async def test_a_worker_starts_without_a_database_and_takes_what_waits_when_it_c
     nats_url: str, proxy: Proxy, bus: Bus, caller: Caller, store: EventStore
 ) -> None:
     await proxy.down()
-    async with role_on(nats_url, proxy.url, bus, unavailable_after=0.2):
+    async with role_on(nats_url, proxy.url, bus, **HURRIED):
         waiting = await caller.put(uuid4(), "resume")
         await proxy.up()
         assert problem(await waiting) == "tenant-not-found"
