@@ -17,7 +17,7 @@ from botocore.credentials import Credentials, ReadOnlyCredentials
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 from botocore.session import Session
 
-from handlers.adapters.clock import now
+from handlers.adapters.clock import utc_now
 from handlers.adapters.effects import EffectFailed
 from handlers.adapters.threads import Threads
 
@@ -75,7 +75,7 @@ class Account:
             "access_key_id": keys.access_key,
             "secret_access_key": keys.secret_key,
             "token": keys.token,
-            "expires_at": now() + _LENT,
+            "expires_at": utc_now() + _LENT,
         }
 
     def close(self) -> None:
