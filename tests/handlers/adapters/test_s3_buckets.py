@@ -34,12 +34,12 @@ class Told(BaseHTTPRequestHandler):
         server.go_on.wait()
         told = server.answers.get(self.command, [(200, "")])
         status, text = told.pop(0) if len(told) > 1 else told[0]
+        server.answered.append(self.command)  # before whoever waits can know of it
         self.send_response(status)
         self.send_header("Content-Length", str(len(text)))
         self.send_header("ETag", '"0"')
         self.end_headers()
         self.wfile.write(text.encode())
-        server.answered.append(self.command)
 
     do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = answer  # noqa: N815 - the library's names
 
