@@ -68,7 +68,9 @@ class Settings(BaseSettings):
     objects_url: str = Field(
         "file:.data/objects", description="object store: file:<folder>, or s3://?endpoint=…&region=…"
     )
-    objects_access_key: SecretStr | None = Field(None, description="access key id of the object store (S3)")
+    objects_access_key: SecretStr | None = Field(
+        None, description="access key id of the object store (S3); none: of environment, profile or role"
+    )
     objects_secret_key: SecretStr | None = Field(
         None, description="secret access key of the object store (S3)"
     )

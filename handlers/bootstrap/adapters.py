@@ -10,6 +10,7 @@ import psycopg
 from psycopg_pool import AsyncConnectionPool
 
 from handlers.adapters.access import Access
+from handlers.adapters.bucket_names import Kind
 from handlers.adapters.certificates import CertificateKey
 from handlers.adapters.clock import utc_now
 from handlers.adapters.consumers import TenantConsumers
@@ -20,7 +21,7 @@ from handlers.adapters.exports.preservation import Preservation
 from handlers.adapters.exports.shelf import Shelf
 from handlers.adapters.key_files import private_key
 from handlers.adapters.notices import Mailer, Notices
-from handlers.adapters.objects import Buckets, Kind, buckets
+from handlers.adapters.objects import Buckets, buckets
 from handlers.adapters.plans import Plans
 from handlers.adapters.schemas import Connect
 from handlers.adapters.table import effects

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import NamedTuple
 from uuid import UUID
 
+from handlers.adapters.bucket_names import Kind
 from handlers.adapters.effects import EffectFailed
-from handlers.adapters.objects import Kind
 from handlers.bootstrap.adapters import buckets_of
 from handlers.cli.finding import Finding
 from handlers.settings import Settings
@@ -27,6 +27,8 @@ REMOVE = (
     "No run will remove them, unless a parked one is retried (`tenantctl operations list --status parked`)."
     " Look at them, then remove them: DROP SCHEMA … CASCADE; DROP OWNED BY …; DROP ROLE …; the bucket."
 )
+
+LISTING = "Look at TENANTS_OBJECTS_URL, and whether its keys may list all buckets."
 
 _LIVE = b"SELECT generation FROM service.projections WHERE name = 'tenants' AND live"
 
@@ -86,8 +88,7 @@ def _told(left: list[Leftover], unseen: str | None) -> Finding:
         names = ", ".join(each.name for each in left[:MOST_NAMED])
         return Finding(WHAT, "look", f"{len(left)} things belong to tenants that are gone: {names}", REMOVE)
     if unseen:
-        found = "nobody can list buckets, nor former versions where a bucket keeps them"
-        return Finding(WHAT, "look", found, unseen)
+        return Finding(WHAT, "look", f"the buckets cannot be listed: {unseen}", LISTING)
     return Finding(WHAT, "ok", "nothing is left of tenants that are gone")
 
 

@@ -21,6 +21,13 @@ from tests.support.histories import History
 BROKEN = b'{"v":1,"data":{"name":7},"meta":{}}'
 MENDED = b'{"v":1,"data":{"name":"Mended"},"meta":{}}'
 
+AWAY = {
+    "TENANTS_OBJECTS_URL": "s3://?endpoint=http://127.0.0.1:1",
+    "TENANTS_OBJECTS_ACCESS_KEY": "an id",
+    "TENANTS_OBJECTS_SECRET_KEY": "a secret",
+}
+"""An object store that does not answer."""
+
 
 class House:
     """Servers of a test's own, with the command line on them."""
@@ -107,8 +114,9 @@ async def test_what_is_left_of_tenants_that_are_gone_is_named(house: House, tmp_
     )
     env = {"TENANTS_OBJECTS_URL": f"file:{tmp_path}"}
     assert house.examined(**env)[1]["leftovers"]["state"] == "ok"
-    keyless = house.examined(TENANTS_OBJECTS_URL="s3://?endpoint=http://127.0.0.1:1")[1]["leftovers"]
-    assert "TENANTS_OBJECTS_ACCESS_KEY" in keyless["advice"]
+    away = house.examined(**AWAY)[1]["leftovers"]
+    assert away["found"].startswith("the buckets cannot be listed: The object store could not be asked")
+    assert "TENANTS_OBJECTS_URL" in away["advice"]
     for tenant in (living, failed, busy, stranger):
         name = f"t_{tenant.hex}"
         await house.execute(f"CREATE SCHEMA {name}")
