@@ -36,8 +36,6 @@ class Threads:
             while not ended.done():
                 with contextlib.suppress(asyncio.CancelledError):
                     await asyncio.wait({ended})
-            if not ended.cancelled():
-                ended.exception()  # looked at, so that nobody is warned of it
             raise
 
     def close(self) -> None:
