@@ -31,7 +31,7 @@ class Erased(msgspec.Struct, frozen=True, kw_only=True):
 
 
 # The log's head is locked first, as by whoever appends: no key can be stored between the look and its end.
-_LOCK = "SELECT FROM service.event_head WHERE single FOR UPDATE"
+_LOCK = "SELECT FROM service.event_lock WHERE single FOR NO KEY UPDATE"
 _DESTROY = """
 UPDATE service.tenant_keys SET wrapped = NULL, destroyed_at = clock_timestamp()
 WHERE tenant_id = %s AND destroyed_at IS NULL"""

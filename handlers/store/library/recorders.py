@@ -104,8 +104,10 @@ class TenantApplicationRecorder(TenantAggregateRecorder, postgres.PostgresApplic
     def _create_table(self, curs: Cursor[DictRow]) -> None:
         curs.execute("SELECT pg_advisory_xact_lock(%s)", (_CREATING,))
         id_type = self.datastore.originator_id_type
-        if self._missing(curs, "to_regclass", self._names.events):
-            curs.execute(tables_sql(self._names, id_type).encode())
+        stages = (self._names.events, self._names.event_lock)
+        made = sum(not self._missing(curs, "to_regclass", table) for table in stages)
+        if made < len(stages):
+            curs.execute(tables_sql(self._names, id_type, made=made).encode())
         if self._missing(curs, "to_regproc", self._names.append):
             curs.execute(append_sql(self._names, id_type).encode())
         super()._create_table(curs)
