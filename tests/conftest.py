@@ -11,6 +11,8 @@ from deploy.embedded import EmbeddedStack
 from tests.support.processes import Restarts
 from tests.support.servers import SharedStack, copy_folder, prepare_folder, public_folder
 
+pytest_plugins = ["tests.support.limits"]
+
 settings.register_profile(
     "steady", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
