@@ -6,7 +6,6 @@ import asyncio
 import io
 import json
 import re
-import signal
 import sys
 from collections.abc import Coroutine
 from dataclasses import asdict
@@ -21,6 +20,7 @@ from deploy.dev import Addresses, DevStack, Options
 from deploy.embedded import EmbeddedError
 from deploy.processes import ProcessFailed
 from handlers import logs
+from handlers.bootstrap.signals import stop_signals
 from handlers.settings import unknown
 
 INTERRUPTED = 130
@@ -68,7 +68,7 @@ def run_demo(*, keep: bool, data_dir: Path | None, samples: Path | None, svg: Pa
 async def _until_stopped(work: Coroutine[Any, Any, int]) -> int:
     """Run `work` to its end, or until Ctrl-C or SIGTERM, which ends it cleanly."""
     task = asyncio.create_task(work)
-    for sign in (signal.SIGINT, signal.SIGTERM):
+    for sign in stop_signals():
         asyncio.get_running_loop().add_signal_handler(sign, task.cancel)
     try:
         return await task
@@ -79,7 +79,7 @@ async def _until_stopped(work: Coroutine[Any, Any, int]) -> int:
 async def _run_until_stopped(options: Options, as_json: bool) -> int:
     stop, at_once = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
-    for sign in (signal.SIGINT, signal.SIGTERM):
+    for sign in stop_signals():
         loop.add_signal_handler(sign, lambda: (at_once if stop.is_set() else stop).set())
     stack = DevStack(options)
     starting = asyncio.create_task(stack.start())

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import signal
 import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -15,6 +14,7 @@ from prometheus_client import start_http_server
 from handlers import logs, tracing
 from handlers.bootstrap.composing import composed
 from handlers.bootstrap.process import connected
+from handlers.bootstrap.signals import stop_signals
 from handlers.garbage import collect_rarely
 from handlers.settings import SUPERVISED, Settings, unknown
 
@@ -22,7 +22,7 @@ log = structlog.get_logger()
 
 
 async def serve(settings: Settings, roles: tuple[str, ...], ready: Callable[[dict[str, Any]], None]) -> None:
-    """Run `roles` until SIGTERM, SIGINT, or the end of a supervising process; then stop cleanly.
+    """Run `roles` until a signal to stop, or the end of a supervising process; then stop cleanly.
 
     `ready` is called once, with what a supervisor wants to know: the roles, and where HTTP is.
     Raises what tells that the service can't run here: StreamWeakened, SchemaTooNew, MasterKeyError,
@@ -74,7 +74,7 @@ async def _running(
 
 def _stop_on_signals(stop: asyncio.Event) -> None:
     loop = asyncio.get_running_loop()
-    for sign in (signal.SIGINT, signal.SIGTERM):
+    for sign in stop_signals():
         loop.add_signal_handler(sign, stop.set)
     if os.environ.get(SUPERVISED):
         # Whoever started us holds the other end of our standard input: when it closes, he is gone.
