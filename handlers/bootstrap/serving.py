@@ -13,6 +13,7 @@ import uvloop
 from prometheus_client import start_http_server
 
 from handlers import logs, tracing
+from handlers.adapters.tasks import DEFECT
 from handlers.bootstrap.composing import composed
 from handlers.bootstrap.process import connected
 from handlers.garbage import collect_rarely
@@ -21,12 +22,17 @@ from handlers.settings import SUPERVISED, Settings, unknown
 log = structlog.get_logger()
 
 
+class EngineFailed(Exception):
+    """An engine of this process ended for a defect, which its log tells of; so the process has to."""
+
+
 async def serve(settings: Settings, roles: tuple[str, ...], ready: Callable[[dict[str, Any]], None]) -> None:
     """Run `roles` until SIGTERM, SIGINT, or the end of a supervising process; then stop cleanly.
 
     `ready` is called once, with what a supervisor wants to know: the roles, and where HTTP is.
     Raises what tells that the service can't run here: StreamWeakened, SchemaTooNew, MasterKeyError,
-    KeyFileError, PortTaken.
+    KeyFileError, PortTaken. Raises EngineFailed after an engine has ended for a defect: a process that went
+    on without it would look well, and do a part of its work no more.
     """
     provider = tracing.configure(settings.otlp_endpoint, settings.environment, roles)
     if settings.metrics_port is not None:
@@ -35,6 +41,7 @@ async def serve(settings: Settings, roles: tuple[str, ...], ready: Callable[[dic
         )  # a thread; it ends with the process
     stop = asyncio.Event()
     _stop_on_signals(stop)
+    defects = _stop_on_defects(stop)
     starting = asyncio.create_task(_running(settings, roles, ready, stop))
     waiting = asyncio.create_task(stop.wait())
     try:
@@ -48,6 +55,8 @@ async def serve(settings: Settings, roles: tuple[str, ...], ready: Callable[[dic
         waiting.cancel()
         if provider is not None:
             await asyncio.to_thread(provider.shutdown)
+    if defects:
+        raise EngineFailed(f"An engine ended for a defect ({', '.join(defects)}): see the log above.")
 
 
 async def _outcome(task: asyncio.Task[None]) -> None:
@@ -70,6 +79,23 @@ async def _running(
         ready({"ready": roles, "http": parts.http.url if parts.http else None})
         await stop.wait()
         log.info("stopping", roles=roles)
+
+
+def _stop_on_defects(stop: asyncio.Event) -> list[str]:
+    """Set `stop` when a watched task fails; return a list that their names come to."""
+    defects: list[str] = []
+
+    def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        if not context.get(DEFECT):
+            loop.default_exception_handler(context)
+            return
+        task, error = context["future"], context["exception"]
+        log.error("engine ended for a defect", engine=task.get_name(), exc_info=error)
+        defects.append(task.get_name())
+        stop.set()
+
+    asyncio.get_running_loop().set_exception_handler(handle)
+    return defects
 
 
 def _stop_on_signals(stop: asyncio.Event) -> None:

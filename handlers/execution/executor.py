@@ -14,14 +14,15 @@ import structlog
 from handlers import tracing
 from handlers.adapters.clock import utc_now
 from handlers.adapters.keyring import Keyring
+from handlers.adapters.tasks import watched
 from handlers.execution.decode import Request
 from handlers.execution.job import Job, Slice
 from handlers.execution.metrics import CommandMetrics
 from handlers.execution.reply import Reply, refused
-from handlers.execution.settling import Settler, is_outage
+from handlers.execution.settling import Settler
 from handlers.execution.spans import followed
 from handlers.store.cache import StreamCache
-from handlers.store.errors import Fenced, StoreUnavailable
+from handlers.store.errors import Fenced, StoreUnavailable, is_outage
 from handlers.store.event_store import EventStore
 from tenant_domain.catalogue import Policy
 from tenant_domain.refusals import RateLimited, Refusal, Unavailable
@@ -92,7 +93,7 @@ class Executor:
     async def start(self) -> None:
         """Begin to settle what is submitted."""
         self._open = True
-        self._task = asyncio.create_task(self._run(), name="executor")
+        self._task = watched(self._run(), "executor")
 
     async def stop(self, grace: float = 5.0) -> None:
         """Take nothing more, settle what waits as far as `grace` seconds allow, then refuse the rest."""

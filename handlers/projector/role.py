@@ -13,6 +13,7 @@ import structlog
 from nats.aio.client import Client
 
 from handlers.adapters.hints import CommitListener
+from handlers.adapters.tasks import watched
 from handlers.projector.metrics import ProjectorMetrics
 from handlers.projector.projector import Projector
 from handlers.projector.rebuild import make
@@ -75,8 +76,8 @@ class ProjectionsRole:
         await self._connections.open()
         await self._listening.enter_async_context(self._commits.heard_by(self._wake))
         self._tasks = [
-            asyncio.create_task(self._make_missing(), name="making of read models"),
-            asyncio.create_task(self.projector.run(), name="projector"),
+            watched(self._make_missing(), "making of read models"),
+            watched(self.projector.run(), "projector"),
         ]
 
     async def ready(self) -> None:

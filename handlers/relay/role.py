@@ -11,7 +11,7 @@ from nats.aio.client import Client
 
 from handlers.adapters.hints import CommitListener
 from handlers.adapters.keyring import Keyring
-from handlers.adapters.tasks import end
+from handlers.adapters.tasks import end, watched
 from handlers.relay.advisories import AdvisoryWatcher
 from handlers.relay.context import ContextRelay
 from handlers.relay.dead_letters import MONTH, DeadLetterRelay
@@ -68,10 +68,10 @@ class RelayRole:
     async def start(self) -> None:
         """Begin; does not wait for the database, nor for the streams."""
         self._tasks = [
-            asyncio.create_task(self._events.run(), name="relay of events"),
-            asyncio.create_task(self._context.run(), name="relay of the live context"),
-            asyncio.create_task(self._letters.run(), name="relay of dead letters"),
-            asyncio.create_task(self._advisories.run(), name="watch over advisories"),
+            watched(self._events.run(), "relay of events"),
+            watched(self._context.run(), "relay of the live context"),
+            watched(self._letters.run(), "relay of dead letters"),
+            watched(self._advisories.run(), "watch over advisories"),
         ]
 
     async def stop(self) -> None:

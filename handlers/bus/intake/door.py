@@ -11,6 +11,7 @@ import structlog
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
+from handlers.adapters.tasks import watched
 from handlers.bus.intake.claims import Share
 from handlers.bus.intake.pump import Door, Pump
 from handlers.execution.metrics import CommandMetrics
@@ -54,7 +55,7 @@ class DurableDoor:
         nc = self._door.connection()
         self._reconnects = nc.stats["reconnects"]
         self._hints = await nc.subscribe(self._door.subjects.hint(HINT), cb=self._hinted)
-        self._task = asyncio.create_task(self._run(), name="durable-door")
+        self._task = watched(self._run(), "durable-door")
 
     async def stop(self) -> None:
         """Settle what is being settled, and give all partitions back."""
