@@ -10,12 +10,13 @@ from typing import Any
 
 import structlog
 import uvloop
-from prometheus_client import start_http_server
 
 from handlers import logs, tracing
 from handlers.adapters.tasks import DEFECT
 from handlers.bootstrap.composing import composed
+from handlers.bootstrap.health import health_of
 from handlers.bootstrap.process import connected
+from handlers.bootstrap.side_port import SidePort
 from handlers.garbage import collect_rarely
 from handlers.settings import SUPERVISED, Settings, unknown
 
@@ -35,14 +36,11 @@ async def serve(settings: Settings, roles: tuple[str, ...], ready: Callable[[dic
     on without it would look well, and do a part of its work no more.
     """
     provider = tracing.configure(settings.otlp_endpoint, settings.environment, roles)
-    if settings.metrics_port is not None:
-        start_http_server(
-            settings.metrics_port, addr=settings.http_host
-        )  # a thread; it ends with the process
+    side = None if settings.metrics_port is None else SidePort(settings.http_host, settings.metrics_port)
     stop = asyncio.Event()
     _stop_on_signals(stop)
     defects = _stop_on_defects(stop)
-    starting = asyncio.create_task(_running(settings, roles, ready, stop))
+    starting = asyncio.create_task(_running(settings, roles, ready, side, stop))
     waiting = asyncio.create_task(stop.wait())
     try:
         await asyncio.wait((starting, waiting), return_when=asyncio.FIRST_COMPLETED)
@@ -53,6 +51,8 @@ async def serve(settings: Settings, roles: tuple[str, ...], ready: Callable[[dic
         await _outcome(starting)
     finally:
         waiting.cancel()
+        if side is not None:
+            side.close()
         if provider is not None:
             await asyncio.to_thread(provider.shutdown)
     if defects:
@@ -67,14 +67,21 @@ async def _outcome(task: asyncio.Task[None]) -> None:
 
 
 async def _running(
-    settings: Settings, roles: tuple[str, ...], ready: Callable[[dict[str, Any]], None], stop: asyncio.Event
+    settings: Settings,
+    roles: tuple[str, ...],
+    ready: Callable[[dict[str, Any]], None],
+    side: SidePort | None,
+    stop: asyncio.Event,
 ) -> None:
     async with connected(settings) as process, AsyncExitStack() as started:
-        parts = await composed(process, roles, started)
+        health = health_of(process, started)
+        parts = await composed(process, roles, health, started)
         for role in parts.roles:
             started.push_async_callback(role.stop)
             await role.start()
         collect_rarely()
+        if side is not None:
+            side.health = health
         log.info("ready", roles=roles)
         ready({"ready": roles, "http": parts.http.url if parts.http else None})
         await stop.wait()

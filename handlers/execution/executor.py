@@ -12,6 +12,7 @@ from uuid import UUID
 import structlog
 
 from handlers import tracing
+from handlers.adapters.beats import Beat, Beats
 from handlers.adapters.clock import utc_now
 from handlers.adapters.keyring import Keyring
 from handlers.adapters.tasks import watched
@@ -44,7 +45,8 @@ class Executor:
     that waited `unavailable_after` seconds and was surely not written is `unavailable`; one that may have
     been written gets its answer from the ledger when the database is back, and none before.
     Durable commands wait as long as it takes. `keyring` seals personal fields, `fingerprint` makes of a
-    command's hash what the ledger keeps. `committed` is called with the log's end after a commit.
+    command's hash what the ledger keeps. `committed` is called with the log's end after a commit. `beat` is
+    told of each batch.
     """
 
     def __init__(
@@ -62,7 +64,9 @@ class Executor:
         waiting_commands: int = 10_000,
         waiting_bytes: int = 64 * 1024 * 1024,
         unavailable_after: float = 2.0,
+        beat: Beat | None = None,
     ) -> None:
+        self._beat = beat or Beats().engine("executor")
         self._metrics = metrics or CommandMetrics()
         self._settler = Settler(
             store,
@@ -175,9 +179,12 @@ class Executor:
                 if not self._open:
                     return
                 self._work.clear()
+                self._beat.rest()
                 await self._work.wait()
+                self._beat.well()
                 continue
             await self._turn()
+            self._beat.well()
 
     async def _turn(self) -> None:
         self._batch, slices = self._take()

@@ -12,6 +12,7 @@ import psycopg
 import structlog
 from nats.aio.client import Client
 
+from handlers.adapters.beats import Beats
 from handlers.adapters.hints import CommitListener
 from handlers.adapters.tasks import watched
 from handlers.projector.metrics import ProjectorMetrics
@@ -47,6 +48,7 @@ class ProjectionsRole:
         takeover: float = 0.5,
         metrics: ProjectorMetrics | None = None,
         commits: CommitListener | None = None,
+        beats: Beats | None = None,
     ) -> None:
         self._nc = nc
         self._url = postgres_url
@@ -67,6 +69,7 @@ class ProjectionsRole:
             poll=poll,
             takeover=takeover,
             metrics=metrics,
+            pulse=(beats or Beats()).engine("projector"),
         )
         self._made = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []

@@ -9,6 +9,7 @@ from typing import Any
 
 from nats.aio.client import Client
 
+from handlers.adapters.beats import Beats
 from handlers.adapters.hints import CommitListener
 from handlers.adapters.keyring import Keyring
 from handlers.adapters.tasks import end, watched
@@ -42,7 +43,9 @@ class RelayRole:
         letter_retention: float = MONTH,
         metrics: RelayMetrics | None = None,
         commits: CommitListener | None = None,
+        beats: Beats | None = None,
     ) -> None:
+        beats = beats or Beats()
         counted = metrics or RelayMetrics()
         heard = commits or CommitListener(nc, subjects.hint("committed"))
         self._events = EventRelay(
@@ -55,14 +58,33 @@ class RelayRole:
             poll=poll,
             metrics=counted,
             commits=heard,
+            beat=beats.engine("relay of events"),
         )
         self._context = ContextRelay(
-            nc, store, subjects, streams, declare, poll=poll, metrics=counted, commits=heard
+            nc,
+            store,
+            subjects,
+            streams,
+            declare,
+            poll=poll,
+            metrics=counted,
+            commits=heard,
+            beat=beats.engine("relay of the live context"),
         )
         self._letters = DeadLetterRelay(
-            nc, store, subjects, streams, declare, poll=poll, retention=letter_retention, metrics=counted
+            nc,
+            store,
+            subjects,
+            streams,
+            declare,
+            poll=poll,
+            retention=letter_retention,
+            metrics=counted,
+            beat=beats.engine("relay of dead letters"),
         )
-        self._advisories = AdvisoryWatcher(nc, store, keyring, subjects, streams)
+        self._advisories = AdvisoryWatcher(
+            nc, store, keyring, subjects, streams, beat=beats.engine("watch over advisories")
+        )
         self._tasks: list[asyncio.Task[Any]] = []
 
     async def start(self) -> None:

@@ -11,6 +11,7 @@ from uuid import UUID
 
 import structlog
 
+from handlers.adapters.beats import Beat, Beats
 from handlers.adapters.tasks import watched
 from handlers.saga_runner.agenda import Agenda, Due
 from handlers.saga_runner.driver import Driver, Held, Owns, Parts
@@ -61,7 +62,9 @@ class Worker:
         parts: Callable[[Held, Owns], Parts],
         limits: Limits,
         new_id: Callable[[], UUID],
+        beat: Beat | None = None,
     ) -> None:
+        self._beat = beat or Beats().engine("saga worker")
         self._agenda, self._limits = agenda, limits
         self._lease = Lease(agenda, timedelta(seconds=limits.lease), new_id)
         self._parts = parts(self._lease.held, self._lease.owns)
@@ -156,6 +159,7 @@ class Worker:
                     if len(due) == room:  # more may wait
                         self.wake()
                 tries = 0
+                self._beat.well()
             except Exception as error:  # noqa: BLE001 - looked at there
                 tries += 1
                 await self._trouble(tries, error)

@@ -11,6 +11,7 @@ import structlog
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
+from handlers.adapters.beats import Beat, Beats
 from handlers.adapters.tasks import watched
 from handlers.bus.intake.claims import Share
 from handlers.bus.intake.pump import Door, Pump
@@ -32,8 +33,15 @@ class DurableDoor:
     """
 
     def __init__(
-        self, door: Door, metrics: CommandMetrics, *, tick: float = 0.25, grace: float = 3.0
+        self,
+        door: Door,
+        metrics: CommandMetrics,
+        *,
+        tick: float = 0.25,
+        grace: float = 3.0,
+        beat: Beat | None = None,
     ) -> None:
+        self._beat = beat or Beats().engine("durable door")
         self._door = door
         self._metrics = metrics
         self._tick = tick
@@ -77,6 +85,7 @@ class DurableDoor:
         while True:
             try:
                 await self._look()
+                self._beat.well()
                 if not came:
                     await self._hint()
                 came = True
