@@ -197,7 +197,13 @@ class Settings(BaseSettings):
         None,
         ge=1,
         le=65535,
-        description="a port for this process's metrics; with the role http also /metrics",
+        description="a port for this process's metrics and /health/ready; with the role http also /metrics",
+    )
+    standstill_after: float = Field(
+        15.0,
+        gt=1.0,
+        description="how long an engine may not go round its loop before the process is not ready: longer"
+        " than any of them waits",
     )
     otlp_endpoint: str | None = Field(None, description="where traces go (OTLP over HTTP); none: nowhere")
     environment: str = Field("production", description="a name that stands in every trace")

@@ -19,6 +19,7 @@ from handlers.bus.discovery import Discovery
 from handlers.bus.endpoints import Endpoint
 from handlers.bus.metrics import EndpointMetrics
 from handlers.bus.queries import QueryDoor
+from handlers.http_edge.health import Health
 from handlers.http_edge.server import HttpServer
 
 ROLES = ("commands", "sagas", "projections", "relay", "http")
@@ -44,7 +45,9 @@ class Composition:
     http: HttpServer | None = None
 
 
-async def composed(process: Process, names: Collection[str], started: AsyncExitStack) -> Composition:
+async def composed(
+    process: Process, names: Collection[str], health: Health, started: AsyncExitStack
+) -> Composition:
     """Make the roles of these names; what only they use ends with `started`."""
     made = Composition()
     endpoints: list[Endpoint] = []
@@ -63,7 +66,7 @@ async def composed(process: Process, names: Collection[str], started: AsyncExitS
         made.roles.append(commands)
     if "http" in names and queries is not None:
         executor = commands.executor if commands else await lone_executor(process, started)
-        made.http = http_role(process, executor, queries, started)
+        made.http = http_role(process, executor, queries, health, started)
         made.roles.append(made.http)
     if endpoints:
         REGISTRY.register(EndpointMetrics(endpoints))

@@ -20,8 +20,10 @@ from handlers.http_edge.tokens import Signer
 from handlers.queries import Queries
 
 
-def http_role(process: Process, executor: Executor, queries: Queries, started: AsyncExitStack) -> HttpServer:
-    """Return the HTTP edge over what executes commands and what answers queries."""
+def http_role(
+    process: Process, executor: Executor, queries: Queries, health: Health, started: AsyncExitStack
+) -> HttpServer:
+    """Return the HTTP edge over what executes commands, what answers queries, and what tells of health."""
     settings = process.settings
     signer = Signer.from_file(
         settings.signing_key_file or Path("signing.pem"),
@@ -30,17 +32,11 @@ def http_role(process: Process, executor: Executor, queries: Queries, started: A
         audience=settings.token_audience,
     )
 
-    async def postgres() -> None:
-        await process.store.head()
-
-    async def bus() -> None:
-        await process.nc.flush(timeout=2)
-
     app = http_app(
         Doors(executor.execute, queries.answer, uuid4, export_shelf(process, started).fetch),
         signer=signer,
         more_keys=(certificate_key(settings).jwk(),),
-        health=Health({"postgres": postgres, "nats": bus}),
+        health=health,
         asyncapi=msgspec.json.encode(
             asyncapi_document(process.subjects, process.streams, version("tenant-service"))
         ),

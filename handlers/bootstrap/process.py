@@ -12,6 +12,7 @@ from faststream.nats import NatsBroker
 from nats.aio.client import Client
 
 from handlers.adapters import schemas
+from handlers.adapters.beats import Beats
 from handlers.adapters.hints import CommitListener
 from handlers.adapters.jetstream import JetStreamError
 from handlers.adapters.key_hints import KeyHints
@@ -49,6 +50,7 @@ class Process:
         self.commits = CommitListener(broker.connection, self.subjects.hint("committed"))
         self.postgres_url = settings.postgres_url.get_secret_value()
         self.limits = limits_of(settings)
+        self.beats = Beats()
 
     @property
     def nc(self) -> Client:

@@ -59,5 +59,6 @@ def projections_role(process: Process) -> ReadyProjections:
         poll=process.settings.poll_interval,
         metrics=ProjectorMetrics(),
         commits=process.commits,
+        beats=process.beats,
     )
     return ReadyProjections(role)

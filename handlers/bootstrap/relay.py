@@ -18,4 +18,5 @@ def relay_role(process: Process) -> RelayRole:
         poll=settings.poll_interval,
         letter_retention=settings.dead_letter_retention,
         commits=process.commits,
+        beats=process.beats,
     )

@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 
 from nats.aio.client import Client
 
+from handlers.adapters.beats import Beats
 from handlers.adapters.clock import utc_now
 from handlers.adapters.command_stream import CommandStream
 from handlers.adapters.hints import CommitTeller
@@ -89,8 +90,9 @@ class CommandsRole:
         metrics: CommandMetrics | None = None,
         now: Callable[[], datetime] = utc_now,
         new_id: Callable[[], UUID] = uuid4,
+        beats: Beats | None = None,
     ) -> None:
-        metrics = metrics or CommandMetrics()
+        metrics, beats = metrics or CommandMetrics(), beats or Beats()
         self._nc = nc
         self._teller = CommitTeller(nc, subjects.hint("committed"))
         self.executor = Executor(
@@ -106,12 +108,13 @@ class CommandsRole:
             waiting_commands=limits.waiting_commands,
             waiting_bytes=limits.waiting_bytes,
             unavailable_after=limits.unavailable_after,
+            beat=beats.engine("executor"),
         )
         self._replies = Replies(self._connection)
         self._answered = AnsweredDoor(self._connection, self.executor, self._replies, subjects, new_id=new_id)
         claims = Claims(postgres_url, uuid4(), lease=limits.lease)
         door = self._durable(claims, subjects, streams.commands, limits)
-        self.durable = DurableDoor(door, metrics, tick=limits.tick)
+        self.durable = DurableDoor(door, metrics, tick=limits.tick, beat=beats.engine("durable door"))
         self.upkeep = Upkeep(
             CommandStream(nc, subjects, streams.commands, claims.everywhere),
             store,

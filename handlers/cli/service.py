@@ -55,7 +55,7 @@ def serve(
         bootstrap.run(chosen, tuple(roles or bootstrap.ROLES), ready)
     except (KeyFileError, MasterKeyError, SchemaTooNew, StreamWeakened, Unsupported) as error:
         raise Misuse(str(error)) from error
-    except PortTaken as error:
+    except (PortTaken, bootstrap.EngineFailed) as error:
         raise Unavailable(str(error)) from error
 
 

@@ -12,16 +12,18 @@ from uuid import UUID
 import structlog
 
 from handlers import tracing
+from handlers.adapters.beats import Beat, Beats
 from handlers.adapters.clock import utc_now
 from handlers.adapters.keyring import Keyring
+from handlers.adapters.tasks import watched
 from handlers.execution.decode import Request
 from handlers.execution.job import Job, Slice
 from handlers.execution.metrics import CommandMetrics
 from handlers.execution.reply import Reply, refused
-from handlers.execution.settling import Settler, is_outage
+from handlers.execution.settling import Settler
 from handlers.execution.spans import followed
 from handlers.store.cache import StreamCache
-from handlers.store.errors import Fenced, StoreUnavailable
+from handlers.store.errors import Fenced, StoreUnavailable, is_outage
 from handlers.store.event_store import EventStore
 from tenant_domain.catalogue import Policy
 from tenant_domain.refusals import RateLimited, Refusal, Unavailable
@@ -43,7 +45,8 @@ class Executor:
     that waited `unavailable_after` seconds and was surely not written is `unavailable`; one that may have
     been written gets its answer from the ledger when the database is back, and none before.
     Durable commands wait as long as it takes. `keyring` seals personal fields, `fingerprint` makes of a
-    command's hash what the ledger keeps. `committed` is called with the log's end after a commit.
+    command's hash what the ledger keeps. `committed` is called with the log's end after a commit. `beat` is
+    told of each batch.
     """
 
     def __init__(
@@ -61,7 +64,9 @@ class Executor:
         waiting_commands: int = 10_000,
         waiting_bytes: int = 64 * 1024 * 1024,
         unavailable_after: float = 2.0,
+        beat: Beat | None = None,
     ) -> None:
+        self._beat = beat or Beats().engine("executor")
         self._metrics = metrics or CommandMetrics()
         self._settler = Settler(
             store,
@@ -92,7 +97,7 @@ class Executor:
     async def start(self) -> None:
         """Begin to settle what is submitted."""
         self._open = True
-        self._task = asyncio.create_task(self._run(), name="executor")
+        self._task = watched(self._run(), "executor")
 
     async def stop(self, grace: float = 5.0) -> None:
         """Take nothing more, settle what waits as far as `grace` seconds allow, then refuse the rest."""
@@ -174,9 +179,12 @@ class Executor:
                 if not self._open:
                     return
                 self._work.clear()
+                self._beat.rest()
                 await self._work.wait()
+                self._beat.well()
                 continue
             await self._turn()
+            self._beat.well()
 
     async def _turn(self) -> None:
         self._batch, slices = self._take()

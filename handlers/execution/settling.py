@@ -9,7 +9,6 @@ from datetime import datetime
 from time import perf_counter
 from uuid import UUID
 
-import psycopg
 import structlog
 
 from handlers.adapters.keyring import Keyring, TenantKeys
@@ -22,7 +21,7 @@ from handlers.execution.spans import batched
 from handlers.execution.verdict import Verdict
 from handlers.store.batch import Appended, ProgressRow, Recorded
 from handlers.store.cache import StreamCache
-from handlers.store.errors import AmbiguousCommit, StoreError, StoreUnavailable
+from handlers.store.errors import AmbiguousCommit, StoreUnavailable, is_outage
 from handlers.store.event_store import EventStore
 from tenant_domain.catalogue import Policy
 from tenant_domain.decision import Ref
@@ -33,13 +32,6 @@ log = structlog.get_logger()
 
 _ROUNDS = 50
 """Decisions at once, before the database is left in peace for a moment: others write these streams, too."""
-
-
-def is_outage(error: Exception) -> bool:
-    """Return whether `error` says nothing about the commands: the database is down, or not as needed."""
-    if isinstance(error, psycopg.DataError | psycopg.IntegrityError):
-        return False
-    return isinstance(error, psycopg.Error | StoreError | OSError | TimeoutError)
 
 
 class Settler:

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import structlog
 
 from handlers import tracing
+from handlers.adapters.beats import Beat, Beats
 from handlers.projector.folding import Folding
 from handlers.projector.metrics import ProjectorMetrics
 from handlers.projector.tables import LIVE, Outrun, Place, Writer, Written, folded
@@ -45,6 +46,7 @@ class Projector:
     transaction: it bounds memory, and how long a reader of the projections' rows could wait. `remembered`
     is how many streams of each read model stay in memory, about 2 KiB each. `poll` is how long it waits for
     a hint (`wake`), `takeover` how long the read models may stand still before one that stands by steps in.
+    `pulse` is told of each round.
     """
 
     def __init__(
@@ -60,7 +62,9 @@ class Projector:
         takeover: float = 0.5,
         beat: float = 0.1,
         metrics: ProjectorMetrics | None = None,
+        pulse: Beat | None = None,
     ) -> None:
+        self._pulse = pulse or Beats().engine("projector")
         self._store = store
         self._connections = connections
         self._models = {model.name: model for model in models}
@@ -125,6 +129,7 @@ class Projector:
                 log.error("projector failed", error=repr(error), pause=pause)
             else:
                 pause = 0.05
+                self._pulse.well()
                 continue
             self._stale = True
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311

@@ -12,7 +12,9 @@ import psycopg
 import structlog
 from nats.aio.client import Client
 
+from handlers.adapters.beats import Beats
 from handlers.adapters.hints import CommitListener
+from handlers.adapters.tasks import watched
 from handlers.projector.metrics import ProjectorMetrics
 from handlers.projector.projector import Projector
 from handlers.projector.rebuild import make
@@ -46,6 +48,7 @@ class ProjectionsRole:
         takeover: float = 0.5,
         metrics: ProjectorMetrics | None = None,
         commits: CommitListener | None = None,
+        beats: Beats | None = None,
     ) -> None:
         self._nc = nc
         self._url = postgres_url
@@ -66,6 +69,7 @@ class ProjectionsRole:
             poll=poll,
             takeover=takeover,
             metrics=metrics,
+            pulse=(beats or Beats()).engine("projector"),
         )
         self._made = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -75,8 +79,8 @@ class ProjectionsRole:
         await self._connections.open()
         await self._listening.enter_async_context(self._commits.heard_by(self._wake))
         self._tasks = [
-            asyncio.create_task(self._make_missing(), name="making of read models"),
-            asyncio.create_task(self.projector.run(), name="projector"),
+            watched(self._make_missing(), "making of read models"),
+            watched(self.projector.run(), "projector"),
         ]
 
     async def ready(self) -> None:

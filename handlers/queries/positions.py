@@ -8,6 +8,8 @@ import heapq
 from collections.abc import Awaitable, Callable
 from itertools import count
 
+from handlers.adapters.tasks import watched
+
 
 class Positions:
     """How far the read models are known to be.
@@ -44,7 +46,7 @@ class Positions:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._waiting, (position, next(self._turn), future))
         if self._looking is None or self._looking.done():
-            self._looking = asyncio.create_task(self._keep_looking(), name="position watch")
+            self._looking = watched(self._keep_looking(), "position watch")
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within):
                 await future

@@ -21,6 +21,7 @@ import structlog
 from nats.aio.client import Client
 
 from handlers.adapters import jetstream
+from handlers.adapters.beats import Beat, Beats
 from handlers.adapters.hints import CommitListener
 from handlers.adapters.jetstream import StreamMessage
 from handlers.relay.cloud_events import Message
@@ -118,7 +119,9 @@ class ContextRelay:
         check: float = CHECK,
         metrics: RelayMetrics,
         commits: CommitListener | None = None,
+        beat: Beat | None = None,
     ) -> None:
+        self._beat = beat or Beats().engine("relay of the live context")
         self._nc = nc
         self._store = store
         self._commits = commits or CommitListener(nc, subjects.hint("committed"))
@@ -181,10 +184,12 @@ class ContextRelay:
             head = await self._store.head()
             while place.position < head:
                 self._place = place = await self._advance(place, head)
+                self._beat.well()
             self._metrics.context_position.set(place.position)
             if looked_at >= self._check_at:
                 self._place = place = await self._mend(place)
                 self._check_at = looked_at + self._check
+            self._beat.well()
             if not await self._hints.come():
                 return
             await asyncio.sleep(max(0.0, looked_at + PACE - now()))
@@ -258,3 +263,4 @@ class ContextRelay:
                 return
             else:
                 looked = head
+            self._beat.well()

@@ -20,6 +20,7 @@ import structlog
 from nats.aio.client import Client
 
 from handlers.adapters import jetstream
+from handlers.adapters.beats import Beat, Beats
 from handlers.relay.metrics import RelayMetrics
 from handlers.store.event_store import EventStore
 from handlers.wire.dead_letters import DeadLetter, packed, token
@@ -74,7 +75,9 @@ class DeadLetterRelay:
         retention: float = MONTH,
         cleaning: float = HOUR,
         metrics: RelayMetrics,
+        beat: Beat | None = None,
     ) -> None:
+        self._beat = beat or Beats().engine("relay of dead letters")
         self._nc = nc
         self._store = store
         self._subjects = subjects
@@ -96,6 +99,7 @@ class DeadLetterRelay:
                     cleaned = loop.time()
                     await self.forget()
                 pause = self._poll
+                self._beat.well()
             except Exception as error:  # noqa: BLE001 - an engine outlives whatever befalls it
                 log.warning("dead letters wait", error=repr(error), pause=pause)
                 published, pause = 0, min(pause * 2, LONGEST_WAIT)

@@ -24,6 +24,7 @@ from opentelemetry.trace import INVALID_SPAN, Span, SpanKind
 
 from handlers import tracing
 from handlers.adapters import jetstream
+from handlers.adapters.beats import Beat, Beats
 from handlers.adapters.hints import CommitListener
 from handlers.adapters.pace import Pace
 from handlers.relay.cloud_events import event_id, message
@@ -75,7 +76,9 @@ class EventRelay:
         takeover: float = 0.25,
         metrics: RelayMetrics,
         commits: CommitListener | None = None,
+        beat: Beat | None = None,
     ) -> None:
+        self._beat = beat or Beats().engine("relay of events")
         self._nc = nc
         self._store = store
         self._subjects = subjects
@@ -128,6 +131,7 @@ class EventRelay:
             more = bool(events) and (len(events) == self._chunk or last < events[-1].position)
             while flight and (not more or len(flight) >= RUNS):
                 await self._land(*flight.popleft())
+            self._beat.well()
             if not more:
                 if not await self._hints.come():
                     return
@@ -169,6 +173,7 @@ class EventRelay:
             if last == former and await self._store.read(last, 1):
                 return
             former = last
+            self._beat.well()
 
 
 def _span(events: Sequence[StoredEvent]) -> Span:

@@ -9,9 +9,10 @@ from typing import Any
 
 from nats.aio.client import Client
 
+from handlers.adapters.beats import Beats
 from handlers.adapters.hints import CommitListener
 from handlers.adapters.keyring import Keyring
-from handlers.adapters.tasks import end
+from handlers.adapters.tasks import end, watched
 from handlers.relay.advisories import AdvisoryWatcher
 from handlers.relay.context import ContextRelay
 from handlers.relay.dead_letters import MONTH, DeadLetterRelay
@@ -42,7 +43,9 @@ class RelayRole:
         letter_retention: float = MONTH,
         metrics: RelayMetrics | None = None,
         commits: CommitListener | None = None,
+        beats: Beats | None = None,
     ) -> None:
+        beats = beats or Beats()
         counted = metrics or RelayMetrics()
         heard = commits or CommitListener(nc, subjects.hint("committed"))
         self._events = EventRelay(
@@ -55,23 +58,42 @@ class RelayRole:
             poll=poll,
             metrics=counted,
             commits=heard,
+            beat=beats.engine("relay of events"),
         )
         self._context = ContextRelay(
-            nc, store, subjects, streams, declare, poll=poll, metrics=counted, commits=heard
+            nc,
+            store,
+            subjects,
+            streams,
+            declare,
+            poll=poll,
+            metrics=counted,
+            commits=heard,
+            beat=beats.engine("relay of the live context"),
         )
         self._letters = DeadLetterRelay(
-            nc, store, subjects, streams, declare, poll=poll, retention=letter_retention, metrics=counted
+            nc,
+            store,
+            subjects,
+            streams,
+            declare,
+            poll=poll,
+            retention=letter_retention,
+            metrics=counted,
+            beat=beats.engine("relay of dead letters"),
         )
-        self._advisories = AdvisoryWatcher(nc, store, keyring, subjects, streams)
+        self._advisories = AdvisoryWatcher(
+            nc, store, keyring, subjects, streams, beat=beats.engine("watch over advisories")
+        )
         self._tasks: list[asyncio.Task[Any]] = []
 
     async def start(self) -> None:
         """Begin; does not wait for the database, nor for the streams."""
         self._tasks = [
-            asyncio.create_task(self._events.run(), name="relay of events"),
-            asyncio.create_task(self._context.run(), name="relay of the live context"),
-            asyncio.create_task(self._letters.run(), name="relay of dead letters"),
-            asyncio.create_task(self._advisories.run(), name="watch over advisories"),
+            watched(self._events.run(), "relay of events"),
+            watched(self._context.run(), "relay of the live context"),
+            watched(self._letters.run(), "relay of dead letters"),
+            watched(self._advisories.run(), "watch over advisories"),
         ]
 
     async def stop(self) -> None:

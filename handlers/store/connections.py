@@ -149,6 +149,8 @@ class Connections:
                 except psycopg.OperationalError as error:
                     if last or patience.lost or not connection.closed:
                         raise StoreUnavailable(str(error)) from error
+                except psycopg.Error as error:
+                    raise explained(error, connected=True) from error
             await self._pool.check()  # the server was away: drop whatever died with it
         raise AssertionError
 

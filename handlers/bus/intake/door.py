@@ -11,6 +11,8 @@ import structlog
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
+from handlers.adapters.beats import Beat, Beats
+from handlers.adapters.tasks import watched
 from handlers.bus.intake.claims import Share
 from handlers.bus.intake.pump import Door, Pump
 from handlers.execution.metrics import CommandMetrics
@@ -31,8 +33,15 @@ class DurableDoor:
     """
 
     def __init__(
-        self, door: Door, metrics: CommandMetrics, *, tick: float = 0.25, grace: float = 3.0
+        self,
+        door: Door,
+        metrics: CommandMetrics,
+        *,
+        tick: float = 0.25,
+        grace: float = 3.0,
+        beat: Beat | None = None,
     ) -> None:
+        self._beat = beat or Beats().engine("durable door")
         self._door = door
         self._metrics = metrics
         self._tick = tick
@@ -54,7 +63,7 @@ class DurableDoor:
         nc = self._door.connection()
         self._reconnects = nc.stats["reconnects"]
         self._hints = await nc.subscribe(self._door.subjects.hint(HINT), cb=self._hinted)
-        self._task = asyncio.create_task(self._run(), name="durable-door")
+        self._task = watched(self._run(), "durable-door")
 
     async def stop(self) -> None:
         """Settle what is being settled, and give all partitions back."""
@@ -76,6 +85,7 @@ class DurableDoor:
         while True:
             try:
                 await self._look()
+                self._beat.well()
                 if not came:
                     await self._hint()
                 came = True

@@ -17,6 +17,7 @@ from nats.aio.client import Client
 from handlers import tracing
 from handlers.adapters import jetstream
 from handlers.adapters.jetstream import JetStreamError
+from handlers.adapters.tasks import watched
 from handlers.bus.intake.claims import Claims, Place
 from handlers.bus.intake.feed import Delivery, Feed, FeedLost
 from handlers.bus.replies import Replies
@@ -72,7 +73,7 @@ class Pump:
         self._place = place
         self._feed: Feed | None = None
         self._stopping = False
-        self._task = asyncio.create_task(self._run(), name=f"partition-{partition}")
+        self._task = watched(self._run(), f"partition-{partition}")
 
     @property
     def ended(self) -> bool:
