@@ -123,7 +123,7 @@ class Erasure:
         return upto
 
     def _whose(self, tenant_id: UUID, accepted: int) -> tuple[tuple[str, tuple[str, ...], int, str], ...]:
-        """Return the streams that hold what was sent: whose subjects, up to where, what to say of the past."""
+        """Return the streams that hold what was sent: whose subjects, up to where, what to tell of before."""
         return (
             (
                 self._streams.commands,

@@ -73,6 +73,17 @@ async def stream_info(nc: Client, stream: str) -> Json | None:
         raise
 
 
+async def stream_names(nc: Client) -> set[str]:
+    """Return the names of all streams of the account. Raises JetStreamError."""
+    found: set[str] = set()
+    while True:
+        page = await call(nc, "STREAM.NAMES", {"offset": len(found)})
+        names = page.get("streams") or []
+        found.update(names)
+        if not names or len(found) >= page.get("total", 0):
+            return found
+
+
 async def subjects_of(nc: Client, stream: str) -> set[str]:
     """Return all subjects that a stream has messages of. Raises JetStreamError."""
     found: set[str] = set()
