@@ -20,6 +20,7 @@ from handlers.bus.endpoints import Endpoint
 from handlers.bus.metrics import EndpointMetrics
 from handlers.bus.queries import QueryDoor
 from handlers.http_edge.health import Health
+from handlers.bus.stream_watch import StreamWatch
 from handlers.http_edge.server import HttpServer
 
 ROLES = ("commands", "sagas", "projections", "relay", "http")
@@ -51,6 +52,7 @@ async def composed(
     """Make the roles of these names; what only they use ends with `started`."""
     made = Composition()
     endpoints: list[Endpoint] = []
+    made.roles.append(StreamWatch(lambda: process.nc, process.streams, process.declare))
     if "relay" in names:
         made.roles.append(relay_role(process))
     queries = await reading(process, started) if {"projections", "http"} & set(names) else None

@@ -14,7 +14,7 @@ import structlog
 from handlers.adapters.keyring import Keyring, TenantKeys
 from handlers.execution.attempt import Attempt
 from handlers.execution.decode import Request
-from handlers.execution.job import Job, Slice
+from handlers.execution.job import Job, Reach, Slice
 from handlers.execution.metrics import CommandMetrics
 from handlers.execution.reply import Reply, refused, remembered, reused
 from handlers.execution.spans import batched
@@ -166,7 +166,7 @@ class Settler:
     async def _append(self, attempt: Attempt, slices: Iterable[Slice]) -> int | None:
         moving = _moving(slices, attempt)
         batch = attempt.batch(
-            [ProgressRow(each.partition, each.owner, each.sequence, reach) for each, reach in moving],
+            [ProgressRow(each.partition, each.owner, each.sequence, *reach) for each, reach in moving],
             await self._keys(attempt.buried()),
         )
         began = perf_counter()
@@ -178,7 +178,7 @@ class Settler:
             raise
         if not appended.dropped:
             for each, reach in moving:
-                each.sequence = reach
+                each.come_to(reach)
         took = perf_counter() - began
         self._answer(attempt, appended)
         await asyncio.sleep(0)  # a turn of the loop for the replies to go: nobody waits for what follows
@@ -239,9 +239,9 @@ def _has_personal(request: Request) -> bool:
     return COMMANDS[request.command].personal(request.form)
 
 
-def _moving(slices: Iterable[Slice], attempt: Attempt | None) -> list[tuple[Slice, int]]:
+def _moving(slices: Iterable[Slice], attempt: Attempt | None) -> list[tuple[Slice, Reach]]:
     reaches = ((each, each.reach(attempt and attempt.mark)) for each in slices)
-    return [(each, reach) for each, reach in reaches if reach > each.sequence]
+    return [(each, reach) for each, reach in reaches if reach.sequence > each.sequence]
 
 
 def _pending(jobs: Iterable[Job]) -> list[Job]:

@@ -48,12 +48,16 @@ class LedgerRow(NamedTuple):
 
 
 class ProgressRow(NamedTuple):
-    """A partition that `owner` holds goes on from the sequence `expected` to `sequence`."""
+    """A partition that `owner` holds goes on from the sequence `expected` to `sequence`.
+
+    `stored_at` is when the stream stored the message at `sequence` (ns), 0 where nobody knows.
+    """
 
     partition: int
     owner: UUID
     expected: int
     sequence: int
+    stored_at: int = 0
 
 
 class AgendaRow(NamedTuple):

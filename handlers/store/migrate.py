@@ -36,7 +36,8 @@ def migrations() -> list[Migration]:
 async def migrate(postgres_url: str, *, partitions: int = 64) -> None:
     """Bring the schema `service` up to date; a second call changes nothing.
 
-    `partitions` rows of command_progress are made; those that are there stay as they are.
+    `partitions` rows of command_progress are made, and one for commands that belong to no partition (number
+    -1); those that are there stay as they are.
     Raises SchemaTooNew, and psycopg.OperationalError when the database cannot be reached.
     """
     connecting = psycopg.AsyncConnection.connect(postgres_url, autocommit=True, connect_timeout=10)
@@ -57,7 +58,7 @@ async def migrate(postgres_url: str, *, partitions: int = 64) -> None:
             if migration.number > present:
                 await _apply(connection, migration)
         await connection.execute(
-            "INSERT INTO service.command_progress (partition) SELECT generate_series(0, %s - 1)"
+            "INSERT INTO service.command_progress (partition) SELECT generate_series(-1, %s - 1)"
             " ON CONFLICT DO NOTHING",
             (partitions,),
         )

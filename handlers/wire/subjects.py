@@ -9,6 +9,12 @@ from uuid import UUID
 FLEET = "fleet"
 """Stands in a subject where a tenant id would, for a query or a command over all tenants."""
 
+UNPLACED = -1
+"""The partition of commands whose subject the server's transform left as it was: one with a token `*` or `>`.
+
+The server stores such a message and acknowledges it, but puts it into no partition.
+"""
+
 INBOX = "_INBOX"
 """Replies and outcomes go only to subjects that begin with this token (or `_INBOX_<name>`)."""
 
@@ -65,14 +71,21 @@ class Subjects(NamedTuple):
 
     def partition(self, number: int) -> str:
         """Return what the stream stores a partition's commands under (its subject transform)."""
+        if number == UNPLACED:
+            return f"{self.prefix}.commands.>"
         return f"{self.prefix}.partitions.{number}.>"
 
-    def partitioned(self, tenant_id: UUID) -> str:
-        """Return what the stream stores all commands of a tenant under, whatever their partition."""
-        return f"{self.prefix}.partitions.*.{tenant_id}.>"
+    def partition_of(self, stored: str) -> int:
+        """Return in which partition a message stands that is stored under this subject."""
+        head = f"{self.prefix}.partitions."
+        return int(stored.removeprefix(head).partition(".")[0]) if stored.startswith(head) else UNPLACED
+
+    def partitioned(self, tenant_id: UUID) -> tuple[str, str]:
+        """Return what the stream stores all commands of a tenant under, in whatever partition, or in none."""
+        return f"{self.prefix}.partitions.*.{tenant_id}.>", f"{self.prefix}.commands.{tenant_id}.>"
 
     def door(self, stored: str) -> str:
-        """Return the subject that a message was sent to: of a command, from its partition's subject."""
+        """Return the subject that a message was sent to: of a command, from what it is stored under."""
         head = f"{self.prefix}.partitions."
         if not stored.startswith(head):
             return stored

@@ -3,32 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
 import psycopg
 
-from handlers.adapters.command_stream import PLACES
+from handlers.adapters.command_places import PLACES, Place
 from handlers.store.connections import LASTING
 
 _TIMEOUT = 5.0
 """Seconds for an answer; the statements take milliseconds, so a slower database is one that is away."""
 
 
-class Place(NamedTuple):
-    """Up to which sequence a partition is decided, in the stream that was made at `stream` (None: any)."""
+_OWN = f"{PLACES} WHERE owner = %s AND partition = ANY (%s)"
 
-    sequence: int
-    stream: str | None
+_MOVE = """
+UPDATE service.command_progress
+SET sequence = %(sequence)s, stream = %(stream)s, mark_sequence = %(sequence)s, mark_stored_at = %(stored_at)s
+WHERE partition = %(partition)s AND owner = %(owner)s AND sequence = %(former)s RETURNING true"""
 
 
 class Share(NamedTuple):
     """How many partitions are this worker's part, and which it holds."""
 
     size: int
-    held: dict[int, Place]
+    held: list[int]
 
 
 class Claims:
@@ -47,9 +48,8 @@ class Claims:
     async def claim(self) -> Share:
         """Renew the lease and take what is free, up to a fair share."""
         rows = await self._rows("SELECT * FROM service.claim_partitions(%s, %s)", (self.owner, self._lease))
-        size, partitions, sequences, streams = rows[0]
-        places = map(Place, sequences, streams)
-        return Share(size, dict(zip(partitions, places, strict=True)))
+        size, partitions, *_ = rows[0]
+        return Share(size, partitions)
 
     async def release(self, partitions: Sequence[int]) -> None:
         """Give partitions back."""
@@ -62,27 +62,25 @@ class Claims:
         finally:
             await self.close()
 
-    async def place(self, partition: int) -> Place | None:
-        """Return where a partition is now; None when another worker holds it."""
-        rows = await self._rows(
-            "SELECT sequence, stream FROM service.command_progress WHERE partition = %s AND owner = %s",
-            (partition, self.owner),
-        )
-        return Place(*rows[0]) if rows else None
+    async def places(self, partitions: Sequence[int]) -> dict[int, Place]:
+        """Return where those of these partitions are now that this worker holds."""
+        rows = await self._rows(_OWN, (self.owner, list(partitions)))
+        return {partition: Place(*place) for partition, *place in rows}
 
     async def move(self, partition: int, former: Place, new: Place) -> bool:
         """Set a partition to another place without deciding anything; False when it is not at `former`."""
-        rows = await self._rows(
-            "UPDATE service.command_progress SET sequence = %s, stream = %s"
-            " WHERE partition = %s AND owner = %s AND sequence = %s RETURNING true",
-            (new.sequence, new.stream, partition, self.owner, former.sequence),
-        )
-        return bool(rows)
+        values = {
+            **new._asdict(),
+            "partition": partition,
+            "owner": self.owner,
+            "former": former.sequence,
+        }
+        return bool(await self._rows(_MOVE, values))
 
     async def everywhere(self) -> dict[int, Place]:
         """Return where all partitions are, whoever holds them."""
         rows = await self._rows(PLACES, ())
-        return {partition: Place(sequence, stream) for partition, sequence, stream in rows}
+        return {partition: Place(*place) for partition, *place in rows}
 
     async def close(self) -> None:
         """Close the connection."""
@@ -92,7 +90,7 @@ class Claims:
         if self._connection.exception() is None:
             await self._connection.result().close()
 
-    async def _rows(self, statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+    async def _rows(self, statement: str, values: Sequence[Any] | Mapping[str, Any]) -> list[tuple[Any, ...]]:
         connection = await self._connected()
         try:
             async with asyncio.timeout(_TIMEOUT):

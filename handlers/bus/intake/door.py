@@ -105,9 +105,9 @@ class DurableDoor:
         share = await self._door.claims.claim()
         await self._stop([each for each in self._pumps if each not in share.held or self._pumps[each].ended])
         await self._give_back(share)
-        for partition, place in share.held.items():
-            if partition not in self._pumps:
-                self._pumps[partition] = Pump(self._door, partition, place)
+        new = [each for each in share.held if each not in self._pumps]
+        for partition, place in (await self._door.claims.places(new) if new else {}).items():
+            self._pumps[partition] = Pump(self._door, partition, place)
         self._metrics.holding(len(self._pumps))
         self._check_connection()
 
@@ -118,7 +118,7 @@ class DurableDoor:
         await self._stop([each for each in surplus if each in self._pumps])
         await self._door.claims.release(surplus)
         for partition in surplus:
-            del share.held[partition]
+            share.held.remove(partition)
         log.info("partitions given back", count=len(surplus), share=share.size)
         await self._hint()
 
