@@ -13,6 +13,7 @@ from nats.aio.subscription import Subscription
 
 from handlers.bus.intake.claims import Share
 from handlers.bus.intake.pump import Door, Pump
+from handlers.bus.routing import owners
 from handlers.execution.metrics import CommandMetrics
 
 log = structlog.get_logger()
@@ -67,6 +68,7 @@ class DurableDoor:
         except _AWAY:
             log.warning("partitions not given back: the others wait for the lease to end")
         await self._hint()
+        await self._hint(owners.HINT)
         if self._hints is not None:
             with contextlib.suppress(nats.errors.Error):
                 await self._hints.unsubscribe()
@@ -93,12 +95,15 @@ class DurableDoor:
 
     async def _look(self) -> None:
         share = await self._door.claims.claim()
+        former = self.partitions
         await self._stop([each for each in self._pumps if each not in share.held or self._pumps[each].ended])
         await self._give_back(share)
         for partition, place in share.held.items():
             if partition not in self._pumps:
                 self._pumps[partition] = Pump(self._door, partition, place)
         self._metrics.holding(len(self._pumps))
+        if self.partitions != former:
+            await self._hint(owners.HINT)
         self._check_connection()
 
     async def _give_back(self, share: Share) -> None:
@@ -127,6 +132,6 @@ class DurableDoor:
     async def _hinted(self, _message: Msg) -> None:
         self._wake.set()
 
-    async def _hint(self) -> None:
+    async def _hint(self, what: str = HINT) -> None:
         with contextlib.suppress(nats.errors.Error, OSError):
-            await self._door.connection().publish(self._door.subjects.hint(HINT))
+            await self._door.connection().publish(self._door.subjects.hint(what))
