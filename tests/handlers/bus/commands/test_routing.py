@@ -198,7 +198,7 @@ async def test_a_command_that_a_hanging_owner_had_is_decided_once_when_it_wakes_
     async with Worker(nats_url, migrated, bus) as worker:
         [tenant] = await active_tenants(store, Caller(bus))
         await until(shares(migrated, 8))
-        async with door_on(nats_url, store, bus, silence=0.2) as door:
+        async with door_on(nats_url, store, bus, silence=0.2, patience=3600.0) as door:
             worker.send(signal.SIGSTOP)
             reply = await door.execute(rename(tenant, "Apex"))
             worker.send(signal.SIGCONT)
