@@ -27,6 +27,9 @@ MIB = 1024 * 1024
 GIB = 1024 * MIB
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - a server behind a gateway; `dev` listens on loopback only
 
+PARTITIONS = 64
+"""As many workers can share the commands at most; each partition costs the server a consumer."""
+
 Names = Annotated[tuple[str, ...], NoDecode]
 """Several names in one variable, with commas between them."""
 
@@ -127,7 +130,7 @@ class Settings(BaseSettings):
         description="size of TENANT_DEAD_LETTERS; the oldest go first (PostgreSQL keeps them a while)",
     )
     partitions: int = Field(
-        64, ge=1, le=1024, description="partitions of TENANT_COMMANDS; fixed once the stream exists"
+        PARTITIONS, ge=1, le=1024, description="partitions of TENANT_COMMANDS; fixed once the stream exists"
     )
 
     # command path

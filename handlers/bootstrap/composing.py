@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from prometheus_client import REGISTRY
 
-from handlers.bootstrap.commands import commands_role, lone_executor
+from handlers.bootstrap.commands import commands_role, lone_forwarder
 from handlers.bootstrap.http import http_role
 from handlers.bootstrap.process import Process
 from handlers.bootstrap.reading import projections_role, reading
@@ -67,8 +67,8 @@ async def composed(
         endpoints += commands.endpoints
         made.roles.append(commands)
     if "http" in names and queries is not None:
-        executor = commands.executor if commands else await lone_executor(process, started)
-        made.http = http_role(process, executor, queries, health, started)
+        forwarder = commands.forwarder if commands else await lone_forwarder(process, started)
+        made.http = http_role(process, forwarder.execute, queries, health, started)
         made.roles.append(made.http)
     if endpoints:
         REGISTRY.register(EndpointMetrics(endpoints))

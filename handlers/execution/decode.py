@@ -30,7 +30,8 @@ from tenant_domain.values import SEALED
 class Request(msgspec.Struct, frozen=True):
     """A command that fits its form; `hash` tells it from any other one under its id, `size` is its body's.
 
-    The tenant must be at one of `expected_versions`, where they are given.
+    The tenant must be at one of `expected_versions`, where they are given. `body` is what the form was read
+    from, so that another worker can read it again; a durable command has none, since it stays where it is.
     """
 
     tenant_id: UUID
@@ -41,6 +42,7 @@ class Request(msgspec.Struct, frozen=True):
     expected_versions: Collection[int] | None
     meta: Meta
     size: int
+    body: bytes = b""
 
 
 _uuid = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}").fullmatch
@@ -100,6 +102,7 @@ def decoded(
         expected_versions=expected,
         meta=meta,
         size=len(body),
+        body=b"" if durable else text,
     )
 
 

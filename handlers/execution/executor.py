@@ -123,17 +123,7 @@ class Executor:
 
         Bound the wait: while it is not known whether a command was written, nothing comes back.
         """
-        reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-
-        def answered(outcome: Reply) -> None:
-            if not reply.done():
-                reply.set_result(outcome)
-
-        done: Callable[[Reply], None] = answered
-        if tracing.on:
-            request, done = followed(request, done, "http")
-        self.submit(request, done)
-        return await reply
+        return await awaited(self.submit, request)
 
     def submit(self, request: Request, done: Callable[[Reply], None]) -> None:
         """Settle one command; `done` gets its outcome, at once when it cannot wait here."""
@@ -279,6 +269,21 @@ class Executor:
         reply = refused(request.command_id, request.tenant_id, refusal)
         self._metrics.refused(reply)
         job.settle(reply)
+
+
+async def awaited(submit: Callable[[Request, Callable[[Reply], None]], None], request: Request) -> Reply:
+    """Return the outcome of a command of the HTTP edge that goes the way of `submit`."""
+    reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+
+    def answered(outcome: Reply) -> None:
+        if not reply.done():
+            reply.set_result(outcome)
+
+    done: Callable[[Reply], None] = answered
+    if tracing.on:
+        request, done = followed(request, done, "http")
+    submit(request, done)
+    return await reply
 
 
 def _fence(jobs: list[Job], error: Fenced) -> None:

@@ -20,6 +20,7 @@ from handlers.store.appending import APPEND_ONE, append_call, appended, one_comm
 from handlers.store.batch import Appended, Batch, Recorded
 from handlers.store.connections import Connections
 from handlers.store.packing import Packed, bigints, byteas, names, texts, uuids
+from handlers.store.partition_owners import PartitionOwners
 from handlers.store.snapshots import EMPTY, Loaded, folded, snapshot_format
 from handlers.store.tenant_keys import TenantKeyRows
 from tenant_domain.decision import Ref
@@ -120,6 +121,8 @@ class EventStore:
         self._snapshot_every = snapshot_every
         self.tenant_keys = TenantKeyRows(self._connections)
         """The wrapped data keys, for a keyring."""
+        self.partition_owners = PartitionOwners(self._connections)
+        """Who decides which partition's commands."""
         self._saving: asyncio.Task[None] | None = None
         self._about_to_read: dict[int, asyncio.Future[list[StoredEvent] | None]] = {}
 

@@ -15,6 +15,8 @@ EXPECTED_LAST_SEQUENCE = "Nats-Expected-Last-Sequence"
 EXPECTED_LAST_MSG_ID = "Nats-Expected-Last-Msg-Id"
 ERROR_CODE = "Nats-Service-Error-Code"
 ERROR = "Nats-Service-Error"
+NOT_TAKEN = "Tenants-Not-Taken"
+"""Between our own workers: the command is not known here, so its door decides it."""
 
 CE_SPECVERSION = "ce-specversion"
 CE_ID = "ce-id"

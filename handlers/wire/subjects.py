@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 from uuid import UUID
 
@@ -53,6 +54,19 @@ class Subjects(NamedTuple):
         """Return the answered door of a command."""
         return f"{self.prefix}.rpc.{tenant_id}.{command}"
 
+    def rpc_partition(self, partition: int | str) -> str:
+        """Return where commands of the answered door arrive that the server sorted by partition."""
+        return f"{self.prefix}.rpc_partitions.{partition}.>"
+
+    def rpc_mapping(self, partitions: int) -> tuple[str, str]:
+        """Return the subject mapping by which a server sorts the answered door's commands: from, to."""
+        sorted_by = f"{{{{partition({partitions},1)}}}}.{{{{wildcard(1)}}}}.{{{{wildcard(2)}}}}"
+        return self.rpc("*", "*"), f"{self.prefix}.rpc_partitions.{sorted_by}"
+
+    def worker(self, owner: UUID) -> str:
+        """Return where a worker takes the commands of its partitions that came in through others' doors."""
+        return f"{self.prefix}.workers.{owner}"
+
     def query(self, tenant_id: UUID | str, query: str) -> str:
         """Return the subject of a query; with FLEET as tenant, of one over all tenants."""
         return f"{self.prefix}.queries.{tenant_id}.{query}"
@@ -97,9 +111,19 @@ class Subjects(NamedTuple):
 
         `committed`: events were committed; `projected`: read models moved; body: the position. `moved`: which
         rows of a read model changed (handlers/wire/hints.py). `erased`: the keys of a tenant, whom
-        the body names.
+        the body names. `partitions`: a worker came, or gave partitions back; `owners`: one holds others
+        than before.
         """
         return f"{self.prefix}.hints.{what}"
+
+
+@lru_cache(maxsize=65_536)
+def partition_of(token: str, partitions: int) -> int:
+    """Return where the server's `partition(…,1)` puts a subject by this token: FNV-1a, of 32 bits."""
+    digest = 0x811C9DC5
+    for byte in token.encode():
+        digest = (digest ^ byte) * 0x01000193 & 0xFFFFFFFF
+    return digest % partitions
 
 
 _tenant_id = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}").fullmatch

@@ -15,6 +15,7 @@ from handlers.adapters.beats import Beat, Beats
 from handlers.adapters.tasks import watched
 from handlers.bus.intake.claims import Share
 from handlers.bus.intake.pump import Door, Pump
+from handlers.bus.routing import owners
 from handlers.execution.metrics import CommandMetrics
 
 log = structlog.get_logger()
@@ -76,6 +77,7 @@ class DurableDoor:
         except _AWAY:
             log.warning("partitions not given back: the others wait for the lease to end")
         await self._hint()
+        await self._hint(owners.HINT)
         if self._hints is not None:
             with contextlib.suppress(nats.errors.Error):
                 await self._hints.unsubscribe()
@@ -103,12 +105,15 @@ class DurableDoor:
 
     async def _look(self) -> None:
         share = await self._door.claims.claim()
+        former = self.partitions
         await self._stop([each for each in self._pumps if each not in share.held or self._pumps[each].ended])
         await self._give_back(share)
         new = [each for each in share.held if each not in self._pumps]
         for partition, place in (await self._door.claims.places(new) if new else {}).items():
             self._pumps[partition] = Pump(self._door, partition, place)
         self._metrics.holding(len(self._pumps))
+        if self.partitions != former:
+            await self._hint(owners.HINT)
         self._check_connection()
 
     async def _give_back(self, share: Share) -> None:
@@ -137,6 +142,6 @@ class DurableDoor:
     async def _hinted(self, _message: Msg) -> None:
         self._wake.set()
 
-    async def _hint(self) -> None:
+    async def _hint(self, what: str = HINT) -> None:
         with contextlib.suppress(nats.errors.Error, OSError):
-            await self._door.connection().publish(self._door.subjects.hint(HINT))
+            await self._door.connection().publish(self._door.subjects.hint(what))
