@@ -17,6 +17,7 @@ from handlers.adapters.jetstream import JetStreamError
 from handlers.adapters.key_hints import KeyHints
 from handlers.adapters.keyring import Keyring
 from handlers.adapters.keys import MasterKey, load_master_key
+from handlers.bootstrap.watch import DatabaseWatch
 from handlers.bus.connection import harden
 from handlers.bus.streams import declare, limits_of
 from handlers.settings import Settings
@@ -46,6 +47,8 @@ class Process:
         self.key_hints = KeyHints(broker.connection, self.subjects.hint("erased"))
         self.keyring = Keyring(store.tenant_keys, master_key, hearing=self.key_hints.hearing)
         self.store = store
+        store.incarnation.heard_by(self.keyring.forget_all)
+        self.watch = DatabaseWatch(store)
         self.commits = CommitListener(broker.connection, self.subjects.hint("committed"))
         self.postgres_url = settings.postgres_url.get_secret_value()
         self.limits = limits_of(settings)
@@ -91,7 +94,11 @@ async def connected(settings: Settings) -> AsyncGenerator[Process]:
         try:
             await _patiently("nats", process.declare)
             await process.key_hints.start(process.keyring.forget)
-            yield process
+            await process.watch.start()
+            try:
+                yield process
+            finally:
+                await process.watch.stop()
         finally:
             await process.key_hints.stop()
             await broker.stop()
