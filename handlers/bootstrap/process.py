@@ -42,7 +42,7 @@ class Process:
         self.settings = settings
         self.master_key = master_key
         self.subjects = Subjects(settings.subject_prefix)
-        self.streams = Streams()
+        self.streams = Streams.of(settings.subject_prefix)
         self.broker = broker
         self.key_hints = KeyHints(broker.connection, self.subjects.hint("erased"))
         self.keyring = Keyring(store.tenant_keys, master_key, hearing=self.key_hints.hearing)

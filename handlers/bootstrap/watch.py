@@ -1,4 +1,4 @@
-"""A look at the database now and then, for what a process would else find only with its next command or query.
+"""A look at the database now and then, for what a process would else find only with its next command.
 
 A process may answer from memory for long. Its connections tell it of another incarnation of the database when
 they are made (handlers/store/incarnation.py), so this uses one. It also tells of a clock that went back.

@@ -90,7 +90,7 @@ async def _bus(common: Common) -> AsyncGenerator[Finding]:
         async with bus(common) as nc:
             version = nc.connected_server_version
             yield Finding("nats", "ok", f"nats-server {version.major}.{version.minor}.{version.patch}")
-            streams = Streams()
+            streams = Streams.of(settings(common).subject_prefix)
             for stream in (streams.commands, streams.events, streams.dead_letters, streams.context_stream):
                 yield await _stream(nc, stream)
             client = TenantClient(nc, prefix=settings(common).subject_prefix, timeout=QUICK)
@@ -175,7 +175,7 @@ async def _agenda(pool: Connections) -> Finding:
 
 async def _relay(common: Common, pool: Connections) -> Finding:
     """Compare the stream's end with the log's, twice: a relay at work moves."""
-    name = Streams().events
+    name = Streams.of(settings(common).subject_prefix).events
     advice = "Start `tenantctl serve --role relay`; its log says whether the stream needs `events rebuild`."
     try:
         async with bus(common) as nc:
@@ -201,20 +201,21 @@ async def _behind(nc: Client, stream: str, pool: Connections) -> int:
 async def _live_context(common: Common) -> Finding:
     """Look twice whether the log has anything that the bucket lacks: a relay at work moves."""
     what, advice = "live context", "Start `tenantctl serve --role relay`; if one runs: `context rebuild`."
+    streams = Streams.of(settings(common).subject_prefix)
     try:
         async with bus(common) as nc, store(common) as log:
-            before = await _lacking(nc, log)
+            before = await _lacking(nc, log, streams)
             if before:
                 await asyncio.sleep(QUICK / 2)
-            after = await _lacking(nc, log)
+            after = await _lacking(nc, log, streams)
     except (Refusal, NatsError, jetstream.JetStreamError) as error:
         return Finding(what, "broken", str(error), "Start NATS first.")
     found = f"{after} tenants have changed since the last entry was written"
     return Finding(what, "broken", found, advice) if after and after >= before else Finding(what, "ok", found)
 
 
-async def _lacking(nc: Client, log: EventStore) -> int:
-    place = await place_of(nc, log, Streams())
+async def _lacking(nc: Client, log: EventStore, streams: Streams) -> int:
+    place = await place_of(nc, log, streams)
     return len(await log.latest(FACTS, place.position if place else 0, await log.head()))
 
 

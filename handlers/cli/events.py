@@ -80,7 +80,7 @@ async def rebuild(*, first: Annotated[int, Parameter(name="--from")] = 1, common
     from handlers.wire.subjects import Streams, Subjects
 
     chosen = settings(common)
-    subjects, streams = Subjects(chosen.subject_prefix), Streams()
+    subjects, streams = Subjects(chosen.subject_prefix), Streams.of(chosen.subject_prefix)
     limits = limits_of(chosen)
     async with bus(common) as nc, store(common) as events:
         relay = EventRelay(

@@ -17,6 +17,7 @@ from handlers.relay.context import ContextRelay
 from handlers.relay.dead_letters import MONTH, DeadLetterRelay
 from handlers.relay.events import EventRelay
 from handlers.relay.metrics import RelayMetrics
+from handlers.relay.replacing import Recreate
 from handlers.store.event_store import EventStore
 from handlers.wire.subjects import Streams, Subjects
 
@@ -25,7 +26,8 @@ class RelayRole:
     """Relays from `start` to `stop`; any number of them may run. Connection and store are their owner's.
 
     `keyring` seals the bodies of dead letters. `declare` makes the streams that are missing. `window` is in
-    events, `poll` in seconds (see EventRelay), and so is `letter_retention` (see DeadLetterRelay).
+    events, `poll` in seconds (see EventRelay), and so is `letter_retention` (see DeadLetterRelay). `recreate`
+    makes the stream of events anew (see EventRelay).
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class RelayRole:
         letter_retention: float = MONTH,
         metrics: RelayMetrics | None = None,
         commits: CommitListener | None = None,
+        recreate: Recreate | None = None,
     ) -> None:
         counted = metrics or RelayMetrics()
         heard = commits or CommitListener(nc, subjects.hint("committed"))
@@ -55,6 +58,7 @@ class RelayRole:
             poll=poll,
             metrics=counted,
             commits=heard,
+            recreate=recreate,
         )
         self._context = ContextRelay(
             nc, store, subjects, streams, declare, poll=poll, metrics=counted, commits=heard

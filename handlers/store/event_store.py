@@ -19,6 +19,7 @@ from handlers.store import queries
 from handlers.store.appending import APPEND_ONE, append_call, appended, one_command
 from handlers.store.batch import Appended, Batch, Recorded
 from handlers.store.connections import Connections
+from handlers.store.identity import LogIdentity, identity_of
 from handlers.store.incarnation import Incarnation
 from handlers.store.packing import Packed, bigints, byteas, names, texts, uuids
 from handlers.store.snapshots import EMPTY, Loaded, folded, snapshot_format
@@ -253,6 +254,10 @@ class EventStore:
         """Return the position of the log's last event, 0 when there is none."""
         rows = await self._connections.fetch(queries.HEAD, ())
         return rows[0][0]
+
+    async def identity(self) -> LogIdentity:
+        """Return which log this is."""
+        return await identity_of(self._connections)
 
     async def clock_behind(self) -> float:
         """Return by how many seconds the database's clock is behind the latest time that it gave an event."""

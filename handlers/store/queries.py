@@ -50,7 +50,8 @@ CROSS JOIN LATERAL (
 HEAD = b"SELECT position FROM service.event_head WHERE single"
 
 CLOCK_BEHIND = b"""
-SELECT greatest(0, extract(epoch FROM greatest(h.recorded_at, e.recorded_at) - clock_timestamp()))::float8
+SELECT greatest(0, extract(epoch FROM greatest(h.recorded_at, e.recorded_at))::float8
+    - extract(epoch FROM clock_timestamp())::float8)
 FROM service.event_head h LEFT JOIN (
     SELECT o.recorded_at FROM service.events o ORDER BY o.notification_id DESC LIMIT 1
 ) e ON true"""
