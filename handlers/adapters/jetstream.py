@@ -18,6 +18,7 @@ TIMEOUT = 5.0
 """Seconds for an answer of the server's API: it answers in milliseconds, or is not well."""
 
 NAME_IN_USE = 10058
+SUBJECTS_OVERLAP = 10065
 CONSUMER_NOT_FOUND = 10014
 STREAM_NOT_FOUND = 10059
 NO_MESSAGE = 10037

@@ -22,7 +22,7 @@ from handlers.cli.where import PATIENCE, Common, bus, http_url, settings, store
 from handlers.client import NoAnswer, TenantClient
 from handlers.projector.parking import parked_streams
 from handlers.projector.tables import LIVE
-from handlers.relay.context import place_of
+from handlers.relay.context_place import place_of
 from handlers.settings import Settings, unknown
 from handlers.store.connections import Connections
 from handlers.store.errors import StoreError

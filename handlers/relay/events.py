@@ -34,7 +34,7 @@ from handlers.relay.likeness import differs_at, first_difference
 from handlers.relay.metrics import RelayMetrics
 from handlers.relay.outlet import Outlet, OutOfPlace, Run
 from handlers.relay.replacing import Recreate, replace
-from handlers.relay.standby import Hints, keep_on
+from handlers.relay.standby import Hints, Restarted, keep_on
 from handlers.store.event_store import EventStore, StoredEvent
 from handlers.store.identity import LogIdentity
 from handlers.wire.events import traceparent_of
@@ -69,10 +69,6 @@ class Astray(Exception):
             f" (the stream is at {last}, the log at {head})"
         )
         self.position = position
-
-
-class _Restarted(Exception):
-    """The database is another incarnation: what the stream's end was held against may be no more."""
 
 
 class EventRelay:
@@ -132,7 +128,7 @@ class EventRelay:
             self._metrics.refusals.inc()
             log.info("relay stands by", stream=self._stream, reason=str(error))
             return
-        if isinstance(error, _Restarted):
+        if isinstance(error, Restarted):
             log.info("relay looks at the stream again", stream=self._stream)
             return
         astray = isinstance(error, Astray)
@@ -152,7 +148,7 @@ class EventRelay:
             self._hints.looking()
             events = await self._store.read(last, self._chunk)
             if self._store.incarnation.number != incarnation:
-                raise _Restarted
+                raise Restarted
             if events:
                 messages = [message(event, self._subjects) for event in events]
                 span = _span(events)

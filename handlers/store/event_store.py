@@ -49,6 +49,7 @@ class Latest(NamedTuple):
     tenant_id: UUID
     version: int
     position: int
+    recorded_at: datetime
 
 
 _END = 2**63 - 1

@@ -12,7 +12,7 @@ WHERE tenant_id = %s AND notification_id > %s AND notification_id <= %s AND (%s 
 ORDER BY notification_id LIMIT %s"""
 
 LATEST = b"""
-SELECT tenant_id, max(originator_version), max(notification_id)
+SELECT tenant_id, max(originator_version), max(notification_id), max(recorded_at)
 FROM service.events
 WHERE notification_id > %s AND notification_id <= %s AND originator_id = tenant_id AND topic = ANY (%s)
 GROUP BY tenant_id ORDER BY 3"""
