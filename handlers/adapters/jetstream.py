@@ -18,6 +18,7 @@ TIMEOUT = 5.0
 """Seconds for an answer of the server's API: it answers in milliseconds, or is not well."""
 
 NAME_IN_USE = 10058
+SUBJECTS_OVERLAP = 10065
 CONSUMER_NOT_FOUND = 10014
 STREAM_NOT_FOUND = 10059
 NO_MESSAGE = 10037
@@ -78,7 +79,7 @@ async def stream_names(nc: Client) -> set[str]:
     found: set[str] = set()
     while True:
         page = await call(nc, "STREAM.NAMES", {"offset": len(found)})
-        names = page.get("streams") or []
+        names: list[str] = page.get("streams") or []
         found.update(names)
         if not names or len(found) >= page.get("total", 0):
             return found

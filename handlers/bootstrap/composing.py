@@ -19,8 +19,8 @@ from handlers.bus.discovery import Discovery
 from handlers.bus.endpoints import Endpoint
 from handlers.bus.metrics import EndpointMetrics
 from handlers.bus.queries import QueryDoor
-from handlers.http_edge.health import Health
 from handlers.bus.stream_watch import StreamWatch
+from handlers.http_edge.health import Health
 from handlers.http_edge.server import HttpServer
 
 ROLES = ("commands", "sagas", "projections", "relay", "http")

@@ -14,20 +14,24 @@ from nats.aio.client import Client
 from handlers.adapters import schemas
 from handlers.adapters.beats import Beats
 from handlers.adapters.hints import CommitListener
-from handlers.adapters.jetstream import JetStreamError
+from handlers.adapters.jetstream import JetStreamError, Json
 from handlers.adapters.key_hints import KeyHints
 from handlers.adapters.keyring import Keyring
 from handlers.adapters.keys import MasterKey, load_master_key
+from handlers.bootstrap.watch import DatabaseWatch
 from handlers.bus.connection import harden
-from handlers.bus.streams import declare, limits_of
+from handlers.bus.marks import settle
+from handlers.bus.streams import declare, definitions, limits_of
+from handlers.relay.likeness import first_difference
 from handlers.settings import Settings
+from handlers.store.errors import StoreError
 from handlers.store.event_store import EventStore
 from handlers.store.migrate import migrate
 from handlers.wire.subjects import Streams, Subjects
 
 log = structlog.get_logger()
 
-_AWAY = (psycopg.OperationalError, nats.errors.Error, OSError, TimeoutError, JetStreamError)
+_AWAY = (psycopg.OperationalError, nats.errors.Error, OSError, TimeoutError, JetStreamError, StoreError)
 
 LONGEST_PAUSE = 2.0
 """Seconds between two tries to reach a server at the start."""
@@ -42,11 +46,13 @@ class Process:
         self.settings = settings
         self.master_key = master_key
         self.subjects = Subjects(settings.subject_prefix)
-        self.streams = Streams()
+        self.streams = Streams.of(settings.subject_prefix)
         self.broker = broker
         self.key_hints = KeyHints(broker.connection, self.subjects.hint("erased"))
         self.keyring = Keyring(store.tenant_keys, master_key, hearing=self.key_hints.hearing)
         self.store = store
+        store.incarnation.heard_by(self.keyring.forget_all)
+        self.watch = DatabaseWatch(store)
         self.commits = CommitListener(broker.connection, self.subjects.hint("committed"))
         self.postgres_url = settings.postgres_url.get_secret_value()
         self.limits = limits_of(settings)
@@ -58,15 +64,25 @@ class Process:
         return self.broker.connection
 
     async def declare(self) -> frozenset[str]:
-        """Make the streams that are missing; raises when one would be weakened."""
-        return await declare(self.nc, self.subjects, self.streams, self.limits)
+        """Make the streams that are missing, and mark them.
+
+        Raises StreamWeakened, and ForeignStreams where they were made from another log.
+        """
+        missing = await declare(self.nc, self.subjects, self.streams, self.limits)
+        names = definitions(self.subjects, self.streams, self.limits)
+        await settle(self.nc, self.streams.events, names, await self.store.identity(), self._holds)
+        return missing
+
+    async def _holds(self, events: Json) -> bool:
+        stream = self.streams.events
+        return await first_difference(self.nc, self.store, stream, events, thorough=True) is None
 
 
 @asynccontextmanager
 async def connected(settings: Settings) -> AsyncGenerator[Process]:
     """Connect to both servers, and bring schema and streams up to date; wait for a server that is away.
 
-    Raises MasterKeyError.
+    Raises MasterKeyError, ForeignStreams.
     """
     master_key = load_master_key(settings.master_key_file or Path("master.key"), create=settings.create_keys)
     url = settings.postgres_url.get_secret_value()
@@ -93,7 +109,11 @@ async def connected(settings: Settings) -> AsyncGenerator[Process]:
         try:
             await _patiently("nats", process.declare)
             await process.key_hints.start(process.keyring.forget)
-            yield process
+            await process.watch.start()
+            try:
+                yield process
+            finally:
+                await process.watch.stop()
         finally:
             await process.key_hints.stop()
             await broker.stop()

@@ -20,6 +20,7 @@ async def reading(process: Process, started: AsyncExitStack) -> Queries:
         idle_timeout=5,
         pool_timeout=settings.unavailable_after,
         plans="auto",
+        incarnation=process.store.incarnation,
     )
     await connections.open()
     started.push_async_callback(connections.close)

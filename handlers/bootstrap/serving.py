@@ -15,8 +15,8 @@ from handlers.adapters.tasks import DEFECT
 from handlers.bootstrap.composing import composed
 from handlers.bootstrap.health import health_of
 from handlers.bootstrap.process import connected
-from handlers.bootstrap.signals import stop_signals
 from handlers.bootstrap.side_port import SidePort
+from handlers.bootstrap.signals import stop_signals
 from handlers.garbage import collect_rarely
 from handlers.settings import SUPERVISED, Settings, unknown
 

@@ -31,7 +31,7 @@ async def examined(common: Common) -> AsyncGenerator[Finding]:
     except Misuse as error:
         yield Finding("settings", "broken", str(error), "`tenantctl settings` lists them all.")
         return
-    streams = Streams()
+    streams = Streams.of(chosen.subject_prefix)
     parts = (
         _given(chosen),
         _bus(common, chosen, streams),

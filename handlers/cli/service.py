@@ -44,6 +44,7 @@ def serve(
     from handlers import bootstrap
     from handlers.adapters.key_files import KeyFileError
     from handlers.adapters.keys import MasterKeyError
+    from handlers.bus.marks import ForeignStreams
     from handlers.bus.streams import StreamWeakened, Unsupported
     from handlers.http_edge.server import PortTaken
     from handlers.store.migrate import SchemaTooNew
@@ -53,7 +54,14 @@ def serve(
 
     try:
         bootstrap.run(chosen, tuple(roles or bootstrap.ROLES), ready)
-    except (KeyFileError, MasterKeyError, SchemaTooNew, StreamWeakened, Unsupported) as error:
+    except (
+        ForeignStreams,
+        KeyFileError,
+        MasterKeyError,
+        SchemaTooNew,
+        StreamWeakened,
+        Unsupported,
+    ) as error:
         raise Misuse(str(error)) from error
     except (PortTaken, bootstrap.EngineFailed) as error:
         raise Unavailable(str(error)) from error

@@ -43,7 +43,9 @@ class TenantClient(Commands, DurableCommands, Queries):
         timeout: float = TIMEOUT,
         attempt: float = ATTEMPT,
     ) -> None:
-        super().__init__(Link(nc, Subjects(prefix), streams or Streams(), Inbox(nc), timeout, attempt))
+        super().__init__(
+            Link(nc, Subjects(prefix), streams or Streams.of(prefix), Inbox(nc), timeout, attempt)
+        )
 
     @classmethod
     @asynccontextmanager

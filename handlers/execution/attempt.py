@@ -56,7 +56,8 @@ class Attempt:
     makes of a command's hash what the ledger keeps of it.
 
     `keys` has the keys of each tenant that a command with personal fields is for. Its facts are sealed before
-    they change a state, so that states in memory are those that the log gives.
+    they change a state, so that states in memory are those that the log gives. `incarnation` is the number of
+    the database's before any of it was read: its batch is written there or nowhere.
     """
 
     def __init__(
@@ -66,8 +67,10 @@ class Attempt:
         now: datetime,
         keys: Mapping[UUID, TenantKeys],
         fingerprint: Callable[[bytes], bytes],
+        incarnation: int = 0,
     ) -> None:
         self._cache = cache
+        self.incarnation = incarnation
         self._keys = keys
         self._fingerprint = fingerprint
         self._policy = policy
@@ -120,7 +123,7 @@ class Attempt:
 
     def batch(self, progress: list[ProgressRow], keys: Mapping[UUID, TenantKeys]) -> Batch:
         """Return the rows of all that was decided; `keys` are those of the `buried`."""
-        batch = Batch(progress=progress)
+        batch = Batch(progress=progress, incarnation=self.incarnation)
         for verdict in self.verdicts:
             self._collect(batch, verdict, self._groups.of(verdict.member), keys)
         batch.reads = [

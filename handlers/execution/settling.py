@@ -54,6 +54,7 @@ class Settler:
     ) -> None:
         self._store = store
         self._cache = cache
+        store.incarnation.heard_by(cache.clear)
         self._policy = policy
         self._keyring = keyring
         self._fingerprint = fingerprint
@@ -109,8 +110,9 @@ class Settler:
     async def _decided(self, jobs: Sequence[Job], doubtful: Collection[Ref]) -> Attempt:
         """Decide jobs; streams in `doubtful` were assumed to be new in an earlier round."""
         requests = [job.request for job in jobs if job.request is not None]
+        incarnation = self._store.incarnation.number
         keys = await self._keys({each.tenant_id for each in requests if _has_personal(each)})
-        attempt = Attempt(self._cache, self._policy, self._now(), keys, self._fingerprint)
+        attempt = Attempt(self._cache, self._policy, self._now(), keys, self._fingerprint, incarnation)
         await self._load(attempt, doubtful)
         # All streams at once; those of a lone command are found missing as it is decided.
         for _ in range(2 if len(requests) > 1 else 0):  # the second for what only the tenant's state names
@@ -182,7 +184,8 @@ class Settler:
         took = perf_counter() - began
         self._answer(attempt, appended)
         await asyncio.sleep(0)  # a turn of the loop for the replies to go: nobody waits for what follows
-        attempt.keep(appended.dropped)
+        if attempt.incarnation == self._store.incarnation.number:
+            attempt.keep(appended.dropped)
         self._metrics.appended(len(attempt.verdicts), took, len(appended.dropped))
         return appended.head if batch.events else None
 

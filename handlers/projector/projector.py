@@ -81,6 +81,8 @@ class Projector:
         self._standing_by = False
         self._behind = False
         self._woken = asyncio.Event()
+        self._incarnation = 0
+        connections.incarnation.heard_by(self.refresh)
 
     @property
     def position(self) -> int:
@@ -104,6 +106,7 @@ class Projector:
     async def reload(self) -> None:
         """Learn anew which generations are live and how far they are; whatever was remembered is dropped."""
         self._stale = False
+        self._incarnation = self._connections.incarnation.number
         rows = await self._connections.fetch(LIVE, ())
         self._lines = []
         for name, generation, epoch, position, revision in rows:
@@ -151,6 +154,7 @@ class Projector:
         self._behind = False
         if self._writer is None:
             return False
+        incarnation = self._incarnation
         events = await self._store.read(self.position, self._batch)
         self._behind = len(events) == self._batch  # else whatever follows is hinted at
         if not events:
@@ -158,7 +162,7 @@ class Projector:
         try:
             with _traced(events):
                 written = [await self._folded(line, events) for line in self._lines]
-                await self._writer.write(written)
+                await self._writer.write(written, incarnation)
         except Outrun:
             await self._outrun()
             return True

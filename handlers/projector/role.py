@@ -58,7 +58,13 @@ class ProjectionsRole:
         self._models = models
         self._metrics = metrics
         self._connections = Connections(
-            postgres_url, readers=4, statement_timeout=30, lock_timeout=10, idle_timeout=5, pool_timeout=5
+            postgres_url,
+            readers=4,
+            statement_timeout=30,
+            lock_timeout=10,
+            idle_timeout=5,
+            pool_timeout=5,
+            incarnation=store.incarnation,
         )
         self.projector = Projector(
             store,

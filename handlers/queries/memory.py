@@ -65,6 +65,13 @@ class Memory:
             self._position = moved.upto
             self._heard_at = self._clock()
 
+    def forget(self) -> None:
+        """Begin anew: the database is another incarnation, and positions may have another meaning."""
+        self._kept.clear()
+        self._mark = Mark(0, 0)
+        self._position = self._shown = 0
+        self._heard_at = -self._fresh
+
     def showed(self, position: int) -> None:
         """Note that this process answered from `position`: nothing older is given from now on."""
         self._shown = max(self._shown, position)

@@ -39,6 +39,10 @@ class Positions:
             if not future.done():
                 future.set_result(None)
 
+    def forget(self) -> None:
+        """Begin anew: the database is another incarnation, which may not have got as far."""
+        self._position = 0
+
     async def reached(self, position: int, within: float) -> bool:
         """Wait until the read models include `position`; returns whether they do `within` so many seconds."""
         if position <= self._position:

@@ -18,6 +18,7 @@ from handlers.relay.context import ContextRelay
 from handlers.relay.dead_letters import MONTH, DeadLetterRelay
 from handlers.relay.events import EventRelay
 from handlers.relay.metrics import RelayMetrics
+from handlers.relay.replacing import Recreate
 from handlers.store.event_store import EventStore
 from handlers.wire.subjects import Streams, Subjects
 
@@ -26,7 +27,8 @@ class RelayRole:
     """Relays from `start` to `stop`; any number of them may run. Connection and store are their owner's.
 
     `keyring` seals the bodies of dead letters. `declare` makes the streams that are missing. `window` is in
-    events, `poll` in seconds (see EventRelay), and so is `letter_retention` (see DeadLetterRelay).
+    events, `poll` in seconds (see EventRelay), and so is `letter_retention` (see DeadLetterRelay). `recreate`
+    makes the stream of events anew (see EventRelay).
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class RelayRole:
         metrics: RelayMetrics | None = None,
         commits: CommitListener | None = None,
         beats: Beats | None = None,
+        recreate: Recreate | None = None,
     ) -> None:
         beats = beats or Beats()
         counted = metrics or RelayMetrics()
@@ -59,6 +62,7 @@ class RelayRole:
             metrics=counted,
             commits=heard,
             beat=beats.engine("relay of events"),
+            recreate=recreate,
         )
         self._context = ContextRelay(
             nc,

@@ -19,6 +19,8 @@ from handlers.store import queries
 from handlers.store.appending import APPEND_ONE, append_call, appended, one_command
 from handlers.store.batch import Appended, Batch, Recorded
 from handlers.store.connections import Connections
+from handlers.store.identity import LogIdentity, identity_of
+from handlers.store.incarnation import Incarnation
 from handlers.store.packing import Packed, bigints, byteas, names, texts, uuids
 from handlers.store.partition_owners import PartitionOwners
 from handlers.store.snapshots import EMPTY, Loaded, folded, snapshot_format
@@ -48,6 +50,7 @@ class Latest(NamedTuple):
     tenant_id: UUID
     version: int
     position: int
+    recorded_at: datetime
 
 
 _END = 2**63 - 1
@@ -61,8 +64,8 @@ class Transaction:
     they are locked after the log's head.
     """
 
-    def __init__(self, connection: psycopg.AsyncConnection) -> None:
-        self.connection = connection
+    def __init__(self, connection: psycopg.AsyncConnection, incarnation: Incarnation) -> None:
+        self.connection, self._incarnation = connection, incarnation
 
     async def append(self, batch: Batch) -> Appended:
         """Append `batch`; it holds once the transaction has been left without an exception.
@@ -73,7 +76,11 @@ class Transaction:
         return await (await self.send(batch))()
 
     async def send(self, batch: Batch) -> Callable[[], Awaitable[Appended]]:
-        """Append `batch`, and return what gives the answer: on a pipeline, once that has ended."""
+        """Append `batch`, and return what gives the answer: on a pipeline, once that has ended.
+
+        Raises StoreUnavailable where it was decided on another incarnation.
+        """
+        self._incarnation.require(batch.incarnation)
         cursor = self.connection.cursor(binary=True)
         await cursor.execute(*append_call(batch), prepare=True)
 
@@ -118,6 +125,8 @@ class EventStore:
             pool_timeout=pool_timeout,
             turn_timeout=turn_timeout,
         )
+        self.incarnation = self._connections.incarnation
+        """That of PostgreSQL; other connections of the process may share it."""
         self._snapshot_every = snapshot_every
         self.tenant_keys = TenantKeyRows(self._connections)
         """The wrapped data keys, for a keyring."""
@@ -151,10 +160,10 @@ class EventStore:
         """
         lone = one_command(batch)
         if lone is not None:
-            [position] = await self._connections.write(APPEND_ONE, lone)
+            [position] = await self._connections.write(APPEND_ONE, lone, batch.incarnation)
             if position is not None:
                 return Appended(position, [position], frozenset(), {})
-        return appended(batch, await self._connections.write(*append_call(batch)))
+        return appended(batch, await self._connections.write(*append_call(batch), batch.incarnation))
 
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[Transaction]:
@@ -164,7 +173,7 @@ class EventStore:
         AmbiguousCommit when the connection was lost during the commit.
         """
         async with self._connections.transaction() as connection:
-            yield Transaction(connection)
+            yield Transaction(connection, self.incarnation)
 
     async def load(self, refs: Collection[Ref]) -> dict[UUID, Loaded]:
         """Return state and version of each stream, all in one query; an empty stream is Loaded(None, 0).
@@ -248,6 +257,15 @@ class EventStore:
     async def head(self) -> int:
         """Return the position of the log's last event, 0 when there is none."""
         rows = await self._connections.fetch(queries.HEAD, ())
+        return rows[0][0]
+
+    async def identity(self) -> LogIdentity:
+        """Return which log this is."""
+        return await identity_of(self._connections)
+
+    async def clock_behind(self) -> float:
+        """Return by how many seconds the database's clock is behind the latest time that it gave an event."""
+        rows = await self._connections.fetch(queries.CLOCK_BEHIND, ())
         return rows[0][0]
 
     async def _save_snapshots(self, entities: dict[UUID, str], states: list[tuple[UUID, Loaded]]) -> None:

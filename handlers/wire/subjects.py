@@ -20,8 +20,12 @@ INBOX = "_INBOX"
 """Replies and outcomes go only to subjects that begin with this token (or `_INBOX_<name>`)."""
 
 
+PREFIX = "tenants"
+"""The first token of every subject, unless the settings say another."""
+
+
 class Streams(NamedTuple):
-    """Names of the JetStream streams, and of the key-value bucket."""
+    """Names of the JetStream streams, and of the key-value bucket, below the prefix PREFIX."""
 
     commands: str = "TENANT_COMMANDS"
     usage: str = "TENANT_USAGE"
@@ -30,6 +34,12 @@ class Streams(NamedTuple):
     context: str = "TENANT_CONTEXT"
     advisories: str = "TENANT_ADVISORIES"
     """What the server tells of messages that a consumer gave up; read by the relay."""
+
+    @classmethod
+    def of(cls, prefix: str) -> Streams:
+        """Return the names that go with a prefix, so that two services on one NATS share none."""
+        own = "" if prefix == PREFIX else f"{prefix.upper()}_"
+        return cls(*(f"{own}{name}" for name in cls()))
 
     @property
     def context_stream(self) -> str:
@@ -44,7 +54,7 @@ class Streams(NamedTuple):
 class Subjects(NamedTuple):
     """The subjects below one prefix."""
 
-    prefix: str = "tenants"
+    prefix: str = PREFIX
 
     def command(self, tenant_id: UUID | str, command: str) -> str:
         """Return the durable door of a command."""

@@ -16,7 +16,7 @@ import pytest
 import structlog
 
 from deploy.embedded import EmbeddedError, EmbeddedStack, nats, ports, postgres, process
-from deploy.embedded.datafolder import DataFolder, Memory
+from deploy.embedded.datafolder import DataFolder
 from tests.support.processes import appears, is_alive, processes_on
 from tests.support.servers import SharedStack, nats_refuses, recall, remember
 

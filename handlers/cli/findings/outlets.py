@@ -10,7 +10,7 @@ from handlers.adapters import jetstream
 from handlers.cli.findings import doors
 from handlers.cli.findings.engines import HEAD
 from handlers.cli.findings.finding import Finding
-from handlers.relay.context import place_of
+from handlers.relay.context_place import place_of
 from handlers.store.connections import Connections
 from handlers.store.event_store import EventStore
 from handlers.wire.subjects import Streams

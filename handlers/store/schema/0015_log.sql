@@ -19,3 +19,15 @@ SELECT l.single,
     coalesce((SELECT e.notification_id FROM service.events e ORDER BY e.notification_id DESC LIMIT 1), 0) AS position,
     l.recorded_at
 FROM service.event_lock l;
+
+-- What follows is the service's alone.
+
+-- Which log this is: streams that are made from it carry the id, and are not filled from another. It goes along with every
+-- copy of the database. `master_key` is a check value of the key that wraps tenants' keys, told by the first process that has it.
+CREATE TABLE service.log_identity (
+    single boolean PRIMARY KEY DEFAULT true CHECK (single),
+    id uuid NOT NULL DEFAULT gen_random_uuid(),
+    master_key bytea
+);
+
+INSERT INTO service.log_identity DEFAULT VALUES;
