@@ -67,3 +67,10 @@ def context_of(tenant_id: UUID, state: Tenant, version: int, position: int) -> T
         version=version,
         position=position,
     )
+
+
+def bare(entry: TenantContext) -> TenantContext:
+    """Return an entry with the status alone: whoever looks for rights or limits finds none."""
+    return TenantContext(
+        tenant_id=entry.tenant_id, status=entry.status, version=entry.version, position=entry.position
+    )

@@ -18,8 +18,8 @@ from handlers.adapters.jetstream import JetStreamError, Json
 from handlers.adapters.key_hints import KeyHints
 from handlers.adapters.keyring import Keyring
 from handlers.adapters.keys import MasterKey, load_master_key
-from handlers.bootstrap.watch import DatabaseWatch
 from handlers.adapters.message_limit import MessageLimit
+from handlers.bootstrap.watch import DatabaseWatch
 from handlers.bus.connection import harden
 from handlers.bus.marks import settle
 from handlers.bus.streams import declare, definitions, limits_of

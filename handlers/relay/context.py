@@ -6,16 +6,16 @@ and of two relays one is refused and stands by. Whatever else stands at the end 
 lost; a stranger's message; what the log does not have, after a backup was restored) makes it begin at the
 first event. An entry is made from the tenant's state as it is now: nobody sees a former one meanwhile.
 Keys that somebody purged leave no trace at the end; they are counted now and then, and written again.
+
+No entry holds up the others: one that no message can carry is written with the tenant's status alone.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from datetime import datetime
+from collections.abc import Awaitable, Callable, Sequence
 from typing import NoReturn
-from uuid import UUID
 
 import msgspec
 import structlog
@@ -24,19 +24,18 @@ from nats.aio.client import Client
 from handlers.adapters import jetstream
 from handlers.adapters.beats import Beat, Beats
 from handlers.adapters.hints import CommitListener
+from handlers.relay.claims import TRIES, Claims, Doubt
 from handlers.relay.cloud_events import Message
+from handlers.relay.context_entries import Entry, carried, entries_of
 from handlers.relay.context_keys import lacking, surplus
-from handlers.relay.context_place import Place, place_of, time_of
+from handlers.relay.context_place import Place, place_of
 from handlers.relay.metrics import RelayMetrics
-from handlers.relay.outlet import Outlet, OutOfPlace
+from handlers.relay.outlet import Outlet, OutOfPlace, Refused
 from handlers.relay.standby import Hints, Restarted, keep_on
 from handlers.store.event_store import EventStore, Latest
-from handlers.wire.events import UnknownEvent
 from handlers.wire.headers import MSG_ID
 from handlers.wire.subjects import Streams, Subjects
-from projections.context import FACTS, TenantContext, context_of
-from tenant_domain.tenant.decide import ref
-from tenant_domain.tenant.state import Tenant
+from projections.context import FACTS
 
 log = structlog.get_logger()
 
@@ -51,8 +50,6 @@ CHECK = 60.0
 """Seconds between two counts of the bucket's keys."""
 
 _KV_OPERATION = "KV-Operation"
-
-_UNFOLDABLE = (UnknownEvent, msgspec.MsgspecError, ValueError)
 
 _encode = msgspec.json.Encoder().encode
 
@@ -97,6 +94,8 @@ class ContextRelay:
         self._place: Place | None = None
         self._held: int | None = None
         """The incarnation of the database that the bucket was held against last."""
+        self._claims = Claims(store, streams.context_stream, metrics)
+        self._doubt = Doubt()
 
     async def run(self) -> NoReturn:
         """Relay until cancelled; a lost server is waited for."""
@@ -127,6 +126,7 @@ class ContextRelay:
 
     def _ended(self, error: Exception, failures: int) -> None:
         self._forget()
+        self._doubt.fail(error)
         if isinstance(error, Restarted):
             log.info("relay looks at the live context again")
         elif isinstance(error, OutOfPlace):
@@ -203,54 +203,41 @@ class ContextRelay:
         return place
 
     async def _write(self, place: Place, changed: Sequence[Latest]) -> Place:
-        return await self._sent(place, self._messages(await self._entries(changed), place.sequence))
+        entries = await entries_of(self._store, changed)
+        messages, claims = carried(entries, place.sequence, self._streams, self._outlet.largest)
+        await self._claims.keep(claims)
+        if messages and self._doubt.begin(place.sequence):
+            await self._alone(messages.pop(0), entries[0])
+            place = place._replace(sequence=place.sequence + 1)
+            self._metrics.contexts.inc()
+        return await self._sent(place, messages)
+
+    async def _alone(self, message: Message, entry: Entry) -> None:
+        """Write an entry whose writing failed before: whole, or where the server refuses it, bare."""
+        reason = "the server does not acknowledge it"
+        if self._doubt.silences < TRIES:
+            try:
+                await self._stored([message])
+                return
+            except Refused as refusal:
+                if not refusal.for_good:
+                    raise
+                reason = f"the server refuses it: {refusal}"
+        await self._claims.keep([entry.claim(message.size, reason)])
+        await self._stored([entry.message(message.position, self._streams, whole=False)])
 
     async def _sent(self, place: Place, messages: list[Message]) -> Place:
         left = messages
         while left:
-            run = await self._outlet.send(left, self._former)
-            await self._outlet.stored(run)
-            self._former = run.last_id
-            left = left[run.size :]
+            left = left[await self._stored(left) :]
         self._metrics.contexts.inc(len(messages))
         return place._replace(sequence=place.sequence + len(messages))
 
-    def _messages(self, entries: Iterable[tuple[TenantContext, datetime]], sequence: int) -> list[Message]:
-        """Return the entries as messages, the first behind `sequence`.
-
-        Their ids chain them together, and say when the event was recorded that the entry names.
-        """
-        messages: list[Message] = []
-        for number, (entry, recorded_at) in enumerate(entries, sequence + 1):
-            name = f"{number}-{entry.position}@{time_of(recorded_at)}"
-            subject = self._streams.context_subject(str(entry.tenant_id))
-            messages.append(Message(number, name, subject, f"{MSG_ID}: {name}\r\n", _encode(entry)))
-        return messages
-
-    async def _entries(self, changed: Sequence[Latest]) -> list[tuple[TenantContext, datetime]]:
-        states = await self._states([each.tenant_id for each in changed])
-        return [
-            (
-                context_of(each.tenant_id, states[each.tenant_id], each.version, each.position),
-                each.recorded_at,
-            )
-            for each in changed
-            if each.tenant_id in states
-        ]
-
-    async def _states(self, tenants: Sequence[UUID]) -> dict[UUID, Tenant]:
-        """Return the states of tenants; one that cannot be folded is left out, and its entry as it is."""
-        try:
-            loaded = await self._store.load([ref(tenant) for tenant in tenants])
-        except _UNFOLDABLE as error:
-            if len(tenants) == 1:
-                log.error(
-                    "entry of the live context left as it is", tenant_id=str(tenants[0]), error=repr(error)
-                )
-                return {}
-            middle = len(tenants) // 2
-            return {**await self._states(tenants[:middle]), **await self._states(tenants[middle:])}
-        return {stream: each.state for stream, each in loaded.items() if each.state is not None}
+    async def _stored(self, messages: Sequence[Message]) -> int:
+        run = await self._outlet.send(messages, self._former)
+        await self._outlet.stored(run)
+        self._former = run.last_id
+        return run.size
 
     async def _stand_by(self) -> None:
         """Return when the bucket stands still while the log has more for it."""

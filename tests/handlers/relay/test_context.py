@@ -31,7 +31,7 @@ from projections.context import FACTS, context_of
 from tenant_domain.decision import Event
 from tenant_domain.tenant import events as ten
 from tenant_domain.tenant.state import Tenant, evolve
-from tests.handlers.relay.relays import running, until
+from tests.handlers.relay.relays import kept, running, until
 from tests.support.bus import Bus, messages_of
 from tests.support.histories import born, tenant_fact
 from tests.support.log import events_of
@@ -343,3 +343,37 @@ async def _agrees_again(house: House) -> bool:
         return await house.agrees()
     except (NatsError, jetstream.JetStreamError):
         return False
+
+
+def many_flags(count: int) -> ten.DefaultsConfigured:
+    flags = {f"flag-{n}": True for n in range(count)}
+    return ten.DefaultsConfigured(operation_id=OPERATION, quotas={"users": 5}, flags=flags, branding={})
+
+
+@pytest.mark.parametrize(("flags", "limit"), [(80_000, -1), (300, 2000)], ids=["server", "stream"])
+async def test_an_entry_that_no_message_carries_says_the_status_and_lets_the_others_pass(
+    house: House, store_url: str, flags: int, limit: int
+) -> None:
+    stream = house.bus.streams.context_stream
+    info = await jetstream.stream_info(house.bus.nc, stream)
+    assert info is not None
+    await jetstream.call(house.bus.nc, f"STREAM.UPDATE.{stream}", info["config"] | {"max_msg_size": limit})
+    before = await house.tenant()
+    large = [await house.tenant(many_flags(flags), SUSPENDED) for _ in range(2)]
+    after = await house.tenant()
+
+    async def all_there() -> bool:
+        return len(await house.entries()) == 4
+
+    async with running(a_relay(house.bus, house.store)):
+        await until(all_there)
+    entries, expected = await house.entries(), await house.expected()
+    subject = house.bus.streams.context_subject
+    for tenant in (before, after):
+        assert entries[subject(str(tenant))] == expected[subject(str(tenant))]
+    for tenant in large:
+        entry = json.loads(entries[subject(str(tenant))])
+        assert (entry["status"], entry.keys() & {"plan", "flags", "limits"}) == ("suspended", set())
+    assert [position for position, _ in await kept(store_url)] == [
+        json.loads(entries[subject(str(tenant))])["position"] for tenant in large
+    ]
