@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import NoReturn
 from uuid import UUID, uuid5
@@ -25,6 +25,7 @@ from handlers.adapters.beats import Beat, Beats
 from handlers.adapters.jetstream import StreamMessage
 from handlers.adapters.keyring import Keyring
 from handlers.store.batch import Batch, DeadLetterRow, KeyRow
+from handlers.store.errors import is_outage
 from handlers.store.event_store import EventStore
 from handlers.wire.sealing import NOBODY
 from handlers.wire.subjects import Streams, Subjects, is_tenant_id
@@ -124,11 +125,38 @@ class AdvisoryWatcher:
         await jetstream.call(self._nc, request, {"stream_name": self._stream, "config": config})
 
     async def _bury(self, messages: Collection[Msg]) -> None:
-        rows = [row for message in messages if (row := await self._row(message.data)) is not None]
-        if rows:
-            await self._store.append(await self._sealed(rows))
+        rows: list[DeadLetterRow] = []
+        understood: list[Msg] = []
         for message in messages:
+            try:
+                row = await self._row(message.data)
+            except jetstream.JetStreamError as error:  # this one comes again; the others go on
+                log.warning("advisory waits", error=str(error))
+                continue
+            understood.append(message)
+            if row is not None:
+                rows.append(row)
+        await self._keep(rows)
+        for message in understood:
             await message.ack()
+
+    async def _keep(self, rows: Sequence[DeadLetterRow]) -> None:
+        """Write the letters; one that the database cannot hold as it is keeps its place and why alone."""
+        if not rows:
+            return
+        try:
+            await self._store.append(await self._sealed(rows))
+        except Exception as error:
+            if is_outage(error):
+                raise
+            if len(rows) > 1:
+                middle = len(rows) // 2
+                await self._keep(rows[:middle])
+                await self._keep(rows[middle:])
+                return
+            log.error("dead letter kept without headers and body", letter=str(rows[0].id), error=repr(error))
+            bare = rows[0]._replace(subject="", headers="{}", body=b"")
+            await self._store.append(await self._sealed([bare]))
 
     async def _sealed(self, rows: Collection[DeadLetterRow]) -> Batch:
         """Return the batch that keeps the letters, each sealed for its tenant."""
@@ -152,7 +180,7 @@ class AdvisoryWatcher:
 
 
 def _dead_letter(subjects: Subjects, advisory: Advisory, there: StreamMessage | None) -> DeadLetterRow:
-    subject = subjects.door(there.subject) if there else ""
+    subject = subjects.door(there.subject).replace("\x00", "\ufffd") if there else ""
     time = there.time if there else advisory.timestamp
     seed = f"{advisory.stream}:{advisory.consumer}:{advisory.stream_seq}:{time.timestamp()}"
     return DeadLetterRow(

@@ -5,6 +5,10 @@ published again (by another relay, or because its mark was lost) is dropped by t
 never held a letter is a new one: it gets all that the database has. What was published is forgotten here
 after a while: the stream has it.
 
+No letter holds up the others. One that is too large, or that the stream refuses, goes out without what makes
+it so, and says it; the whole stays here. One that the stream does not take even so is told of, and is tried
+again later.
+
 Of a letter to a tenant whose data is erased only what tells of nobody goes on: its id and its command's, its
 place, and the problem's name. The rest goes from its row, too.
 """
@@ -14,19 +18,21 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from datetime import timedelta
 from typing import Any, NoReturn
 from uuid import UUID
 
 import structlog
 from nats.aio.client import Client
+from nats.errors import BadHeaderError, MaxPayloadError
+from nats.js.errors import BadRequestError
 
 from handlers.adapters import jetstream
 from handlers.adapters.beats import Beat, Beats
 from handlers.relay.metrics import RelayMetrics
 from handlers.store.event_store import EventStore
-from handlers.wire.dead_letters import DeadLetter, emptied, packed, token
+from handlers.wire.dead_letters import OMITTED, DeadLetter, emptied, least, packed, token
 from handlers.wire.subjects import Streams, Subjects
 
 log = structlog.get_logger()
@@ -50,15 +56,18 @@ _PENDING = """
 SELECT d.id, d.tenant, d.stream, d.sequence, d.reason, d.subject, d.headers, d.body, d.error, d.at, EXISTS (
     SELECT FROM service.tenant_keys k WHERE k.destroyed_at IS NOT NULL
     AND k.tenant_id = CASE WHEN d.tenant <> 'unknown' THEN d.tenant::uuid END)
-FROM service.dead_letters d WHERE d.published_at IS NULL ORDER BY d.at, d.id LIMIT %s"""
+FROM service.dead_letters d WHERE d.published_at IS NULL AND d.id <> ALL (%s) ORDER BY d.at, d.id LIMIT %s"""
 
-_PUBLISHED = "UPDATE service.dead_letters SET published_at = now() WHERE id = ANY (%s)"
+_PUBLISHED = """
+UPDATE service.dead_letters d SET published_at = now(), omitted = p.omitted
+FROM unnest(%s::uuid[], %s::text[]) p(id, omitted) WHERE d.id = p.id"""
 
 _EMPTIED = "UPDATE service.dead_letters SET headers = %s, body = %s, error = %s WHERE id = %s"
 
 _FORGET = """
 DELETE FROM service.dead_letters WHERE id = ANY (ARRAY(
-    SELECT id FROM service.dead_letters WHERE published_at < now() - %s ORDER BY published_at LIMIT %s))"""
+    SELECT id FROM service.dead_letters WHERE published_at < now() - %s AND omitted = ''
+    ORDER BY published_at LIMIT %s))"""
 
 _UNPUBLISHED = "UPDATE service.dead_letters SET published_at = NULL WHERE published_at IS NOT NULL"
 
@@ -94,6 +103,8 @@ class DeadLetterRelay:
         self._retention = timedelta(seconds=retention)
         self._cleaning = cleaning
         self._metrics = metrics
+        self._refused: set[UUID] = set()
+        """Letters that the stream does not take, in no form; they are tried again with each cleaning."""
 
     async def run(self) -> NoReturn:
         """Publish until cancelled; a lost server is waited for."""
@@ -104,6 +115,7 @@ class DeadLetterRelay:
                 published = await self.publish()
                 if loop.time() - cleaned >= self._cleaning:
                     cleaned = loop.time()
+                    self._refused.clear()
                     await self.forget()
                 pause = self._poll
                 self._beat.well()
@@ -121,14 +133,23 @@ class DeadLetterRelay:
         await self._look_after_stream()
         async with self._store.transaction() as transaction:
             cursor = transaction.connection.cursor(binary=True)
-            rows = await (await cursor.execute(_PENDING, (AT_ONCE,))).fetchall()
+            rows = await (await cursor.execute(_PENDING, (list(self._refused), AT_ONCE))).fetchall()
         letters = [(row[0], row[1], _letter(self._subjects, row)) for row in rows]
         await self._empty([(key, letter) for key, _, letter in letters if letter.omitted])
         outcomes = await asyncio.gather(
             *(self._publish(tenant, letter) for _, tenant, letter in letters), return_exceptions=True
         )
-        failed = [outcome for outcome in outcomes if outcome is not None]
-        await self._mark([key for (key, _, _), ok in zip(letters, outcomes, strict=True) if ok is None])
+        failed: list[BaseException] = []
+        published: dict[UUID, str] = {}
+        for (key, _, letter), outcome in zip(letters, outcomes, strict=True):
+            if isinstance(outcome, str):
+                published[key] = outcome
+            elif _is_of_the_letter(outcome):
+                self._refused.add(key)
+                log.error("dead letter refused", letter=letter.id, error=repr(outcome))
+            else:
+                failed.append(outcome)
+        await self._mark(published)
         if failed:
             raise failed[0]
         return len(letters)
@@ -151,14 +172,28 @@ class DeadLetterRelay:
             async with self._store.transaction() as transaction:
                 await transaction.connection.execute(_UNPUBLISHED)
 
-    async def _publish(self, tenant: str, letter: DeadLetter) -> None:
-        headers, body = packed(letter, self._nc.max_payload)
+    async def _publish(self, tenant: str, letter: DeadLetter) -> str:
+        """Publish a letter, and return what of it was omitted."""
         subject = self._subjects.dead(token(tenant), token(letter.stream), token(letter.reason))
-        await self._nc.jetstream(timeout=PATIENCE).publish(subject, body, headers=headers)
+        headers, body = packed(letter, self._nc.max_payload)
+        jetstream_of = self._nc.jetstream(timeout=PATIENCE)
+        try:
+            await jetstream_of.publish(subject, body, headers=headers)
+        except Exception as error:
+            if not _is_of_the_letter(error):
+                raise
+            headers = least(letter)
+            await jetstream_of.publish(subject, b"", headers=headers)
         self._metrics.buried(token(letter.reason))
-        log.info(
-            "dead letter", letter=letter.id, tenant_id=tenant, stream=letter.stream, reason=letter.reason
-        )
+        omitted = "" if letter.omitted else headers.get(OMITTED, "")
+        about = {"letter": letter.id, "tenant_id": tenant, "stream": letter.stream, "reason": letter.reason}
+        if omitted:
+            log.error(
+                "dead letter without all of it", omitted=omitted, whole="in service.dead_letters", **about
+            )
+        else:
+            log.info("dead letter", **about)
+        return omitted
 
     async def _empty(self, letters: Collection[tuple[UUID, DeadLetter]]) -> None:
         """Keep no more of these letters than is told of them."""
@@ -169,10 +204,16 @@ class DeadLetterRelay:
                 values = (json.dumps(dict(letter.headers)), letter.body, json.dumps(letter.error), key)
                 await transaction.connection.execute(_EMPTIED, values)
 
-    async def _mark(self, ids: Collection[UUID]) -> None:
-        if ids:
+    async def _mark(self, published: Mapping[UUID, str]) -> None:
+        if published:
+            values = (list(published), list(published.values()))
             async with self._store.transaction() as transaction:
-                await transaction.connection.execute(_PUBLISHED, (list(ids),))
+                await transaction.connection.execute(_PUBLISHED, values)
+
+
+def _is_of_the_letter(error: BaseException) -> bool:
+    """Return whether a letter was not taken for what it is: the server, or its client, will never take it."""
+    return isinstance(error, BadRequestError | MaxPayloadError | BadHeaderError | ValueError)
 
 
 def _letter(subjects: Subjects, row: tuple[Any, ...]) -> DeadLetter:

@@ -26,8 +26,12 @@ OMITTED = "Dead-Letter-Omitted"
 ERASED = "body, which is erased"
 """What is omitted of a letter whose tenant's data is erased."""
 
-LONGEST_ERROR = 64 * 1024
+LONGEST_ERROR = 16 * 1024
 """Bytes of a problem document in a header; of a longer one only the summary is kept."""
+
+LARGEST_HEADERS = 63 * 1024
+"""Bytes of all headers of a message: JetStream refuses one with 64 KiB (error 10097). Those of a command that
+came through may have more when they are written here, for what is not ASCII is escaped."""
 
 _OWN = "dead-letter-"
 _SERVER = "nats-"
@@ -65,16 +69,27 @@ def emptied(letter: DeadLetter) -> DeadLetter:
 def packed(letter: DeadLetter, largest: int) -> tuple[dict[str, str], bytes]:
     """Return headers and body of the message, which together are not larger than `largest` bytes.
 
-    Where they would be, its body is left out, and then its headers; they are still in the database.
+    What makes it too large is left out, and `Dead-Letter-Omitted` says what: headers, body or both, and at
+    last all that is not needed to find the letter. It is still in the database.
     """
-    for omitted in ("", "body", "headers, body"):
+    for omitted in ("", "headers", "body", "headers, body"):
         headers = {} if "headers" in omitted else _carried(letter.headers)
-        said = omitted or letter.omitted
-        headers |= _about(letter) | ({OMITTED: said} if said else {})
-        body = b"" if omitted else letter.body
-        if _size(headers) + len(body) <= largest:
+        headers |= _about(letter) | _omitting(omitted or letter.omitted)
+        body = b"" if "body" in omitted else letter.body
+        size = _size(headers)
+        if size <= LARGEST_HEADERS and size + len(body) <= largest:
             return headers, body
-    raise ValueError(f"dead letter {letter.id} does not fit into {largest} bytes")
+    return least(letter), b""
+
+
+def least(letter: DeadLetter) -> dict[str, str]:
+    """Return the headers of a message that says no more than where the letter is; it has no body."""
+    found = letter._replace(subject="", error=_named(letter.error))
+    return _about(found) | {ERROR: "{}"} | _omitting("headers, body, error, subject")
+
+
+def _omitting(what: str) -> dict[str, str]:
+    return {OMITTED: what} if what else {}
 
 
 def _about(letter: DeadLetter) -> dict[str, str]:

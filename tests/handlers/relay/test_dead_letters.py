@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
+import psycopg
 import pytest
 from nats.js.api import AckPolicy
 from prometheus_client import CollectorRegistry
@@ -21,9 +22,10 @@ from handlers.relay.metrics import RelayMetrics
 from handlers.relay.role import RelayRole
 from handlers.store.batch import Batch, DeadLetterRow
 from handlers.store.event_store import EventStore
+from handlers.wire.dead_letters import DeadLetter, packed, unpacked
 from handlers.wire.headers import COMMAND_ID
 from tests.handlers.relay.relays import assert_mirrors, reached, until
-from tests.support.bus import Bus, messages_of
+from tests.support.bus import Bus, messages_of, own_names
 from tests.support.keys import keyring_of
 from tests.support.log import facts
 
@@ -136,6 +138,107 @@ async def test_a_letter_too_large_for_the_server_is_told_without_its_body(
     assert (found[str(large.id)].body, found[str(large.id)].omitted) == (b"", "body")
     kept = found[str(verbose.id)]
     assert (kept.error["status"], kept.body, kept.omitted) == (422, verbose.body, "")
+
+
+@pytest.fixture
+def bus_names() -> tuple[Any, Any]:
+    return own_names()
+
+
+async def rows_of(store: EventStore) -> dict[str, tuple[Any, ...]]:
+    """Return of each letter in the database: whether it was published, what was omitted, and its body."""
+    async with store.transaction() as transaction:
+        cursor = await transaction.connection.execute(
+            "SELECT id::text, published_at IS NOT NULL, omitted, body FROM service.dead_letters"
+        )
+        return {row[0]: row[1:] for row in await cursor.fetchall()}
+
+
+async def test_headers_that_grow_too_large_when_they_are_written_here_are_left_out(
+    bus: Bus, store: EventStore
+) -> None:
+    odd = a_row(bus, headers=json.dumps({"X-Name": "é" * 12_000, "Command-Id": "c-1"}), body=b"{}")
+    plain = a_row(bus, headers=json.dumps({f"X-{n}": "x" * 1000 for n in range(70)}))
+    after = a_row(bus)
+    await store.append(Batch(dead_letters=[odd, plain, after]))
+    async with role(bus, store):
+        found = {letter.letter.id: letter.letter for letter in await listed(bus, 3)}
+    for row in (odd, plain):
+        letter = found[str(row.id)]
+        assert (dict(letter.headers), letter.body, letter.omitted) == ({}, row.body, "headers")
+    assert found[str(after.id)].omitted == ""
+
+
+async def limit_letters(bus: Bus, size: int) -> None:
+    info = await jetstream.stream_info(bus.nc, bus.streams.dead_letters)
+    assert info is not None
+    config = info["config"] | {"max_msg_size": size}
+    await jetstream.call(bus.nc, f"STREAM.UPDATE.{bus.streams.dead_letters}", config)
+
+
+async def test_letters_that_the_stream_refuses_go_out_in_part_and_hold_up_no_others(
+    bus: Bus, store: EventStore
+) -> None:
+    await limit_letters(bus, 5000)
+    refused = [a_row(bus, body=b"x" * 6000) for _ in range(60)]
+    await store.append(Batch(dead_letters=refused))
+    last = a_row(bus)
+    await store.append(Batch(dead_letters=[last]))
+    async with role(bus, store):
+        found = {letter.letter.id: letter.letter for letter in await listed(bus, 61, limit=100)}
+    assert found[str(last.id)].omitted == ""
+    rows = await rows_of(store)
+    for row in refused:
+        letter = found[str(row.id)]
+        assert (letter.omitted, letter.body) == ("headers, body, error, subject", b"")
+        assert (letter.stream, letter.sequence, letter.reason) == (row.stream, row.sequence, row.reason)
+        assert rows[str(row.id)] == (True, letter.omitted, row.body)  # the whole of it stays
+
+
+async def test_letters_that_the_stream_never_takes_hold_up_no_others(bus: Bus, store: EventStore) -> None:
+    await limit_letters(bus, 700)
+    refused = [a_row(bus, stream="S" * 500) for _ in range(60)]
+    await store.append(Batch(dead_letters=refused))
+    await store.append(Batch(dead_letters=[last := a_row(bus, stream="S")]))
+    async with role(bus, store):
+        [letter] = await listed(bus, 1)
+    assert letter.letter.id == str(last.id)
+    rows = await rows_of(store)
+    assert not any(rows[str(row.id)][0] for row in refused)
+
+
+async def test_what_went_out_in_part_is_not_forgotten(bus: Bus, store: EventStore) -> None:
+    relay = DeadLetterRelay(
+        *(bus.nc, store, bus.subjects, bus.streams, partial(declare, *bus, Limits())),
+        retention=0,
+        metrics=RelayMetrics(CollectorRegistry()),
+    )
+    large = a_row(bus, body=b"x" * 1024 * 1024)
+    await store.append(Batch(dead_letters=[large, a_row(bus)]))
+    assert await relay.publish() == 2
+    assert await relay.forget() == 1
+    assert list(await rows_of(store)) == [str(large.id)]
+
+
+@pytest.mark.parametrize("largest", [1000, 3000, 1024 * 1024])
+def test_a_letter_always_fits(bus_names: tuple[Any, Any], largest: int) -> None:
+    subjects, _ = bus_names
+    letter = DeadLetter(
+        id=str(uuid4()),
+        stream="TENANT_COMMANDS",
+        sequence=7,
+        subject=subjects.command(TENANT, "é" * 3000),
+        reason="invalid-command",
+        time="2026-11-30T10:00:00+00:00",
+        error={**PROBLEM, "errors": ["é" * 2000]},
+        headers={f"X-{n}": "é" * 4000 for n in range(4)},
+        body=b"x" * 2000,
+    )
+    headers, body = packed(letter, largest)
+    size = sum(len(name) + len(value) + 4 for name, value in headers.items())
+    assert size + len(body) <= largest
+    assert size < 64 * 1024
+    assert unpacked(headers, body).id == letter.id
 
 
 async def test_reasons_and_names_are_made_tokens_of_the_subject(bus: Bus, store: EventStore) -> None:
@@ -343,3 +446,25 @@ async def test_the_role_starts_without_streams_and_stops_quickly(bus: Bus, store
     async with asyncio.timeout(20), role(bus, store):
         pass
     await assert_mirrors(bus, store)
+
+
+async def test_a_given_up_message_that_the_database_cannot_hold_lets_the_others_become_letters(
+    bus: Bus, store: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store.append(facts(2, tenant=TENANT))
+    async with role(bus, store):
+        await reached(bus, 2)
+    await a_subscriber_that_fails(bus, "one", terminate=True)
+    await a_subscriber_that_fails(bus, "other", terminate=True)
+    append = store.append
+
+    async def picky(batch: Batch) -> Any:
+        if any(b'"one: ' in row.error.encode() and row.subject for row in batch.dead_letters):
+            raise psycopg.errors.UntranslatableCharacter("cannot be held")
+        return await append(batch)
+
+    monkeypatch.setattr(store, "append", picky)
+    async with role(bus, store):
+        found = {dead.letter.error["consumer"]: dead.letter for dead in await listed(bus, 2)}
+    assert found["other"].subject
+    assert (found["one"].subject, found["one"].headers) == ("", {})
