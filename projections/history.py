@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field
 
 from projections.forms import LAST_POSITION, Page, Position, Query
 from projections.questions import LogQuestion
+from tenant_domain.event_types import not_mistyped
 
 _FACT = r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*$"
 
@@ -19,7 +20,7 @@ _FACT = r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*$"
 def _fact_name(text: str) -> str:
     if not re.fullmatch(_FACT, text):
         raise ValueError("must be an entity and a fact, as tenant.activated")
-    return text
+    return not_mistyped(text)
 
 
 FactName = Annotated[
@@ -64,6 +65,7 @@ class ListHistory(Page):
     """All facts, oldest first; both ends of the range belong to it; `types` as `tenant.activated`.
 
     A type need not be known here, as a newer process may have written of it: then there are no such facts.
+    One that is nearly the name of a known type is refused as mistyped.
     """
 
     from_position: Position = 0

@@ -138,3 +138,13 @@ def _uuid(text: str) -> UUID | None:
         return UUID(text)
     except ValueError:
         return None
+
+
+def types_of(names: list[str] | None) -> list[str] | None:
+    """Return the given types of events. Raises Misuse, with the nearest name, for an unknown one."""
+    from tenant_domain.event_types import UnknownType, known_types
+
+    try:
+        return None if names is None else known_types(names)
+    except UnknownType as error:
+        raise Misuse(f"--type: {error}") from None

@@ -107,6 +107,7 @@ def _engines(pool: Connections, chosen: Settings) -> dict[str, Check]:
         "sagas": partial(engines.agenda, pool),
         "read models": partial(engines.read_models, pool),
         "dead letters": partial(engines.dead_letters, pool),
+        "sizes": partial(outlets.claim_checks, pool),
         "erasure": partial(engines.erasure, pool),
         "leftovers": partial(leftovers, pool, chosen),
     }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import App, Parameter
 
 from handlers.cli import output
-from handlers.cli.asking import tenant_of
+from handlers.cli.asking import tenant_of, types_of
 from handlers.cli.exits import Misuse
 from handlers.cli.where import Common, Limit, bus, connected, settings, store
 
@@ -45,6 +45,7 @@ async def tail(
     limit
         End after so many events; 0 is never.
     """
+    types = types_of(types)
     async with connected(common) as client:
         target = None if tenant is None else await tenant_of(client, tenant)
         count = 0

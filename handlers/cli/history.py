@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from handlers.cli import output
-from handlers.cli.asking import one, pages, tenant_of
+from handlers.cli.asking import one, pages, tenant_of, types_of
 from handlers.cli.exits import Misuse
 from handlers.cli.where import Common, Limit, connected
 
@@ -43,6 +43,7 @@ async def history(
     limit
         Most facts to list; 0 is all.
     """
+    types = types_of(types)
     async with connected(common) as client:
         target = None if tenant is None else await tenant_of(client, tenant)
         found = pages(

@@ -9,6 +9,7 @@ from uuid import UUID
 from cyclopts import Parameter
 
 from handlers.cli import output
+from handlers.cli.asking import types_of
 from handlers.cli.where import Common, keyring, store
 
 if TYPE_CHECKING:
@@ -54,8 +55,9 @@ async def replay(
     sealed
         Leave personal fields sealed, as they are stored; no master key is needed.
     """
+    wanted = frozenset(types_of(types) or ())
     async with store(common) as log:
-        found = _events(log, tenant, from_position, to_position, frozenset(types or ()))
+        found = _events(log, tenant, from_position, to_position, wanted)
         keys = None if sealed else keyring(common, log)
         if fold:
             for state in await _folded(found):

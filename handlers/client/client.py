@@ -19,6 +19,7 @@ from handlers.client.received import ReceivedEvent
 from handlers.client.requests import id_of
 from handlers.client.sending import DurableCommands
 from handlers.wire.subjects import INBOX, Streams, Subjects
+from tenant_domain.event_types import known_types
 
 TIMEOUT = 30.0
 """Seconds that a call may take with all its attempts: a restart of the service is waited out."""
@@ -85,6 +86,8 @@ class TenantClient(Commands, DurableCommands, Queries):
         Only those of one tenant, and of some types (`tenant.activated`), where given. Whoever keeps the
         position of what he has done goes on from the next one and misses nothing, through reconnects and
         on a stream that was lost and rebuilt. Leave it by `contextlib.aclosing` to free it at once. Raises
-        PositionsGone when the stream begins later.
+        PositionsGone when the stream begins later, and UnknownType (a ValueError), at once, for a type that
+        this version does not know.
         """
+        types = None if types is None else known_types(types)
         return events(self._link, from_position, None if tenant_id is None else id_of(tenant_id), types)

@@ -19,10 +19,12 @@ import msgspec
 from nats.errors import Error as NatsError
 from nats.nuid import NUID
 
-from handlers.client.errors import PositionsGone
+from handlers.client.errors import NoAnswer, PositionsGone
 from handlers.client.link import Link
+from handlers.client.queries import queried
 from handlers.client.reader import Interrupted, Reader
 from handlers.client.received import ReceivedEvent, received
+from tenant_domain.refusals import Refusal
 
 log = logging.getLogger("tenants.client")
 
@@ -55,7 +57,7 @@ async def events(
                     event = received(message)
                     if event.position >= position:  # some servers begin at a shorter stream's end
                         position = event.position + 1
-                        yield event
+                        yield event if event.dataref is None else await _whole(link, event)
         except (Interrupted, NatsError, TimeoutError) as error:
             failures += 1
             if link.nc.is_closed:
@@ -64,6 +66,25 @@ async def events(
                 logging.WARNING if failures in (2, 20) else logging.DEBUG, "events interrupted: %r", error
             )
             await asyncio.sleep(min(0.05 * 2 ** min(failures, 6), 2.0))
+
+
+async def _whole(link: Link, event: ReceivedEvent) -> ReceivedEvent:
+    """Return an event with the data that its message did not carry, where the query `history` has them."""
+    fields = {"from_position": event.position, "to_position": event.position, "limit": 1}
+    try:
+        page = msgspec.json.decode(await queried(link, event.tenant_id, "history", fields), type=_Page)
+        return event.with_data(bytes(page.items[0].data))
+    except (Refusal, NoAnswer, IndexError, msgspec.MsgspecError) as error:
+        log.error("event %d has its data at %s, which was not read: %r", event.position, event.dataref, error)
+        return event
+
+
+class _Item(msgspec.Struct):
+    data: msgspec.Raw
+
+
+class _Page(msgspec.Struct):
+    items: list[_Item]
 
 
 def _filters(link: Link, tenant_id: UUID | None, types: Collection[str] | None) -> list[str]:

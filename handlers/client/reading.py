@@ -15,6 +15,7 @@ from handlers.client.operations import followed
 from handlers.client.outcome import Outcome, outcome_of
 from handlers.client.queries import all_items, fields_of, queried
 from handlers.client.requests import id_of
+from tenant_domain.event_types import known_types
 
 _tenant = msgspec.json.Decoder(Tenant).decode
 _operation = msgspec.json.Decoder(Operation).decode
@@ -123,11 +124,14 @@ class Queries(Part):
         types: Collection[str] | None = None,
         min_position: int | None = None,
     ) -> AsyncGenerator[Fact]:
-        """Yield the facts about a tenant, or (None) about all, oldest first; both positions inclusive."""
+        """Yield the facts about a tenant, or (None) about all, oldest first; both positions inclusive.
+
+        Raises UnknownType (a ValueError), at once, for a type that this version does not know.
+        """
         fields = fields_of(
             from_position=from_position,
             to_position=to_position,
-            types=None if types is None else list(types),
+            types=None if types is None else known_types(types),
             min_position=min_position,
         )
         return all_items(self._link, tenant_id, "history", fields, Fact)

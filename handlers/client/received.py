@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from urllib.parse import unquote
@@ -14,6 +14,7 @@ from nats.aio.msg import Msg
 from handlers.wire import headers as names
 from handlers.wire.events import UnknownEvent, decoded
 from tenant_domain.decision import Event
+from tenant_domain.registry import EVENTS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +24,10 @@ class ReceivedEvent:
     `position` is its place in the order of all events: a subscriber that keeps it goes on from
     `position + 1`. `version` counts in its entity's own stream. `data` are its fields as JSON, as they
     were published, in the schema version `schema`.
+
+    A message that could not carry its content has a `dataref`, the address over HTTP of the fact. Its data
+    are then those that the query `history` gave, opened and in today's version; empty, and `event` None,
+    where that did not answer either.
     """
 
     position: int
@@ -38,11 +43,17 @@ class ReceivedEvent:
     correlation_id: str | None
     causation_id: str | None
     traceparent: str | None
+    dataref: str | None = None
 
     @property
     def fields(self) -> dict[str, Any]:
         """The fields of `data`."""
-        return msgspec.json.decode(self.data, type=dict[str, Any])
+        return msgspec.json.decode(self.data, type=dict[str, Any]) if self.data else {}
+
+    def with_data(self, data: bytes) -> ReceivedEvent:
+        """Return the event with data of today's version, which its message did not carry."""
+        schema = EVENTS[self.type].schema if self.type in EVENTS else self.schema
+        return replace(self, schema=schema, data=data, event=_event(self.type, schema, data))
 
 
 def received(message: Msg) -> ReceivedEvent:
@@ -57,12 +68,13 @@ def received(message: Msg) -> ReceivedEvent:
         version=int(headers[names.CE_STREAMVERSION]),
         schema=schema,
         time=datetime.fromisoformat(headers[names.CE_TIME]),
-        event=_event(name, schema, message.data),
+        event=_event(name, schema, message.data) if message.data else None,
         data=message.data,
         actor=_text(headers.get(names.CE_ACTOR)),
         correlation_id=_text(headers.get(names.CE_CORRELATIONID)),
         causation_id=_text(headers.get(names.CE_CAUSATIONID)),
         traceparent=headers.get(names.TRACEPARENT),
+        dataref=headers.get(names.CE_DATAREF),
     )
 
 

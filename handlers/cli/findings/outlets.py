@@ -16,6 +16,11 @@ from handlers.store.event_store import EventStore
 from handlers.wire.subjects import Streams
 from projections.context import FACTS
 
+_CLAIMS = b"""
+SELECT outlet, count(*), min(position), max(bytes) FROM service.claim_checks
+GROUP BY outlet ORDER BY outlet"""
+_CUT = b"SELECT count(*) FROM service.dead_letters WHERE omitted <> '' AND published_at IS NOT NULL"
+
 
 async def relay(nc: Client, streams: Streams, pool: Connections) -> Finding:
     """Compare the stream's end with the log's, twice: a relay at work moves."""
@@ -37,6 +42,24 @@ async def _behind(nc: Client, stream: str, pool: Connections) -> int:
     last: int = info["state"]["last_seq"] if info else 0
     ((head,),) = await pool.fetch(HEAD, ())
     return head - last
+
+
+async def claim_checks(pool: Connections) -> Finding:
+    """Tell of what the servers could not carry, and what helps."""
+    rows = await pool.fetch(_CLAIMS, ())
+    ((letters,),) = await pool.fetch(_CUT, ())
+    if not rows and not letters:
+        return Finding("sizes", "ok", "the servers carry all that is published")
+    found = [
+        f"{outlet}: {count} without their content, the first at position {first}, of {most} bytes at most"
+        for outlet, count, first, most in rows
+    ]
+    found += [f"{letters} dead letters in part"] if letters else []
+    advice = (
+        "Raise max_payload of nats-server (or max_msg_size of the stream) above that, then `events rebuild`"
+        " or `context rebuild`; until then `tenantctl history --from P --to P` and `replay` show the whole."
+    )
+    return Finding("sizes", "look", "; ".join(found), advice)
 
 
 async def live_context(nc: Client, streams: Streams, log: EventStore) -> Finding:

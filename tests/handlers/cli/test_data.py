@@ -50,6 +50,16 @@ def test_a_replay_is_narrowed(tenantctl: CommandLine, made: dict[str, Any]) -> N
     assert [fact["position"] for fact in everything] == list(range(1, len(everything) + 1))
 
 
+@pytest.mark.parametrize("words", [("history",), ("events", "tail"), ("replay",)], ids=" ".join)
+def test_a_mistyped_type_is_misuse_and_the_nearest_one_named(
+    tenantctl: CommandLine, words: tuple[str, ...]
+) -> None:
+    refused = tenantctl(*words, "--type", "tenant.activated", "--type", "tenant.suspendet")
+    assert refused.code == 2
+    assert "tenant.suspendet" in refused.err
+    assert "tenant.suspended?" in refused.err
+
+
 def test_a_replay_folds_to_states(tenantctl: CommandLine, made: dict[str, Any]) -> None:
     tenant = made["tenant_id"]
     now = {each["entity"]: each for each in tenantctl("replay", "--tenant", tenant, "--fold").lines}

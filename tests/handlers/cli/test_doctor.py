@@ -162,6 +162,21 @@ async def test_a_read_model_that_stands_still_or_has_parked_streams_is_seen_and_
     assert (found["state"], found["found"]) == ("broken", "1 events behind, and not moving")
 
 
+async def test_what_the_servers_do_not_carry_is_told_with_what_helps(house: House) -> None:
+    await migrate(house.postgres_url)
+    _, findings = house.examined()
+    assert findings["sizes"]["state"] == "ok"
+    await house.execute(
+        "INSERT INTO service.claim_checks (outlet, position, tenant_id, bytes, reason)"
+        " SELECT 'TENANT_EVENTS', n, gen_random_uuid(), n * 1000000, 'too large' FROM generate_series(2, 4) n"
+    )
+    _, findings = house.examined()
+    assert findings["sizes"]["state"] == "look"
+    assert "TENANT_EVENTS: 3 without their content, the first at position 2" in findings["sizes"]["found"]
+    assert "4000000" in findings["sizes"]["found"]
+    assert "max_payload" in findings["sizes"]["advice"]
+
+
 def test_a_doctor_looks_at_the_key_files(lonely: CommandLine, tmp_path: Path) -> None:
     def found(**settings: str) -> dict[str, Any]:
         result = lonely.json("doctor", env={"TENANTS_NATS_URL": "nats://127.0.0.1:1", **settings})

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
+import msgspec
 import pytest
 from nats.errors import Error as NatsError
 
@@ -19,10 +20,13 @@ from handlers.client import PositionsGone, ReceivedEvent, TenantClient
 from handlers.client import events as reading_events
 from handlers.client import reader as reading
 from handlers.client.link import Link
+from handlers.relay.cloud_events import claim_check
+from handlers.store.event_store import StoredEvent
 from handlers.wire import headers as names
-from handlers.wire.events import Meta
+from handlers.wire.events import Meta, encoded
 from tenant_domain.decision import Event
-from tests.handlers.client.service import client_of, happen, make_events
+from tenant_domain.refusals import TenantNotFound
+from tests.handlers.client.service import TIME, client_of, happen, make_events, serving
 from tests.support.bus import Bus, own_bus, own_names
 from tests.support.examples import EVENT_EXAMPLES, TENANT
 from tests.support.gwt import OTHER_TENANT
@@ -58,6 +62,56 @@ async def test_every_kind_of_event_comes_as_itself(bus: Bus):
     assert first.traceparent == "00-1-2-01"
     assert first.fields["name"] == "Acme Analytics"
     assert len({event.id for event in came}) == len(came)
+
+
+@pytest.mark.parametrize("ask", ["subscribe", "history"])
+async def test_a_mistyped_type_is_refused_at_once_with_what_was_meant(bus: Bus, ask: str):
+    client = client_of(bus)
+    with pytest.raises(ValueError, match=r"'tenant.activatd' is no type .* did you mean tenant.activated\?"):
+        _ = (
+            client.subscribe(types=["tenant.suspended", "tenant.activatd"])
+            if ask == "subscribe"
+            else client.history(TENANT, types=["tenant.suspended", "tenant.activatd"])
+        )
+
+
+async def claim_checks(bus: Bus, *facts: Event) -> None:
+    """Let the stream hold events without their content."""
+    for position, fact in enumerate(facts, 1):
+        body = encoded(fact, Meta(actor="Ada"))
+        stored = StoredEvent(position, TENANT, TENANT, position, fact.name, body, TIME)
+        check = claim_check(stored, bus.subjects)
+        headers = dict(line.split(": ", 1) for line in check.headers.splitlines())
+        await bus.nc.jetstream().publish(check.subject, check.body, headers=headers)
+
+
+async def test_an_event_without_its_content_is_read_from_the_history(bus: Bus):
+    await make_events(bus)
+    await claim_checks(bus, SUSPENDED)
+    page = {"items": [{"position": 1, "data": SUSPENDED}], "next_cursor": None, "position": 1}
+    asked = bus.subjects.query(TENANT, "history")
+    async with (
+        serving(bus, asked, [msgspec.json.encode(page)]) as came,
+        aclosing(client_of(bus).subscribe()) as events,
+    ):
+        [event] = await take(events, 1)
+    assert msgspec.json.decode(came[0].data) == {"from_position": 1, "to_position": 1, "limit": 1}
+    assert (event.event, event.actor) == (SUSPENDED, "Ada")
+    assert event.dataref == f"/api/v1/tenants/{TENANT}/history?from_position=1&to_position=1"
+
+
+async def test_an_event_whose_content_is_not_to_be_had_says_where_it_is(bus: Bus):
+    await make_events(bus)
+    await claim_checks(bus, SUSPENDED, ACTIVATED)
+    refusal = TenantNotFound("There is none.")
+    async with (
+        serving(bus, bus.subjects.query(TENANT, "history"), [refusal]),
+        aclosing(client_of(bus).subscribe()) as events,
+    ):
+        one, other = await take(events, 2)
+    assert (one.event, one.data, one.fields, one.type) == (None, b"", {}, "tenant.suspended")
+    assert one.dataref is not None
+    assert other.position == 2
 
 
 async def test_events_of_tomorrow_come_raw(bus: Bus):

@@ -52,6 +52,8 @@ async def test_history_is_cut_by_positions_and_types_both_ends_included(side: Re
     assert await found(types=["tenant.activated"]) == [3, 5, 7]
     assert await found(types=["tenant.activated"], from_position=4) == [5, 7]
     assert await found(types=["tenant.no_such_fact"]) == []
+    with pytest.raises(InvalidQuery, match=r"did you mean tenant.activated\?"):
+        await found(types=["tenant.activatd"])
     assert await found(from_position=100) == []
     assert await found(from_position=0, limit=2) == [1, 2]
     assert await found(from_position=5, to_position=4) == []
