@@ -29,11 +29,17 @@ PersonalObject = Annotated[dict[str, Json], _PERSONAL]
 """A JSON object that may tell of a person, its keys too. It is stored sealed as one value: an object whose
 only key is SEALED, with a token. An empty one tells of nobody, and stays as it is."""
 
+LONGEST_KEY = 255
+MOST_KEYS = 16_384
+"""Bounds of objects and lists that a tenant brings along: what is stored is walked through again and again."""
+
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _EMAIL = re.compile(
     r"[^@\s\x00-\x1f\x7f]{1,64}@(?=.{3,253}\Z)"
     r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+(?:[A-Za-z]{2,63}|xn--[A-Za-z0-9-]{0,58}[A-Za-z0-9])"
 )
+
+_USER_ID = re.compile(r"(?=[._:@|+-]*[A-Za-z0-9])[A-Za-z0-9._:@|+-]{1,128}")
 
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -83,6 +89,17 @@ def checked_subdomain(label: str) -> str:
     return label
 
 
+def checked_user_id(user_id: str) -> str:
+    """Return `user_id` when it is 1–128 characters such as identity providers use, with a letter or digit.
+
+    So it names something in a subject, a key or a path, once it is encoded (`key_token` in `handlers/wire`).
+    """
+    unsealed(user_id)
+    if not _USER_ID.fullmatch(user_id):
+        raise ValueError("must be 1–128 of A–Z, a–z, 0–9 and . _ : @ | + -, with a letter or a digit")
+    return user_id
+
+
 def checked_email(address: str) -> str:
     """Return `address` when it is well formed: local part, @, and a domain with a dot."""
     unsealed(address)
@@ -116,10 +133,12 @@ def checked_json(value: JsonValue, depth: int = 32) -> JsonValue:
         case int() if abs(value) >= 2**63:
             raise ValueError("must not contain an integer of 2^63 or more")
         case dict():
+            _check_count(value)
             for key, inner in value.items():
-                checked_text(key)
+                checked_key(key)
                 checked_json(inner, depth - 1)
         case list():
+            _check_count(value)
             for inner in value:
                 checked_json(inner, depth - 1)
         case _:
@@ -128,21 +147,36 @@ def checked_json(value: JsonValue, depth: int = 32) -> JsonValue:
 
 
 def checked_metadata(metadata: dict[str, str]) -> dict[str, str]:
-    """Return `metadata` when all its keys and values can be stored."""
+    """Return `metadata` when all its keys and values can be stored, and it has no more than `MOST_KEYS`."""
+    _check_count(metadata)
     for key, value in metadata.items():
-        checked_text(key)
+        checked_key(key)
         checked_text(value)
     return metadata
+
+
+def checked_key(key: str) -> str:
+    """Return the key of an object when it can be stored, and has 255 characters at most."""
+    if len(key) > LONGEST_KEY:
+        raise ValueError(f"must not have a key of more than {LONGEST_KEY} characters")
+    return checked_text(key)
+
+
+def _check_count(items: dict[str, Any] | list[Any]) -> None:
+    if len(items) > MOST_KEYS:
+        raise ValueError(f"must have at most {MOST_KEYS} keys or items")
 
 
 # What a JSON Schema can say of the checks; the checks themselves say what is wrong in words.
 _NAME_SCHEMA = {"type": "string", "minLength": 1, "maxLength": 200, "pattern": r"\S"}
 _LABEL_SCHEMA = {"type": "string", "pattern": f"^{_LABEL.pattern}$"}
 _EMAIL_SCHEMA = {"type": "string", "format": "email", "maxLength": 318}
+_USER_ID_SCHEMA = {"type": "string", "pattern": f"^{_USER_ID.pattern}$"}
 
 Name = Annotated[str, AfterValidator(checked_name), WithJsonSchema(_NAME_SCHEMA)]
 Subdomain = Annotated[str, AfterValidator(checked_subdomain), WithJsonSchema(_LABEL_SCHEMA)]
 Email = Annotated[str, AfterValidator(checked_email), WithJsonSchema(_EMAIL_SCHEMA)]
+UserId = Annotated[str, AfterValidator(checked_user_id), WithJsonSchema(_USER_ID_SCHEMA)]
 Reason = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(checked_text)]
 Metadata = Annotated[dict[str, str], AfterValidator(checked_metadata)]
 Settings = Annotated[dict[str, JsonValue], AfterValidator(checked_json)]

@@ -22,7 +22,10 @@ from handlers.wire.events import event_of
 from projections.read_model import ReadModel
 
 _CHUNK = 10_000
-"""Events read and written at a time: 20 MB at the most, and enough to make round trips not count."""
+"""Events read and written at a time: enough to make round trips not count."""
+
+_BYTES = 16 * 1024 * 1024
+"""Bytes of events' bodies read at a time, and the one beyond: the memory of a rebuild, a few times over."""
 
 _SLICE = 500
 """Events folded before others in this process, and both connections, get a turn: some 2 ms."""
@@ -79,11 +82,11 @@ class Building:
         self._writer = Writer(connections, [place])
         self._by_stream = _reading(
             place.model,
-            "(originator_id, originator_version) > (%s, %s) AND notification_id <= %s "
-            f"ORDER BY originator_id, originator_version LIMIT {_CHUNK}",
+            "(originator_id, originator_version) > (%s, %s) AND notification_id <= %s",
+            "originator_id, originator_version",
         )
         self._by_position = _reading(
-            place.model, "notification_id > %s AND notification_id <= %s ORDER BY notification_id"
+            place.model, "notification_id > %s AND notification_id <= %s", "notification_id"
         )
 
     @classmethod
@@ -212,6 +215,8 @@ class Building:
             upto = min(self.place.position + _CHUNK, target)
             rows = await self._connections.fetch(self._by_position, (self.place.position, upto))
             events = list(map(StoredEvent._make, rows))
+            if sum(len(event.state) for event in events) >= _BYTES:
+                upto = events[-1].position  # there may be more, which was not read
             self.events += len(events)
             await self._write(upto, await folded(self._connections, self.place, self._folding, events))
 
@@ -221,8 +226,16 @@ class Building:
         self.parked += len(folded.parked)
 
 
-def _reading(model: ReadModel, more: str) -> bytes:
+def _reading(model: ReadModel, more: str, order: str) -> bytes:
+    """Return the statement that reads events in order, as many as have `_BYTES` together, and one at least.
+
+    How large a body is stands beside it: none is fetched that is not returned.
+    """
+    columns = "notification_id, tenant_id, originator_id, originator_version, topic, state, recorded_at"
     return (
-        "SELECT notification_id, tenant_id, originator_id, originator_version, topic, state, recorded_at "  # noqa: S608
-        f"FROM service.events WHERE {model.where} AND {more}"
+        f"SELECT {columns} FROM ("  # noqa: S608
+        f"SELECT {columns}, coalesce(sum(octet_length(state)) OVER (ORDER BY {order}"
+        " ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS before"
+        f" FROM service.events WHERE {model.where} AND {more} ORDER BY {order} LIMIT {_CHUNK}"
+        f") e WHERE before < {_BYTES} ORDER BY {order}"
     ).encode()

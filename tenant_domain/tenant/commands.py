@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tenant_domain.decision import Command
-from tenant_domain.values import Email, Metadata, Name, Reason, Settings, Subdomain, unsealed
+from tenant_domain.values import Email, Metadata, Name, Reason, Settings, Subdomain, UserId
 
 
 class Admin(BaseModel):
@@ -16,14 +16,7 @@ class Admin(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
     email: Email
     name: Name
-    user_id: (
-        Annotated[
-            str,
-            Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9._:@|-]+$"),
-            AfterValidator(unsealed),
-        ]
-        | None
-    ) = None
+    user_id: UserId | None = None
 
 
 class Provision(Command):

@@ -267,3 +267,44 @@ def _read(name: str, body: bytes) -> None:
         return
     again = type(command).model_validate_json(command.model_dump_json(exclude_unset=True))
     assert again == command
+
+
+def an_admin(user_id: str) -> dict[str, Any]:
+    return {**PROVISION["admin"], "user_id": user_id}
+
+
+@pytest.mark.parametrize(
+    "user_id",
+    ["auth0|123", "ada@acme.example", "ada+1@acme.example", "7", "a" * 128, "google-oauth2|1.0_x", "urn:x:1"],
+)
+def test_ids_of_identity_providers_are_taken(user_id: str):
+    assert provision(admin=an_admin(user_id)).admin.user_id == user_id
+
+
+@pytest.mark.parametrize(
+    "user_id",
+    ["", ".", "..", "|", "a" * 129, "a b", "a*", "a>", "a/b", "a\n", "a\x00", "é", "\u2028", "a\ud800"],
+)
+def test_what_no_subject_key_or_path_can_name_is_no_user_id(user_id: str):
+    with pytest.raises(ValidationError, match="user_id"):
+        provision(admin=an_admin(user_id))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"metadata": {"k" * 256: ""}},
+        {"metadata": {f"{n:x}": "" for n in range(16_385)}},
+        {"settings": {"deep": {"k" * 256: 1}}},
+        {"settings": {"deep": [0] * 16_385}},
+    ],
+    ids=["long key", "many keys", "long inner key", "many items"],
+)
+def test_keys_and_counts_have_bounds(fields: dict[str, Any]):
+    with pytest.raises(ValidationError, match=next(iter(fields))):
+        provision(**fields)
+
+
+def test_bounds_are_where_they_are_said_to_be():
+    metadata = {"k" * 255: "", **{f"{n:x}": "" for n in range(16_383)}}
+    assert provision(metadata=metadata).metadata == metadata

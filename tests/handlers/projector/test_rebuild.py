@@ -4,8 +4,10 @@ import asyncio
 from typing import Any
 from uuid import UUID
 
+import pytest
 from psycopg import AsyncConnection
 
+from handlers.projector import building
 from handlers.projector.rebuild import rebuild
 from handlers.queries import Queries
 from projections import tenants
@@ -164,3 +166,29 @@ async def test_streams_that_reach_over_many_chunks_are_folded_on(side: ReadSide)
     assert rebuilt.events == 300 * 101
     answer = await side.ask(ids[-1], "tenant")
     assert (answer["version"], answer["metadata"]) == (101, {"n": "99"})
+
+
+async def test_a_rebuild_reads_no_more_bytes_at_a_time_than_it_may(
+    side: ReadSide, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    most, size = 20_000, 3_000
+    monkeypatch.setattr(building, "_BYTES", most)
+    read: list[int] = []
+    read_streams = building.Building._read_streams  # pyright: ignore[reportPrivateUsage]
+
+    async def counted(*asked: Any) -> list[Any]:
+        rows = await read_streams(*asked)
+        read.append(sum(len(row[5]) for row in rows))
+        return rows
+
+    monkeypatch.setattr(building.Building, "_read_streams", counted)
+    ids = [side.history.tenant(subdomain=f"t-{n}") for n in range(4)]
+    for n in range(10):
+        for tenant in ids:
+            side.history.add(tenant, tenant, ProfileUpdated(metadata={"n": str(n), "blob": "x" * size}))
+    await side.project()
+    rebuilt = await rebuild(side.url, side.connections, tenants.MODEL)
+    assert rebuilt.events == 44
+    assert max(read) <= most + size + 200
+    for tenant in ids:
+        assert (await side.ask(tenant, "tenant"))["metadata"]["n"] == "9"
