@@ -31,7 +31,7 @@ only key is SEALED, with a token. An empty one tells of nobody, and stays as it 
 
 LONGEST_KEY = 255
 MOST_KEYS = 16_384
-"""Bounds of objects and lists that a tenant brings along: what is stored is walked through again and again."""
+"""Bounds of objects and lists that a tenant brings along: what is stored is walked through many times."""
 
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _EMAIL = re.compile(

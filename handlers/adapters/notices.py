@@ -146,14 +146,20 @@ async def _mail(mailer: Mailer, message: EmailMessage) -> None:
         )
     except aiosmtplib.SMTPRecipientsRefused as refused:
         raise _failure([each.code for each in refused.recipients]) from None
-    except (aiosmtplib.SMTPDataError, aiosmtplib.SMTPSenderRefused) as refused:
+    except aiosmtplib.SMTPDataError as refused:
         raise _failure([refused.code]) from None
+    except aiosmtplib.SMTPSenderRefused as refused:
+        raise _failure([refused.code], "the sender TENANTS_SMTP_SENDER") from None
+    except aiosmtplib.SMTPAuthenticationError as refused:
+        said = f"does not take the user and password of TENANTS_SMTP_URL ({refused.code})"
+        raise EffectFailed(f"The mail server {mailer.host}:{mailer.port} {said}.") from None
     except (aiosmtplib.SMTPException, OSError) as error:
-        raise EffectFailed(f"The mail server could not be used ({type(error).__name__}).") from None
+        where = f"The mail server {mailer.host}:{mailer.port} of TENANTS_SMTP_URL"
+        raise EffectFailed(f"{where} could not be used ({type(error).__name__}).") from None
 
 
-def _failure(codes: list[int]) -> EffectFailed:
+def _failure(codes: list[int], what: str = "the notice") -> EffectFailed:
     """Return the failure that reply codes mean: 5xx will be said again, 4xx asks to come back."""
     if all(500 <= code <= 599 for code in codes):  # RFC 5321, section 4.2.1
-        return PermanentlyFailed(f"The mail server refused the notice for good ({codes[0]}).")
-    return EffectFailed(f"The mail server did not take the notice ({codes[0]}).")
+        return PermanentlyFailed(f"The mail server refused {what} for good ({codes[0]}).")
+    return EffectFailed(f"The mail server did not take {what} ({codes[0]}).")

@@ -119,7 +119,9 @@ class Plans:
         try:
             yield self._buckets.open(tenant_id)
         except BaseError as error:
-            raise EffectFailed(f"The object store failed ({type(error).__name__}).") from error
+            raise EffectFailed(
+                f"The object store of TENANTS_OBJECTS_URL failed ({type(error).__name__})."
+            ) from error
 
 
 def _plan(work: Work) -> Plan:

@@ -93,7 +93,9 @@ class Account:
             status = answer["ResponseMetadata"]["HTTPStatusCode"]
             raise Refused(operation, status, answer["Error"]["Code"]) from None
         except BotoCoreError as error:
-            raise EffectFailed(f"The object store could not be asked ({type(error).__name__}).") from None
+            raise EffectFailed(
+                f"The object store of TENANTS_OBJECTS_URL could not be asked ({type(error).__name__})."
+            ) from None
 
     def _opened(self) -> Any:
         """Return the client. It is made when it is first needed, since that may ask the machine for keys."""

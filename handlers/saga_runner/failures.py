@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import re
 import traceback
+from pathlib import PurePath
 
 import psycopg
 
 from handlers.adapters.effects import EffectFailed, PermanentlyFailed
 from sagas.definition import Action
 from sagas.journal import Failure
+
+_RIGHTS = re.compile(
+    r"permission denied (to (create|alter|drop) (role|database|extension)|for (database|schema) \w+)"
+).fullmatch
+_ID = re.compile(r"[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}").search
 
 
 class EffectRaised(Exception):
@@ -36,10 +44,31 @@ def described(error: Exception) -> Failure:
             return Failure(str(error))
         case TimeoutError():
             return Failure("It did not end within its time limit.")
+        case psycopg.errors.InsufficientPrivilege():
+            return Failure(_lacking(error))
+        case OSError() if isinstance(error.filename, str) and error.errno is not None:
+            return Failure(f"{os.strerror(error.errno)}: {_folder(error.filename)}.")
         case psycopg.Error():
             return Failure(f"The database refused it ({type(error).__name__}, {error.sqlstate}).")
         case _:
             return Failure(f"It failed unexpectedly ({type(error).__name__}).")
+
+
+def _lacking(error: psycopg.Error) -> str:
+    """Return which right the service's role lacks, in the server's words where these name nothing else."""
+    said = error.diag.message_primary or ""
+    right = f": {said}" if _RIGHTS(said) else ""
+    return (
+        f"The database refused it{right} ({error.sqlstate}). The role of TENANTS_POSTGRES_URL lacks a right;"
+        " `tenantctl doctor` names the GRANT that helps."
+    )
+
+
+def _folder(path: str) -> str:
+    """Return a path up to the tenant's folder: names of files may be personal."""
+    parts = PurePath(path).parts
+    end = next((number for number, part in enumerate(parts) if _ID(part)), len(parts) - 2)
+    return str(PurePath(*parts[: end + 1]))
 
 
 def place(error: BaseException) -> str:

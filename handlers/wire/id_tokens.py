@@ -1,6 +1,6 @@
 """Ids as tokens of subjects, keys and paths, in a form that stock clients accept.
 
-A key of a bucket may have `[-/_=.a-zA-Z0-9]`, and each `.` begins a token. An id that has only `[A-Za-z0-9_-]`
+A key of a bucket may have `[-/_=.a-zA-Z0-9]`, and each `.` begins a token. An id of `[A-Za-z0-9_-]` alone
 stands as it is, any other as `=` and its base64url: no id stands for another, and either form is read back.
 """
 

@@ -126,7 +126,7 @@ def test_an_email_has_no_lone_surrogate():
         Admin.model_validate({"email": "a\ud800@acme.example", "name": "Ada"})
 
 
-@pytest.mark.parametrize("user_id", ["", "a b", "x" * 201, "a/b", "a\n", "a*"])
+@pytest.mark.parametrize("user_id", ["", "a b", "x" * 129, "a/b", "a\n", "a*"])
 def test_a_user_id_can_stand_in_a_key(user_id: str):
     with pytest.raises(ValidationError) as refused:
         admin(user_id=user_id)
