@@ -31,6 +31,7 @@ def commands_role(process: Process) -> CommandsRole:
             lease=settings.partition_lease,
             retention=settings.command_retention,
         ),
+        largest=process.largest,
     )
 
 
@@ -53,6 +54,7 @@ async def lone_executor(process: Process, started: AsyncExitStack) -> Executor:
         batch_size=settings.batch_size,
         waiting_commands=settings.waiting_commands,
         unavailable_after=settings.unavailable_after,
+        largest=process.largest,
     )
     await executor.start()
     started.push_async_callback(executor.stop)

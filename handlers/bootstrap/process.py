@@ -17,6 +17,7 @@ from handlers.adapters.jetstream import JetStreamError
 from handlers.adapters.key_hints import KeyHints
 from handlers.adapters.keyring import Keyring
 from handlers.adapters.keys import MasterKey, load_master_key
+from handlers.adapters.message_limit import MessageLimit
 from handlers.bus.connection import harden
 from handlers.bus.streams import declare, limits_of
 from handlers.settings import Settings
@@ -49,6 +50,7 @@ class Process:
         self.commits = CommitListener(broker.connection, self.subjects.hint("committed"))
         self.postgres_url = settings.postgres_url.get_secret_value()
         self.limits = limits_of(settings)
+        self.largest = MessageLimit(broker.connection, self.streams.events)
 
     @property
     def nc(self) -> Client:
@@ -57,7 +59,9 @@ class Process:
 
     async def declare(self) -> frozenset[str]:
         """Make the streams that are missing; raises when one would be weakened."""
-        return await declare(self.nc, self.subjects, self.streams, self.limits)
+        made = await declare(self.nc, self.subjects, self.streams, self.limits)
+        await self.largest.look()
+        return made
 
 
 @asynccontextmanager

@@ -71,7 +71,8 @@ class CommandsRole:
     """Answers commands and reads its share of the durable ones.
 
     `nc` is connected, the store open, the schema migrated; the stream may come later. `executor` settles
-    commands of other doors of this process, too.
+    commands of other doors of this process, too. `largest` says how many bytes a message may have: by default
+    what the connection says.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class CommandsRole:
         metrics: CommandMetrics | None = None,
         now: Callable[[], datetime] = utc_now,
         new_id: Callable[[], UUID] = uuid4,
+        largest: Callable[[], int] | None = None,
     ) -> None:
         metrics = metrics or CommandMetrics()
         self._nc = nc
@@ -106,6 +108,7 @@ class CommandsRole:
             waiting_commands=limits.waiting_commands,
             waiting_bytes=limits.waiting_bytes,
             unavailable_after=limits.unavailable_after,
+            largest=largest or (lambda: nc.max_payload),
         )
         self._replies = Replies(self._connection)
         self._answered = AnsweredDoor(self._connection, self.executor, self._replies, subjects, new_id=new_id)
