@@ -8,6 +8,9 @@ when the stream stands still while the log has more. A relay that was paused and
 A stream that is missing is made again and filled from the first event; one that was cut back by a power
 failure is filled from its end. A stream that holds what the log does not have is left alone, loudly,
 until it is rebuilt: going on would lose events for those who listen.
+
+No event holds up those behind it. Where publishing failed right behind the same one before, the next goes
+alone; one that no message can carry, or that the server refuses for good, goes out as a claim check.
 """
 
 from __future__ import annotations
@@ -26,9 +29,10 @@ from handlers import tracing
 from handlers.adapters import jetstream
 from handlers.adapters.hints import CommitListener
 from handlers.adapters.pace import Pace
-from handlers.relay.cloud_events import event_id, message
+from handlers.relay.claims import TRIES, Claims, Doubt, carried, claim_of
+from handlers.relay.cloud_events import Message, claim_check, event_id
 from handlers.relay.metrics import RelayMetrics
-from handlers.relay.outlet import Outlet, OutOfPlace, Run
+from handlers.relay.outlet import Outlet, OutOfPlace, Refused, Run
 from handlers.relay.standby import Hints, keep_on
 from handlers.store.event_store import EventStore, StoredEvent
 from handlers.wire.events import traceparent_of
@@ -87,6 +91,8 @@ class EventRelay:
         self._outlet = Outlet(nc, patience)
         self._hints = Hints(poll)
         self._metrics = metrics
+        self._claims = Claims(store, stream, metrics)
+        self._doubt = Doubt()
 
     async def run(self) -> NoReturn:
         """Relay until cancelled; a lost server is waited for."""
@@ -100,6 +106,7 @@ class EventRelay:
 
     def _ended(self, error: Exception, failures: int) -> None:
         self._outlet.forget()
+        self._doubt.fail(error)
         if isinstance(error, OutOfPlace):
             self._metrics.refusals.inc()
             log.info("relay stands by", stream=self._stream, reason=str(error))
@@ -114,13 +121,17 @@ class EventRelay:
         last, former = await self._end_of_stream(), ""
         self._metrics.astray.set(0)
         self._metrics.reached(last)
+        if self._doubt.begin(last):
+            last, former = await self._alone(last)
         flight: deque[tuple[Run, Span]] = deque()
         pace = Pace(INTERVAL)
         while True:
             self._hints.looking()
             events = await self._store.read(last, self._chunk)
             if events:
-                messages = [message(event, self._subjects) for event in events]
+                messages, claims = carried(events, self._subjects, self._outlet.largest)
+                if claims:
+                    await self._claims.keep(claims)
                 span = _span(events)
                 run = await self._outlet.send(messages, former)
                 flight.append((run, span))
@@ -132,6 +143,31 @@ class EventRelay:
                 if not await self._hints.come():
                     return
                 await pace.turn()
+
+    async def _alone(self, last: int) -> tuple[int, str]:
+        """Publish the event behind `last`, which failed before, alone: whole, or as a claim check.
+
+        Returns its position and id. Raises NotStored where the server takes neither.
+        """
+        events = await self._store.read(last, 1)
+        if not events:
+            return last, ""
+        messages, claims = carried(events, self._subjects, self._outlet.largest)
+        reason = "the server does not acknowledge it"
+        if not claims and self._doubt.silences < TRIES:
+            try:
+                return await self._one(messages[0])
+            except Refused as refusal:
+                if not refusal.for_good:
+                    raise
+                reason = f"the server refuses it: {refusal}"
+        await self._claims.keep(claims or [claim_of(events[0], reason)])
+        return await self._one(claim_check(events[0], self._subjects))
+
+    async def _one(self, event: Message) -> tuple[int, str]:
+        run = await self._outlet.send([event], "")
+        await self._land(run, INVALID_SPAN)
+        return run.last, run.last_id
 
     async def _land(self, run: Run, span: Span) -> None:
         await self._outlet.stored(run)

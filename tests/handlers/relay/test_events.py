@@ -48,7 +48,7 @@ async def test_an_event_is_a_cloud_event_in_binary_mode(bus: Bus, store: EventSt
         "ce-datacontenttype": "application/json",
         "ce-position": "1",
         "ce-streamversion": "1",
-        "ce-schemaversion": "1",
+        "ce-schemaversion": "2",
         "ce-correlationid": "c-1",
         "ce-causationid": "c-0",
         "ce-actor": "svc-billing",
