@@ -30,7 +30,7 @@ INSERT INTO service.claim_checks (outlet, position, tenant_id, bytes, reason)
 SELECT %s, * FROM unnest(%s::bigint[], %s::uuid[], %s::bigint[], %s::text[])
 ON CONFLICT DO NOTHING"""
 
-_FORGET = "DELETE FROM service.claim_checks WHERE outlet = %s AND position >= %s"
+_FORGET = "DELETE FROM service.claim_checks WHERE outlet = %s"
 
 
 class Claim(NamedTuple):
@@ -95,10 +95,10 @@ class Claims:
                 advice="raise max_payload of the servers, then rebuild: see `tenantctl doctor`",
             )
 
-    async def forget(self, first: int) -> None:
-        """Forget what was kept from position `first` on: the outlet is filled anew. Raises StoreError."""
+    async def forget(self) -> None:
+        """Forget what was kept: the outlet is to be filled anew. Raises StoreError."""
         async with self._store.transaction() as transaction:
-            await transaction.connection.execute(_FORGET, (self._outlet, first))
+            await transaction.connection.execute(_FORGET, (self._outlet,))
 
 
 class Doubt:

@@ -91,7 +91,8 @@ class EventRelay:
         self._outlet = Outlet(nc, patience)
         self._hints = Hints(poll)
         self._metrics = metrics
-        self._claims = Claims(store, stream, metrics)
+        self.claims = Claims(store, stream, metrics)
+        """What stands in the stream without its content."""
         self._doubt = Doubt()
 
     async def run(self) -> NoReturn:
@@ -131,7 +132,7 @@ class EventRelay:
             if events:
                 messages, claims = carried(events, self._subjects, self._outlet.largest)
                 if claims:
-                    await self._claims.keep(claims)
+                    await self.claims.keep(claims)
                 span = _span(events)
                 run = await self._outlet.send(messages, former)
                 flight.append((run, span))
@@ -161,7 +162,7 @@ class EventRelay:
                 if not refusal.for_good:
                     raise
                 reason = f"the server refuses it: {refusal}"
-        await self._claims.keep(claims or [claim_of(events[0], reason)])
+        await self.claims.keep(claims or [claim_of(events[0], reason)])
         return await self._one(claim_check(events[0], self._subjects))
 
     async def _one(self, event: Message) -> tuple[int, str]:
@@ -192,6 +193,7 @@ class EventRelay:
         if info is None:
             await asyncio.sleep(GRACE)
             log.warning("stream is missing, and made again", stream=self._stream)
+            await self.claims.forget()
             await self._declare()
             info = await jetstream.stream_info(self._nc, self._stream)
         return info["state"]["last_seq"] if info else 0

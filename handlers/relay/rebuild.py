@@ -69,6 +69,7 @@ async def rebuild(
     keeping = f"{stream}_REBUILD"
     consumers = _merged(await _kept(nc, keeping), await _consumers(nc, stream))
     await _keep(nc, keeping, subjects, consumers)
+    await relay.claims.forget()
     await recreate(first)
     for consumer in consumers:
         await _restore(nc, stream, consumer)

@@ -1,9 +1,8 @@
 """No event holds up those behind it: what no server carries goes out as a claim check, in its place."""
 
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
-import psycopg
 import pytest
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
@@ -14,44 +13,28 @@ from handlers.relay.cloud_events import event_id
 from handlers.relay.outlet import NotStored, Outlet, OutOfPlace, Run
 from handlers.store.batch import Batch, EventRow
 from handlers.store.event_store import EventStore
-from handlers.wire.events import Meta, encoded
+from handlers.wire.events import Meta
 from tenant_domain.tenant.events import ProfileUpdated
-from tests.handlers.relay.relays import a_relay, assert_mirrors, reached, running, until
+from tests.handlers.relay.relays import (
+    a_relay,
+    assert_mirrors,
+    kept,
+    large,
+    limit_messages,
+    reached,
+    running,
+    until,
+)
 from tests.support.bus import Bus, messages_of
 from tests.support.log import facts
 
 LARGE = 1_200_000
 
 
-def large(size: int, tenant: UUID | None = None, meta: Meta | None = None) -> Batch:
-    """Return a batch of one event of so many bytes."""
-    tenant = tenant or uuid4()
-    body = encoded(ProfileUpdated(tenant_name="x" * size), meta or Meta())
-    return Batch(events=[EventRow(tenant, tenant, 1, ProfileUpdated.name, body, 0)])
-
-
 def with_body(body: bytes) -> Batch:
     """Return a batch of one event whose stored body is this."""
     tenant = uuid4()
     return Batch(events=[EventRow(tenant, tenant, 1, ProfileUpdated.name, body, 0)])
-
-
-async def limit_messages(bus: Bus, size: int) -> None:
-    """Let the stream of events take messages of so many bytes at most."""
-    info = await jetstream.stream_info(bus.nc, bus.streams.events)
-    assert info is not None
-    await jetstream.call(
-        bus.nc, f"STREAM.UPDATE.{bus.streams.events}", info["config"] | {"max_msg_size": size}
-    )
-
-
-async def kept(store_url: str) -> list[tuple[Any, ...]]:
-    """Return position and reason of what was kept as claimed."""
-    async with await psycopg.AsyncConnection.connect(store_url) as connection:
-        cursor = await connection.execute(
-            "SELECT position, reason FROM service.claim_checks ORDER BY position"
-        )
-        return await cursor.fetchall()
 
 
 async def test_an_event_that_the_server_does_not_carry_lets_the_others_pass(
