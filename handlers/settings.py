@@ -86,7 +86,9 @@ class Settings(BaseSettings):
     )
     http_port: int = Field(8085, ge=0, le=65535, description="the port of the HTTP edge; 0 picks a free one")
     subject_prefix: str = Field(
-        "tenants", pattern=r"^[a-z0-9_-]+$", description="the first token of every subject"
+        "tenants",
+        pattern=r"^[a-z0-9_-]{1,64}$",
+        description="the first token of every subject; 64 characters at most, for it stands in every event",
     )
     cors_origins: Names = Field((), description="origins that browsers may call from; none by default")
 

@@ -34,6 +34,7 @@ def commands_role(process: Process) -> CommandsRole:
             retention=settings.command_retention,
         ),
         beats=process.beats,
+        largest=process.largest,
     )
 
 
@@ -58,6 +59,7 @@ async def lone_forwarder(process: Process, started: AsyncExitStack) -> Forwarder
         waiting_commands=settings.waiting_commands,
         unavailable_after=settings.unavailable_after,
         beat=process.beats.engine("executor"),
+        largest=process.largest,
     )
     await executor.start()
     started.push_async_callback(executor.stop)

@@ -18,6 +18,7 @@ from handlers.adapters.jetstream import JetStreamError, Json
 from handlers.adapters.key_hints import KeyHints
 from handlers.adapters.keyring import Keyring
 from handlers.adapters.keys import MasterKey, load_master_key
+from handlers.adapters.message_limit import MessageLimit
 from handlers.bootstrap.watch import DatabaseWatch
 from handlers.bus.connection import harden
 from handlers.bus.marks import settle
@@ -57,6 +58,7 @@ class Process:
         self.postgres_url = settings.postgres_url.get_secret_value()
         self.limits = limits_of(settings)
         self.beats = Beats()
+        self.largest = MessageLimit(broker.connection, self.streams.events)
 
     @property
     def nc(self) -> Client:
@@ -71,6 +73,7 @@ class Process:
         missing = await declare(self.nc, self.subjects, self.streams, self.limits)
         names = definitions(self.subjects, self.streams, self.limits)
         await settle(self.nc, self.streams.events, names, await self.store.identity(), self._holds)
+        await self.largest.look()
         return missing
 
     async def _holds(self, events: Json) -> bool:

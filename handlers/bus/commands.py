@@ -76,7 +76,8 @@ class CommandsRole:
     """Answers commands and reads its share of the durable ones.
 
     `nc` is connected, the store open, the schema migrated; the stream may come later. `forwarder` settles
-    commands of other doors of this process, too: here or where their partition is owned.
+    commands of other doors of this process, too: here or where their partition is owned. `largest` says how
+    many bytes a message may have: by default what the connection says.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class CommandsRole:
         now: Callable[[], datetime] = utc_now,
         new_id: Callable[[], UUID] = uuid4,
         beats: Beats | None = None,
+        largest: Callable[[], int] | None = None,
     ) -> None:
         metrics, beats = metrics or CommandMetrics(), beats or Beats()
         self._nc = nc
@@ -114,6 +116,7 @@ class CommandsRole:
             waiting_bytes=limits.waiting_bytes,
             unavailable_after=limits.unavailable_after,
             beat=beats.engine("executor"),
+            largest=largest or (lambda: nc.max_payload),
         )
         self._replies = Replies(self._connection)
         owners = Owners(self._connection, subjects.hint(HINT), store.partition_owners.read)

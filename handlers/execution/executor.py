@@ -21,6 +21,7 @@ from handlers.execution.job import Job, Slice
 from handlers.execution.metrics import CommandMetrics
 from handlers.execution.reply import Reply, refused
 from handlers.execution.settling import Settler
+from handlers.execution.sizes import DEFAULT_LARGEST
 from handlers.execution.spans import followed
 from handlers.store.cache import StreamCache
 from handlers.store.errors import Fenced, StoreUnavailable, is_outage
@@ -45,8 +46,9 @@ class Executor:
     that waited `unavailable_after` seconds and was surely not written is `unavailable`; one that may have
     been written gets its answer from the ledger when the database is back, and none before.
     Durable commands wait as long as it takes. `keyring` seals personal fields, `fingerprint` makes of a
-    command's hash what the ledger keeps. `committed` is called with the log's end after a commit. `beat` is
-    told of each batch.
+    command's hash what the ledger keeps. `committed` is called with the log's end after a commit. `largest`
+    says how many bytes a message may have now: what would not fit into one is refused. `beat` is told of each
+    batch.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Executor:
         waiting_bytes: int = 64 * 1024 * 1024,
         unavailable_after: float = 2.0,
         beat: Beat | None = None,
+        largest: Callable[[], int] = lambda: DEFAULT_LARGEST,
     ) -> None:
         self._beat = beat or Beats().engine("executor")
         self._metrics = metrics or CommandMetrics()
@@ -77,6 +80,7 @@ class Executor:
             now=now,
             metrics=self._metrics,
             load_timeout=unavailable_after,
+            largest=largest,
         )
         self._committed = committed
         self._batch_size = batch_size

@@ -37,7 +37,8 @@ _ROUNDS = 50
 class Settler:
     """Settles batches against one store.
 
-    `now` is the clock that decisions see, `load_timeout` how many seconds states may take to load.
+    `now` is the clock that decisions see, `load_timeout` how many seconds states may take to load, `largest`
+    says how many bytes a message may have.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Settler:
         now: Callable[[], datetime],
         metrics: CommandMetrics,
         load_timeout: float,
+        largest: Callable[[], int],
     ) -> None:
         self._store = store
         self._cache = cache
@@ -61,6 +63,7 @@ class Settler:
         self._now = now
         self._metrics = metrics
         self._load_timeout = load_timeout
+        self._largest = largest
 
     async def settle(self, jobs: Sequence[Job]) -> int | None:
         """Settle all jobs that do not have to wait for a failed one; return the log's end if it moved.
@@ -112,7 +115,9 @@ class Settler:
         requests = [job.request for job in jobs if job.request is not None]
         incarnation = self._store.incarnation.number
         keys = await self._keys({each.tenant_id for each in requests if _has_personal(each)})
-        attempt = Attempt(self._cache, self._policy, self._now(), keys, self._fingerprint, incarnation)
+        attempt = Attempt(
+            self._cache, self._policy, self._now(), keys, self._fingerprint, self._largest(), incarnation
+        )
         await self._load(attempt, doubtful)
         # All streams at once; those of a lone command are found missing as it is decided.
         for _ in range(2 if len(requests) > 1 else 0):  # the second for what only the tenant's state names

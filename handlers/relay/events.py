@@ -10,6 +10,9 @@ failure is filled from its end. One that holds what the log does not have (a str
 that a failover of the database lost) is told of loudly, and made anew from the log, where the log is surely
 the one that it was made of, as its mark says (handlers/store/identity.py). Else it is left alone until
 somebody rebuilds it: going on would lose events for those who listen.
+
+No event holds up those behind it. Where publishing failed right behind the same one before, the next goes
+alone; one that no message can carry, or that the server refuses for good, goes out as a claim check.
 """
 
 from __future__ import annotations
@@ -30,10 +33,11 @@ from handlers.adapters.beats import Beat, Beats
 from handlers.adapters.hints import CommitListener
 from handlers.adapters.jetstream import Json
 from handlers.adapters.pace import Pace
-from handlers.relay.cloud_events import message
+from handlers.relay.claims import TRIES, Claims, Doubt, carried, claim_of
+from handlers.relay.cloud_events import Message, claim_check
 from handlers.relay.likeness import differs_at, first_difference
 from handlers.relay.metrics import RelayMetrics
-from handlers.relay.outlet import Outlet, OutOfPlace, Run
+from handlers.relay.outlet import Outlet, OutOfPlace, Refused, Run
 from handlers.relay.replacing import Recreate, replace
 from handlers.relay.standby import Hints, Restarted, keep_on
 from handlers.store.event_store import EventStore, StoredEvent
@@ -114,6 +118,9 @@ class EventRelay:
         self._outlet = Outlet(nc, patience)
         self._hints = Hints(poll)
         self._metrics = metrics
+        self.claims = Claims(store, stream, metrics)
+        """What stands in the stream without its content."""
+        self._doubt = Doubt()
 
     async def run(self) -> NoReturn:
         """Relay until cancelled; a lost server is waited for."""
@@ -127,6 +134,7 @@ class EventRelay:
 
     def _ended(self, error: Exception, failures: int) -> None:
         self._outlet.forget()
+        self._doubt.fail(error)
         if isinstance(error, OutOfPlace):
             self._metrics.refusals.inc()
             log.info("relay stands by", stream=self._stream, reason=str(error))
@@ -145,6 +153,8 @@ class EventRelay:
         last, former = await self._end_of_stream(), ""
         self._metrics.astray.set(0)
         self._metrics.reached(last)
+        if self._doubt.begin(last):
+            last, former = await self._alone(last)
         flight: deque[tuple[Run, Span]] = deque()
         pace = Pace(INTERVAL)
         while True:
@@ -153,7 +163,9 @@ class EventRelay:
             if self._store.incarnation.number != incarnation:
                 raise Restarted
             if events:
-                messages = [message(event, self._subjects) for event in events]
+                messages, claims = carried(events, self._subjects, self._outlet.largest)
+                if claims:
+                    await self.claims.keep(claims)
                 span = _span(events)
                 run = await self._outlet.send(messages, former)
                 flight.append((run, span))
@@ -166,6 +178,31 @@ class EventRelay:
                 if not await self._hints.come():
                     return
                 await pace.turn()
+
+    async def _alone(self, last: int) -> tuple[int, str]:
+        """Publish the event behind `last`, which failed before, alone: whole, or as a claim check.
+
+        Returns its position and id. Raises NotStored where the server takes neither.
+        """
+        events = await self._store.read(last, 1)
+        if not events:
+            return last, ""
+        messages, claims = carried(events, self._subjects, self._outlet.largest)
+        reason = "the server does not acknowledge it"
+        if not claims and self._doubt.silences < TRIES:
+            try:
+                return await self._one(messages[0])
+            except Refused as refusal:
+                if not refusal.for_good:
+                    raise
+                reason = f"the server refuses it: {refusal}"
+        await self.claims.keep(claims or [claim_of(events[0], reason)])
+        return await self._one(claim_check(events[0], self._subjects))
+
+    async def _one(self, event: Message) -> tuple[int, str]:
+        run = await self._outlet.send([event], "")
+        await self._land(run, INVALID_SPAN)
+        return run.last, run.last_id
 
     async def _land(self, run: Run, span: Span) -> None:
         await self._outlet.stored(run)
@@ -200,6 +237,7 @@ class EventRelay:
         still = await self._difference(now, thorough=True)
         if still is not None:
             first = min(now["state"]["first_seq"], head + 1)
+            await self.claims.forget()
             await replace(self._nc, self._subjects, self._stream, self._recreate, first, same=still - 1)
             await self._declare()  # it carries the log's mark of now
             self._metrics.rebuilds.inc()
@@ -214,6 +252,7 @@ class EventRelay:
         if info is None:
             await asyncio.sleep(GRACE)
             log.warning("stream is missing, and made again", stream=self._stream)
+            await self.claims.forget()
             await self._declare()
             info = await jetstream.call(self._nc, f"STREAM.INFO.{self._stream}")
         return info

@@ -21,6 +21,9 @@ class RelayMetrics:
         self.context_position = Gauge(
             "tenants_context_position", "Position that the live context includes", registry=registry
         )
+        self.claim_checks = Counter(
+            "tenants_relay_claim_checks", "Messages sent without their content", ["outlet"], registry=registry
+        )
         self._letters = Counter("tenants_dead_letters", "Letters published", ["reason"], registry=registry)
 
     def heard(self, head: int) -> None:

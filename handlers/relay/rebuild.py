@@ -43,7 +43,9 @@ async def rebuild(
     head = await store.head()
     if not 1 <= first <= head + 1:
         raise BeyondTheLog(f"the log has positions 1 to {head}, so no stream begins at {first}")
-    await replace(nc, subjects, stream, recreate, first, same=await _same(nc, store, stream))
+    same = await _same(nc, store, stream)
+    await relay.claims.forget()
+    await replace(nc, subjects, stream, recreate, first, same=same)
     await _fill(nc, relay, stream, head, progress)
     return head
 
