@@ -158,6 +158,7 @@ class SimulatedStore(EventStore):
 
     def __init__(self, link: Link) -> None:
         self._link, self._database = link, link.database
+        self.incarnation = Incarnation()
 
     async def append(self, batch: Batch) -> Appended:
         return await self._link.ask(_APPEND, self._database.append, batch)
