@@ -21,6 +21,7 @@ from handlers.adapters.keys import MasterKey, load_master_key
 from handlers.bus.connection import harden
 from handlers.bus.streams import declare, limits_of
 from handlers.settings import Settings
+from handlers.store.errors import is_away
 from handlers.store.event_store import EventStore
 from handlers.store.migrate import migrate
 from handlers.wire.subjects import Streams, Subjects
@@ -111,7 +112,9 @@ async def _patiently(server: str, work: Callable[[], Awaitable[object]]) -> None
         try:
             await work()
             return
-        except _AWAY as error:
+        except Exception as error:
+            if not isinstance(error, _AWAY) and not is_away(error):
+                raise
             log.warning("a server is away, trying again", server=server, why=str(error), pause=pause)
         await asyncio.sleep(pause)
         pause = min(pause * 2, LONGEST_PAUSE)
