@@ -20,6 +20,7 @@ from handlers.adapters.keyring import Keyring
 from handlers.adapters.keys import MasterKey, load_master_key
 from handlers.bus.connection import harden
 from handlers.bus.streams import declare, limits_of
+from handlers.client.connecting import recognise
 from handlers.settings import Settings
 from handlers.store.errors import is_away
 from handlers.store.event_store import EventStore
@@ -74,7 +75,7 @@ async def connected(settings: Settings) -> AsyncGenerator[Process]:
     await _patiently("postgres", lambda: migrate(url, partitions=settings.partitions))
     await _patiently("postgres", lambda: _prepare(url))
     broker = NatsBroker(
-        settings.nats_url.get_secret_value(),
+        settings.nats_servers,
         logger=None,
         apply_types=False,
         max_reconnect_attempts=-1,
@@ -90,6 +91,7 @@ async def connected(settings: Settings) -> AsyncGenerator[Process]:
     ) as store:
         await _patiently("nats", broker.connect)
         harden(broker.connection)
+        recognise(broker.connection)
         process = Process(settings, master_key, broker, store)
         try:
             await _patiently("nats", process.declare)
