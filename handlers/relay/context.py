@@ -6,6 +6,10 @@ and of two relays one is refused and stands by. Whatever else stands at the end 
 lost; a stranger's message; what the log does not have, after a backup was restored) makes it begin at the
 first event. An entry is made from the tenant's state as it is now: nobody sees a former one meanwhile.
 Keys that somebody purged leave no trace at the end; they are counted now and then, and written again.
+
+Each entry says in which form it was made (a header). Where the last one was made in an earlier form than this
+version's, all are written anew: the version before may have left out what it did not know. Of two versions at
+work the later one goes on; the earlier one takes over only after the bucket stood still for long.
 """
 
 from __future__ import annotations
@@ -33,7 +37,7 @@ from handlers.store.event_store import EventStore, Latest
 from handlers.wire.events import UnknownEvent
 from handlers.wire.headers import MSG_ID
 from handlers.wire.subjects import Streams, Subjects
-from projections.context import FACTS, TenantContext, context_of
+from projections.context import FACTS, FORM, Form, TenantContext, context_of
 from tenant_domain.tenant.decide import ref
 from tenant_domain.tenant.state import Tenant
 
@@ -55,12 +59,27 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(TenantContext).decode
 
 
+LONG = 20
+"""Looks, one each `takeover`, for which a bucket with entries of a later version has to stand still before
+this one takes over: that version is more likely on its way back than gone."""
+
+FORM_HEADER = "Context-Form"
+
+
 class Place(NamedTuple):
-    """Where a bucket (made at `created`) is: its stream's last sequence, and the position it includes."""
+    """Where a bucket (made at `created`) is: its stream's last sequence, and the position it includes.
+
+    `form` is that of the last entry.
+    """
 
     created: str
     sequence: int
     position: int
+    form: Form = Form.parsed("")
+
+    def is_before(self, form: Form) -> bool:
+        """Return whether the entries were made by a version before that of `form`."""
+        return self.position > 0 and self.form < form
 
 
 async def place_of(
@@ -77,7 +96,8 @@ async def place_of(
     if known is not None and known[:2] == (created, sequence):
         return known
     last = await jetstream.last_message(nc, streams.context_stream, streams.context_subject(">"))
-    return Place(created, sequence, await _position_of(last, store))
+    form = Form.parsed(last.headers.get(FORM_HEADER, "") if last else "")
+    return Place(created, sequence, await _position_of(last, store), form)
 
 
 async def _position_of(last: StreamMessage | None, store: EventStore) -> int:
@@ -103,6 +123,7 @@ class ContextRelay:
     looks by itself, at the log and at the bucket's end, `patience` how long for an acknowledgement,
     `takeover` how long it lets the bucket of another relay stand still while the log has more, `check` lies
     between two counts of the bucket's keys. `commits` is the process's, where it has more that listens.
+    `form` is this version's.
     """
 
     def __init__(
@@ -120,7 +141,9 @@ class ContextRelay:
         metrics: RelayMetrics,
         commits: CommitListener | None = None,
         beat: Beat | None = None,
+        form: Form = FORM,
     ) -> None:
+        self._form = form
         self._beat = beat or Beats().engine("relay of the live context")
         self._nc = nc
         self._store = store
@@ -178,6 +201,9 @@ class ContextRelay:
         now = asyncio.get_running_loop().time
         self._former = ""
         self._place = place = await self.place()
+        if place.is_before(self._form):
+            log.info("live context is written anew", former=str(place.form), form=str(self._form))
+            self._place = place = place._replace(position=0)
         while True:
             self._hints.looking()
             looked_at = now()
@@ -218,7 +244,8 @@ class ContextRelay:
             self._former = run.last_id
             left = left[run.size :]
         self._metrics.contexts.inc(len(messages))
-        return place._replace(sequence=place.sequence + len(messages))
+        form = self._form if messages else place.form
+        return place._replace(sequence=place.sequence + len(messages), form=form)
 
     def _messages(self, entries: Iterable[TenantContext], sequence: int) -> list[Message]:
         """Return the entries as messages, the first behind `sequence`. Their ids only chain them together."""
@@ -226,7 +253,8 @@ class ContextRelay:
         for number, entry in enumerate(entries, sequence + 1):
             name = f"{number}-{entry.position}"
             subject = self._streams.context_subject(str(entry.tenant_id))
-            messages.append(Message(number, name, subject, f"{MSG_ID}: {name}\r\n", _encode(entry)))
+            headers = f"{MSG_ID}: {name}\r\n{FORM_HEADER}: {self._form}\r\n"
+            messages.append(Message(number, name, subject, headers, _encode(entry)))
         return messages
 
     async def _entries(self, changed: Sequence[Latest]) -> list[TenantContext]:
@@ -252,15 +280,17 @@ class ContextRelay:
         return {stream: each.state for stream, each in loaded.items() if each.state is not None}
 
     async def _stand_by(self) -> None:
-        """Return when the bucket stands still while the log has more for it."""
-        former, looked = await self.place(), 0
-        while True:
+        """Return when the bucket stands still while the log has more for it, or is an earlier version's."""
+        former, looked, stood = await self.place(), 0, 0
+        while not former.is_before(self._form):
             await asyncio.sleep(self._takeover * random.uniform(1, 1.5))  # noqa: S311 - jitter
             head, place = await self._store.head(), await self.place()
             if place != former:
-                former, looked = place, 0
+                former, looked, stood = place, 0, 0
             elif await self._store.latest(FACTS, max(place.position, looked), head):
-                return
+                stood += 1
+                if stood >= (LONG if place.form > self._form else 1):
+                    return
             else:
                 looked = head
             self._beat.well()
