@@ -10,6 +10,7 @@ import re
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
+from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
@@ -47,12 +48,26 @@ STEP_LIMITS = {
 
 
 _FORMS = {
-    "nats_url": (r"(nats|tls|wss?)://.+|[^/]+", "nats://user:password@host:4222"),
     "postgres_url": (r"postgres(ql)?://.*|[^/]*=.*", "postgresql://user:password@host:5432/database"),
     "objects_url": (r"(file|s3):.*", "file:folder, or s3://prefix?endpoint=…&region=…"),
     "smtp_url": (r"smtps?://[^/]+.*", "smtp://user:password@host:587"),
 }
 """Where a server may be said to be, and an example: what no client could use is refused before any start."""
+
+
+def listed(text: str) -> list[str]:
+    """Return the parts of a text with commas between them."""
+    return [part.strip() for part in text.split(",")]
+
+
+def _is_nats_url(text: str) -> bool:
+    if not re.fullmatch(r"(nats|tls|wss?)://[^/\s]+/?|[^/\s]+", text):
+        return False
+    try:
+        parts = urlsplit(text if "://" in text else f"nats://{text}")
+        return bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:  # a port that is none
+        return False
 
 
 class Settings(BaseSettings):
@@ -62,7 +77,9 @@ class Settings(BaseSettings):
 
     # where things are
     nats_url: SecretStr = Field(
-        SecretStr("nats://127.0.0.1:4222"), description="NATS, with the credentials of a trusted service"
+        SecretStr("nats://127.0.0.1:4222"),
+        description="NATS, with the credentials of a trusted service; several servers with commas between"
+        " them, each with its credentials",
     )
     postgres_url: SecretStr = Field(
         SecretStr("postgresql://127.0.0.1:5432/tenants"),
@@ -230,6 +247,23 @@ class Settings(BaseSettings):
         if text is not None and not re.fullmatch(form, text):
             raise ValueError(f"must be a URL such as {example}")
         return value
+
+    @field_validator("nats_url")
+    @classmethod
+    def _all_usable(cls, value: SecretStr) -> SecretStr:
+        for number, server in enumerate(listed(value.get_secret_value()) or [""], 1):
+            if not _is_nats_url(server):
+                told = server.rpartition("@")[2] or "which is empty"
+                raise ValueError(
+                    f"server {number} ({told}) must be a URL such as nats://user:password@host:4222,"
+                    " each of several with its own, and commas between them"
+                )
+        return value
+
+    @property
+    def nats_servers(self) -> list[str]:
+        """The URL of each NATS server."""
+        return listed(self.nats_url.get_secret_value())
 
     @field_validator("saga_step_limits", mode="before")
     @classmethod

@@ -23,9 +23,10 @@ from handlers.bootstrap.watch import DatabaseWatch
 from handlers.bus.connection import harden
 from handlers.bus.marks import settle
 from handlers.bus.streams import declare, definitions, limits_of
+from handlers.client.connecting import recognise
 from handlers.relay.likeness import first_difference
 from handlers.settings import Settings
-from handlers.store.errors import StoreError
+from handlers.store.errors import StoreError, is_away
 from handlers.store.event_store import EventStore
 from handlers.store.migrate import migrate
 from handlers.wire.subjects import Streams, Subjects
@@ -92,7 +93,7 @@ async def connected(settings: Settings) -> AsyncGenerator[Process]:
     await _patiently("postgres", lambda: migrate(url, partitions=settings.partitions))
     await _patiently("postgres", lambda: _prepare(url))
     broker = NatsBroker(
-        settings.nats_url.get_secret_value(),
+        settings.nats_servers,
         logger=None,
         apply_types=False,
         max_reconnect_attempts=-1,
@@ -108,6 +109,7 @@ async def connected(settings: Settings) -> AsyncGenerator[Process]:
     ) as store:
         await _patiently("nats", broker.connect)
         harden(broker.connection)
+        recognise(broker.connection)
         process = Process(settings, master_key, broker, store)
         try:
             await _patiently("nats", process.declare)
@@ -134,7 +136,9 @@ async def _patiently(server: str, work: Callable[[], Awaitable[object]]) -> None
         try:
             await work()
             return
-        except _AWAY as error:
+        except Exception as error:
+            if not isinstance(error, _AWAY) and not is_away(error):
+                raise
             log.warning("a server is away, trying again", server=server, why=str(error), pause=pause)
         await asyncio.sleep(pause)
         pause = min(pause * 2, LONGEST_PAUSE)

@@ -129,9 +129,9 @@ async def bus(common: Common) -> AsyncGenerator[Client]:
     from handlers.client.connecting import connected as connection_to
 
     chosen = settings(common)
-    where = _public(chosen.nats_url.get_secret_value())
+    where = ", ".join(map(_public, chosen.nats_servers))
     try:
-        nc = await connection_to(chosen.nats_url.get_secret_value(), REACH, {"name": "tenantctl"})
+        nc = await connection_to(chosen.nats_servers, REACH, {"name": "tenantctl"})
     except Unauthenticated:
         raise Unauthenticated(f"The NATS server at {where} does not know these credentials.") from None
     except (Unavailable, OSError, NatsError) as error:

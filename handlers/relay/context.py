@@ -6,6 +6,10 @@ and of two relays one is refused and stands by. Whatever else stands at the end 
 lost; a stranger's message; what the log does not have, after a backup was restored) makes it begin at the
 first event. An entry is made from the tenant's state as it is now: nobody sees a former one meanwhile.
 Keys that somebody purged leave no trace at the end; they are counted now and then, and written again.
+
+Each entry says in which form it was made (a header). Where the last one was made in an earlier form than this
+version's, all are written anew: the version before may have left out what it did not know. Of two versions at
+work the later one goes on; the earlier one takes over only after the bucket stood still for long.
 """
 
 from __future__ import annotations
@@ -26,7 +30,7 @@ from handlers.adapters.beats import Beat, Beats
 from handlers.adapters.hints import CommitListener
 from handlers.relay.cloud_events import Message
 from handlers.relay.context_keys import lacking, surplus
-from handlers.relay.context_place import Place, place_of, time_of
+from handlers.relay.context_place import FORM_HEADER, Place, place_of, time_of
 from handlers.relay.metrics import RelayMetrics
 from handlers.relay.outlet import Outlet, OutOfPlace
 from handlers.relay.standby import Hints, Restarted, keep_on
@@ -34,7 +38,7 @@ from handlers.store.event_store import EventStore, Latest
 from handlers.wire.events import UnknownEvent
 from handlers.wire.headers import MSG_ID
 from handlers.wire.subjects import Streams, Subjects
-from projections.context import FACTS, TenantContext, context_of
+from projections.context import FACTS, FORM, Form, TenantContext, context_of
 from tenant_domain.tenant.decide import ref
 from tenant_domain.tenant.state import Tenant
 
@@ -56,6 +60,10 @@ _UNFOLDABLE = (UnknownEvent, msgspec.MsgspecError, ValueError)
 
 _encode = msgspec.json.Encoder().encode
 
+LONG = 20
+"""Looks, one each `takeover`, for which a bucket with entries of a later version has to stand still before
+this one takes over: that version is more likely on its way back than gone."""
+
 
 class ContextRelay:
     """A relay of tenants' contexts from the log of `store` into the bucket; `run` it.
@@ -64,6 +72,7 @@ class ContextRelay:
     looks by itself, at the log and at the bucket's end, `patience` how long for an acknowledgement,
     `takeover` how long it lets the bucket of another relay stand still while the log has more, `check` lies
     between two counts of the bucket's keys. `commits` is the process's, where it has more that listens.
+    `form` is this version's.
     """
 
     def __init__(
@@ -81,7 +90,9 @@ class ContextRelay:
         metrics: RelayMetrics,
         commits: CommitListener | None = None,
         beat: Beat | None = None,
+        form: Form = FORM,
     ) -> None:
+        self._form = form
         self._beat = beat or Beats().engine("relay of the live context")
         self._nc = nc
         self._store = store
@@ -168,6 +179,9 @@ class ContextRelay:
         Entries of the last facts may have been made from a state that the database lost.
         """
         place = await self.place()
+        if place.is_before(self._form):
+            log.info("live context is written anew", former=str(place.form), form=str(self._form))
+            place = place._replace(position=0)
         if incarnation == self._held:
             return place
         if self._held is not None:
@@ -213,7 +227,8 @@ class ContextRelay:
             self._former = run.last_id
             left = left[run.size :]
         self._metrics.contexts.inc(len(messages))
-        return place._replace(sequence=place.sequence + len(messages))
+        form = self._form if messages else place.form
+        return place._replace(sequence=place.sequence + len(messages), form=form)
 
     def _messages(self, entries: Iterable[tuple[TenantContext, datetime]], sequence: int) -> list[Message]:
         """Return the entries as messages, the first behind `sequence`.
@@ -224,7 +239,8 @@ class ContextRelay:
         for number, (entry, recorded_at) in enumerate(entries, sequence + 1):
             name = f"{number}-{entry.position}@{time_of(recorded_at)}"
             subject = self._streams.context_subject(str(entry.tenant_id))
-            messages.append(Message(number, name, subject, f"{MSG_ID}: {name}\r\n", _encode(entry)))
+            headers = f"{MSG_ID}: {name}\r\n{FORM_HEADER}: {self._form}\r\n"
+            messages.append(Message(number, name, subject, headers, _encode(entry)))
         return messages
 
     async def _entries(self, changed: Sequence[Latest]) -> list[tuple[TenantContext, datetime]]:
@@ -253,15 +269,17 @@ class ContextRelay:
         return {stream: each.state for stream, each in loaded.items() if each.state is not None}
 
     async def _stand_by(self) -> None:
-        """Return when the bucket stands still while the log has more for it."""
-        former, looked = await self.place(), 0
-        while True:
+        """Return when the bucket stands still while the log has more for it, or is an earlier version's."""
+        former, looked, stood = await self.place(), 0, 0
+        while not former.is_before(self._form):
             await asyncio.sleep(self._takeover * random.uniform(1, 1.5))  # noqa: S311 - jitter
             head, place = await self._store.head(), await self.place()
             if place != former:
-                former, looked = place, 0
+                former, looked, stood = place, 0, 0
             elif await self._store.latest(FACTS, max(place.position, looked), head):
-                return
+                stood += 1
+                if stood >= (LONG if place.form > self._form else 1):
+                    return
             else:
                 looked = head
             self._beat.well()

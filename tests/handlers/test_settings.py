@@ -43,6 +43,31 @@ def test_a_url_that_no_client_could_use_is_refused_with_an_example(
     assert getattr(load(), variable.lower())
 
 
+def test_several_nats_servers_stand_in_one_setting(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TENANTS_NATS_URL", "nats://u:swordfish@one:4222, nats://u:swordfish@two:4223")
+    assert load().nats_servers == ["nats://u:swordfish@one:4222", "nats://u:swordfish@two:4223"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ("nats://u:swordfish@one:4222,http://u:swordfish@two:4223", "server 2 (two:4223)"),
+        ("nats://u:swordfish@one:port,nats://two:4223", "server 1 (one:port)"),
+        ("nats://one:4222,", "server 2 (which is empty)"),
+        ("nats://one:4222;nats://two:4222", "server 1 (nats://one:4222;nats://two:4222)"),
+    ],
+)
+def test_each_of_several_nats_servers_is_checked_and_the_wrong_one_named(
+    monkeypatch: pytest.MonkeyPatch, wrong: str, named: str
+):
+    monkeypatch.setenv("TENANTS_NATS_URL", wrong)
+    with pytest.raises(ValidationError) as refused:
+        load()
+    (error,) = refused.value.errors()
+    assert named in error["msg"]
+    assert "swordfish" not in error["msg"]
+
+
 def test_a_variable_that_is_no_setting_is_known_also_from_a_file(
     nothing_set: pytest.MonkeyPatch, tmp_path: Path
 ):

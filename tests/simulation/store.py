@@ -211,6 +211,11 @@ class SimulatedAgenda(Agenda):
     def __init__(self, link: Link, lease: float) -> None:
         self._link, self._database, self._seconds = link, link.database, lease
 
+    @property
+    def standing(self) -> bool:
+        """Its connection: who has none here is dead, and asks nothing."""
+        return True
+
     async def register(self, owner: UUID) -> None:
         await self._link.ask(_AGENDA, self._database.register, owner, self._seconds)
 
