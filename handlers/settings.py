@@ -195,7 +195,9 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="least level that is logged"
     )
-    log_format: Literal["json", "console"] = Field("json", description="json in production, console in dev")
+    log_format: Literal["json", "console"] | None = Field(
+        None, description="form of the log; by default console on a terminal, else json"
+    )
     metrics_port: int | None = Field(
         None,
         ge=1,

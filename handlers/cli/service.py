@@ -11,7 +11,7 @@ from uuid import UUID
 from cyclopts import Parameter
 
 from handlers.cli import output
-from handlers.cli.exits import Misuse
+from handlers.cli.exits import DONE, Misuse, logged
 from handlers.cli.where import Common, given_settings
 from handlers.cli.where import settings as known_settings
 from tenant_domain.refusals import Unavailable
@@ -26,7 +26,7 @@ def serve(
     *,
     roles: Annotated[list[Role] | None, Parameter(name="--role", negative="")] = None,
     common: Common = COMMON,
-) -> None:
+) -> int:
     """Run the service on given servers until Ctrl-C or SIGTERM: all roles, or those named.
 
     Where the servers are, and everything else, is said by settings alone: see `tenantctl settings`.
@@ -39,6 +39,20 @@ def serve(
     roles
         A role to run, as often as needed; all of them by default.
     """
+    from handlers import logs
+
+    logs.configure("info", role=",".join(roles or ()))  # until the settings say more
+    logs.hear_python()
+    try:
+        _serve(tuple(roles or ()), as_json=common.as_json)
+    except Exception as error:
+        if logs.form_here() == "console":
+            raise
+        return logged(error)
+    return DONE
+
+
+def _serve(roles: tuple[Role, ...], *, as_json: bool) -> None:
     chosen = given_settings()  # before all that takes its time
 
     from handlers import bootstrap
@@ -50,10 +64,10 @@ def serve(
     from handlers.store.migrate import SchemaTooNew
 
     def ready(facts: dict[str, Any]) -> None:
-        print(json.dumps(facts) if common.as_json else f"Ready: {', '.join(facts['ready'])}.", flush=True)
+        print(json.dumps(facts) if as_json else f"Ready: {', '.join(facts['ready'])}.", flush=True)
 
     try:
-        bootstrap.run(chosen, tuple(roles or bootstrap.ROLES), ready)
+        bootstrap.run(chosen, roles or bootstrap.ROLES, ready)
     except (
         ForeignStreams,
         KeyFileError,

@@ -221,5 +221,6 @@ def _hint(chosen: Settings, name: str) -> str:
 
 def _public(url: str) -> str:
     """Return a URL without its credentials."""
-    scheme, separator, rest = url.rpartition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
+    from handlers.logs import without_credentials
+
+    return without_credentials(url)
