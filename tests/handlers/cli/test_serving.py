@@ -26,7 +26,9 @@ ROLE = ("--role", "relay")
 
 
 @contextmanager
-def serving(folder: Path, *words: str, ignored: str = "", **settings: str) -> Generator[subprocess.Popen[str]]:
+def serving(
+    folder: Path, *words: str, ignored: str = "", **settings: str
+) -> Generator[subprocess.Popen[str]]:
     """A `tenantctl serve`, started by a shell that ignores a signal, as for background jobs or by nohup."""
     environment = {**os.environ, **NOWHERE, "TENANTS_MASTER_KEY_FILE": str(folder / "master.key"), **settings}
     ignoring = f"trap '' {ignored};" if ignored else ""
