@@ -82,7 +82,7 @@ def _serve(roles: tuple[Role, ...], *, as_json: bool) -> None:
 
 
 def settings(*, common: Common = COMMON) -> None:
-    """List all settings: variable, value, default, meaning.
+    """List all settings: variable, value, default, unit, meaning.
 
     Example: TENANTS_ENV_FILE=production.env tenantctl settings
 
@@ -92,7 +92,7 @@ def settings(*, common: Common = COMMON) -> None:
     from pydantic import SecretStr
     from pydantic_core import PydanticUndefined
 
-    from handlers.settings import Settings, unknown
+    from handlers.settings import Settings, unit, unknown
 
     def shown(value: Any) -> Any:
         match value:
@@ -113,6 +113,7 @@ def settings(*, common: Common = COMMON) -> None:
             "variable": f"TENANTS_{name.upper()}",
             "value": shown(getattr(chosen, name)),
             "default": None if field.default is PydanticUndefined else shown(field.default),
+            "unit": unit(name),
             "set": name in chosen.model_fields_set,
             "meaning": field.description,
         }
@@ -121,7 +122,7 @@ def settings(*, common: Common = COMMON) -> None:
     if common.as_json:
         output.lines(records)
     else:
-        output.table(records, ("variable", "value", "default", "meaning"))
+        output.table(records, ("variable", "value", "default", "unit", "meaning"))
 
 
 def token(
