@@ -10,7 +10,7 @@ import pytest
 
 from handlers.adapters.keyring import Keyring, TenantKeys, WrappedKey
 from handlers.adapters.keys import MasterKeyError
-from handlers.wire.sealing import ERASED
+from handlers.wire.sealing import ERASED, KEY_BYTES, DataKey
 from tenant_domain.tenant.events import ProfileUpdated
 from tests.support.keys import KEY
 
@@ -74,6 +74,14 @@ async def test_given_a_wrapped_key_that_was_moved_to_another_tenant_then_it_open
     rows.stored[:] = [(thief, keys.current.id, keys.wrapped)]
     with pytest.raises(MasterKeyError):
         await Keyring(rows, KEY).find([keys.current.id], thief)
+
+
+def test_given_a_sealed_value_when_it_is_put_under_another_tenant_or_key_then_it_does_not_open():
+    tenant, key_id, secret = uuid4(), uuid4(), b"s" * KEY_BYTES
+    sealed = DataKey(tenant, key_id, secret).body(b"Ada").partition(str(key_id).encode() + b":")[2]
+    assert DataKey(tenant, key_id, secret).open(sealed) == b"Ada"
+    assert DataKey(uuid4(), key_id, secret).open(sealed) is None
+    assert DataKey(tenant, uuid4(), secret).open(sealed) is None
 
 
 async def test_given_a_destroyed_key_then_what_it_sealed_is_shown_as_erased(rows: Rows, keyring: Keyring):
