@@ -9,13 +9,14 @@ import os
 import re
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple, Self
 from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
-from pydantic import Field, SecretStr, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from handlers.consistency import contradictions
 from tenant_domain.catalogue import DEFAULT_REGION, REGIONS, RESERVED_SUBDOMAINS, Policy
 
 PREFIX = "TENANTS_"
@@ -214,7 +215,9 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="least level that is logged"
     )
-    log_format: Literal["json", "console"] = Field("json", description="json in production, console in dev")
+    log_format: Literal["json", "console"] | None = Field(
+        None, description="form of the log; by default console on a terminal, else json"
+    )
     metrics_port: int | None = Field(
         None,
         ge=1,
@@ -273,6 +276,12 @@ class Settings(BaseSettings):
         pairs = (part.partition("=") for part in value.split(",") if part)
         return {**STEP_LIMITS, **{name.strip(): number for name, _, number in pairs}}
 
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if wrong := contradictions(dict(self)):
+            raise ValueError("; ".join(wrong))
+        return self
+
     def policy(self) -> Policy:
         """Return the policy that commands are decided by."""
         return Policy(
@@ -281,6 +290,13 @@ class Settings(BaseSettings):
             reserved_subdomains=frozenset(self.reserved_subdomains),
             settings_bytes=self.settings_bytes,
         )
+
+
+def unit(name: str) -> str | None:
+    """Return what a setting is counted in: seconds and bytes have names, other numbers are counts."""
+    if Settings.model_fields[name].annotation is float:
+        return "seconds"
+    return "bytes" if name.endswith("_bytes") else None
 
 
 class NoSettingsFile(Exception):

@@ -81,7 +81,8 @@ def given_settings() -> Settings:
         raise Misuse(str(error)) from None
     except ValidationError as error:
         wrong = [
-            f"TENANTS_{'.'.join(map(str, each['loc'])).upper()}: {each['msg'].removeprefix('Value error, ')}"
+            (f"TENANTS_{'.'.join(map(str, each['loc'])).upper()}: " if each["loc"] else "")
+            + each["msg"].removeprefix("Value error, ")
             for each in error.errors()
         ]
         raise Misuse(f"settings do not fit: {'; '.join(wrong)}") from None
@@ -221,5 +222,6 @@ def _hint(chosen: Settings, name: str) -> str:
 
 def _public(url: str) -> str:
     """Return a URL without its credentials."""
-    scheme, separator, rest = url.rpartition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
+    from handlers.logs import without_credentials
+
+    return without_credentials(url)

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from handlers.settings import STEP_LIMITS, Unknown, load, unknown
+from handlers.cli.exits import Misuse
+from handlers.cli.where import given_settings
+from handlers.settings import STEP_LIMITS, Settings, Unknown, load, unit, unknown
 from sagas.registry import SAGAS
 
 
@@ -83,3 +85,34 @@ def test_what_kubernetes_tells_of_a_service_is_no_mistake(nothing_set: pytest.Mo
     for name in ("SERVICE_HOST", "SERVICE_PORT_HTTP", "PORT", "PORT_8085_TCP_ADDR"):
         nothing_set.setenv(f"TENANTS_{name}", "10.0.0.7")
     assert unknown() == []
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"REGIONS": "mars,moon"}, ("DEFAULT_REGION", "REGIONS", "mars")),
+        ({"SAGA_STEP_LIMITS": "close_acess=3"}, ("SAGA_STEP_LIMITS", "close_acess")),
+        ({"BATCH_SIZE": "100", "WAITING_COMMANDS": "10"}, ("BATCH_SIZE", "WAITING_COMMANDS")),
+        ({"COMMAND_RETENTION": "5"}, ("COMMAND_RETENTION", "COMMAND_TRIES", "UNAVAILABLE_AFTER")),
+        ({"METRICS_PORT": "7000", "HTTP_PORT": "7000"}, ("METRICS_PORT", "HTTP_PORT")),
+        ({"OBJECTS_ACCESS_KEY": "id"}, ("OBJECTS_ACCESS_KEY", "OBJECTS_SECRET_KEY")),
+        ({"MASTER_KEY_FILE": "k", "SIGNING_KEY_FILE": "k"}, ("MASTER_KEY_FILE", "SIGNING_KEY_FILE")),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused_in_a_sentence_that_names_both(
+    nothing_set: pytest.MonkeyPatch, given: dict[str, str], named: tuple[str, ...]
+):
+    for name, value in given.items():
+        nothing_set.setenv(f"TENANTS_{name}", value)
+    with pytest.raises(Misuse) as refused:
+        given_settings()
+    assert all(name in str(refused.value) for name in named), str(refused.value)
+
+
+def test_whatever_is_measured_has_a_unit():
+    units = {name: unit(name) for name in Settings.model_fields}
+    assert (units["unavailable_after"], units["commands_max_bytes"], units["pool_size"]) == (
+        "seconds",
+        "bytes",
+        None,
+    )
