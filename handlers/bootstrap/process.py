@@ -11,7 +11,7 @@ import structlog
 from faststream.nats import NatsBroker
 from nats.aio.client import Client
 
-from handlers.adapters import schemas
+from handlers.adapters import key_check, schemas
 from handlers.adapters.beats import Beats
 from handlers.adapters.hints import CommitListener
 from handlers.adapters.jetstream import JetStreamError, Json
@@ -90,7 +90,7 @@ async def connected(settings: Settings) -> AsyncGenerator[Process]:
     master_key = load_master_key(settings.master_key_file or Path("master.key"), create=settings.create_keys)
     url = settings.postgres_url.get_secret_value()
     await _patiently("postgres", lambda: migrate(url, partitions=settings.partitions))
-    await _patiently("postgres", lambda: _prepare(url))
+    await _patiently("postgres", lambda: _prepare(url, master_key))
     broker = NatsBroker(
         settings.nats_url.get_secret_value(),
         logger=None,
@@ -122,8 +122,9 @@ async def connected(settings: Settings) -> AsyncGenerator[Process]:
             await broker.stop()
 
 
-async def _prepare(url: str) -> None:
+async def _prepare(url: str, master_key: MasterKey) -> None:
     async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+        await key_check.require(connection, master_key)
         await schemas.prepare(connection)
 
 
