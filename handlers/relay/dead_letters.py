@@ -66,6 +66,12 @@ WITH gone AS (
     RETURNING published_at)
 SELECT count(*), max(published_at) FROM gone"""
 
+_FORGET_HANDLING = """
+DELETE FROM service.dead_letter_handling h
+WHERE greatest(h.replayed_at, h.dismissed_at) < %s::timestamptz
+AND NOT EXISTS (SELECT FROM service.dead_letters d WHERE d.id = h.id)"""
+"""What was done about a letter was done after it was published: before the oldest one there is none."""
+
 _EVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 _UNPUBLISHED = "UPDATE service.dead_letters SET published_at = NULL WHERE published_at IS NOT NULL"
@@ -143,7 +149,10 @@ class DeadLetterRelay:
         return len(letters)
 
     async def forget(self) -> int:
-        """Delete letters that were published long ago, and return how many. Raises StoreError."""
+        """Delete letters that were published long ago, and return how many.
+
+        Raises StoreError, JetStreamError.
+        """
         forgotten = 0
         while True:
             async with self._store.transaction() as transaction:
@@ -155,7 +164,17 @@ class DeadLetterRelay:
             forgotten += count
             self._forgotten = latest or self._forgotten
             if count < AT_MOST:
-                return forgotten
+                break
+        await self._forget_handling()
+        return forgotten
+
+    async def _forget_handling(self) -> None:
+        """Forget what was done about letters that are not in the stream any more."""
+        info = await jetstream.stream_info(self._nc, self._stream)
+        if info is None or not info["state"]["messages"]:
+            return
+        async with self._store.transaction() as transaction:
+            await transaction.connection.execute(_FORGET_HANDLING, (info["state"]["first_ts"],))
 
     async def _look_after_stream(self) -> None:
         info = await jetstream.stream_info(self._nc, self._stream)
