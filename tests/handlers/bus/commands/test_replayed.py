@@ -2,7 +2,7 @@
 
 import asyncio
 from functools import partial
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from prometheus_client import CollectorRegistry
 
@@ -15,7 +15,7 @@ from handlers.relay.metrics import RelayMetrics
 from handlers.store.event_store import EventStore
 from handlers.wire.headers import CAUSATION_ID, COMMAND_ID, REPLAY_OF
 from tests.handlers.bus.commands.conftest import LIMITS
-from tests.handlers.bus.commands.service import Caller, outcome, problem, provisioning, until
+from tests.handlers.bus.commands.service import Caller, activate, outcome, problem, provisioning, until
 from tests.support.bus import Bus, messages_of
 from tests.support.keys import keyring_of
 
@@ -43,7 +43,8 @@ async def test_it_is_decided_anew_under_an_id_of_its_own(
     )
     assert problem(refused) == "tenant-not-found"
     letter = await published(bus, store)
-    await caller.ask(tenant, "provision", provisioning(tenant))
+    provisioned = outcome(await caller.ask(tenant, "provision", provisioning(tenant)))
+    await activate(store, {tenant: UUID(provisioned["operation_id"])})
 
     sent = await dead_letters.replay(*bus, letter.letter, store)
 
@@ -67,7 +68,8 @@ async def test_one_that_was_decided_meanwhile_keeps_its_id_and_is_not_decided_tw
     tenant, command_id = uuid4(), uuid4()
     await asyncio.wait_for(await caller.put(tenant, "update_profile", b'{"nam": "x"}', command_id), 30)
     letter = await published(bus, store)  # a form that does not fit is no outcome
-    await caller.ask(tenant, "provision", provisioning(tenant))
+    provisioned = outcome(await caller.ask(tenant, "provision", provisioning(tenant)))
+    await activate(store, {tenant: UUID(provisioned["operation_id"])})
     done = await caller.ask(tenant, "update_profile", {"name": "Risen"}, command_id)
     assert outcome(done)["status"] == "completed"
 
