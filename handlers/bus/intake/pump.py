@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -157,7 +158,7 @@ class Pump:
         for before, job in enumerate(jobs):
             if job.reply is not None and job.reply.problem == UnknownCommand.problem:
                 command = job.origin.subject.rpartition(".")[2] if job.origin is not None else ""
-                if await self._door.versions.who_knows(commands=[command]) == "alive":
+                if _is_name(command) and await self._door.versions.who_knows(commands=[command]) == "alive":
                     return _Newer(before, command)
         return None
 
@@ -269,6 +270,10 @@ class Pump:
         if failures:
             pause = min(self._door.pause * 2 ** (failures - 1), self._door.longest_pause)
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
+
+
+_is_name = re.compile("[a-z][a-z0-9_]{0,63}").fullmatch
+"""What a command can be called, in whatever version; anything else may be bytes that no database takes."""
 
 
 class _Newer(NamedTuple):
