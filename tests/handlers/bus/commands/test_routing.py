@@ -67,7 +67,7 @@ async def test_a_tenant_is_in_the_partition_that_the_server_puts_it_into(caller:
 
 @asynccontextmanager
 async def two_workers(nats_url: str, postgres_url: str, bus: Bus) -> AsyncGenerator[list[CommandsRole]]:
-    """Run two workers that know of each other and have half of the partitions each, and one what is in none."""
+    """Run two workers that know of each other and have half of the partitions each."""
     async with (
         role_on(nats_url, postgres_url, bus, tick=0.05) as one,
         role_on(nats_url, postgres_url, bus, tick=0.05) as other,
