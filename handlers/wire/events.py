@@ -26,6 +26,10 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class UnknownEvent(Exception):
     """The log holds an event that this version does not know, or in a newer version than it knows."""
 
+    def __init__(self, name: str, version: int) -> None:
+        super().__init__(f"{name} in version {version}")
+        self.name, self.version = name, version
+
 
 class Stored(msgspec.Struct, frozen=True):
     """The body of a stored event, its data still as it was written."""
@@ -98,7 +102,7 @@ def decoded(name: str, version: int, data: bytes | msgspec.Raw) -> Event:
     """
     cls = EVENTS.get(name)
     if cls is None or version > cls.schema:
-        raise UnknownEvent(f"{name} in version {version}")
+        raise UnknownEvent(name, version)
     if version == cls.schema:
         return _readers[name](data)
     fields: dict[str, Any] = msgspec.json.decode(data)
