@@ -130,7 +130,6 @@ class DevStack:
             "TENANTS_SIGNING_KEY_FILE": str(data / "keys" / "signing.pem"),
             "TENANTS_CERTIFICATE_KEY_FILE": str(data / "keys" / "certificates.pem"),
             "TENANTS_CREATE_KEYS": "true",
-            "TENANTS_LOG_FORMAT": "console",
             "TENANTS_ENVIRONMENT": "dev",
             **{
                 key: value

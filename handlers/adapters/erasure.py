@@ -49,6 +49,7 @@ _UNTOLD = "SELECT count(*) FROM service.dead_letters WHERE tenant = %s::uuid::te
 
 _TABLES = {
     "dead_letters": "tenant = %s::uuid::text",
+    "dead_letter_handling": "tenant = %s::uuid::text",
     "snapshots": "stream_id IN (SELECT originator_id FROM service.events WHERE tenant_id = %s)",
 }
 """Rows that go, by the table and whose they are; what they hold is sealed, or tells of nobody.

@@ -116,7 +116,7 @@ def _stop_on_signals(stop: asyncio.Event) -> None:
 
 def run(settings: Settings, roles: tuple[str, ...], ready: Callable[[dict[str, Any]], None]) -> None:
     """Run `serve` in an event loop of its own, the quickest there is."""
-    logs.configure(settings.log_level, settings.log_format)
+    logs.configure(settings.log_level, settings.log_format, role=",".join(roles))
     # Who is supervised has its environment from its supervisor, which tells of it once.
     for each in () if os.environ.get(SUPERVISED) else unknown():
         log.warning("setting unknown", variable=each.variable, nearest=each.nearest)

@@ -11,7 +11,7 @@ from contextlib import suppress
 
 import structlog
 
-from handlers.adapters.tasks import end
+from handlers.adapters.tasks import end, watched
 from handlers.store.errors import StoreError
 from handlers.store.event_store import EventStore
 
@@ -33,7 +33,7 @@ class DatabaseWatch:
 
     async def start(self) -> None:
         """Begin to look."""
-        self._task = asyncio.create_task(self._run(), name="watch over the database")
+        self._task = watched(self._run(), "watch over the database")
 
     async def stop(self) -> None:
         """Look no more."""
@@ -41,7 +41,7 @@ class DatabaseWatch:
 
     async def _run(self) -> None:
         while True:
-            with suppress(StoreError, OSError):  # whoever needs the database tells of its absence
+            with suppress(StoreError, OSError, TimeoutError):  # who needs it tells of its absence
                 self._tell(await self._store.clock_behind())
             await asyncio.sleep(self._every)
 

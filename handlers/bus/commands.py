@@ -22,6 +22,7 @@ from handlers.bus.intake.claims import Claims
 from handlers.bus.intake.door import DurableDoor
 from handlers.bus.intake.pump import Door
 from handlers.bus.intake.upkeep import Upkeep
+from handlers.bus.intake.versions import Outdated, Versions
 from handlers.bus.replies import Replies
 from handlers.bus.routing.forwarding import PATIENCE, Forwarder
 from handlers.bus.routing.owners import HINT, Owners
@@ -137,6 +138,7 @@ class CommandsRole:
         )
         self._preference = Preference(self._connection, subjects, owners, me, QUEUE, self._answered.take)
         claims = Claims(postgres_url, me, lease=limits.lease)
+        self._versions = Versions(store)
         door = self._durable(claims, subjects, streams.commands, limits)
         self.durable = DurableDoor(door, metrics, tick=limits.tick, beat=beats.engine("durable door"))
         self.upkeep = Upkeep(
@@ -162,6 +164,8 @@ class CommandsRole:
             tries=limits.tries,
             pause=limits.retry_pause,
             longest_pause=limits.longest_pause,
+            versions=self._versions,
+            step_aside=self._step_aside,
         )
 
     @property
@@ -195,6 +199,9 @@ class CommandsRole:
         await self.executor.stop()
         await self._replies.stop()
         await self._teller.stop()
+
+    def _step_aside(self, newer: Outdated) -> None:
+        self.durable.step_aside(newer)
 
     def _connection(self) -> Client:
         return self._nc

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
+from uuid import UUID, uuid4
 
 from nats.aio.client import Client
 from nats.errors import BadHeaderError
@@ -11,7 +12,9 @@ from nats.errors import BadHeaderError
 from handlers.adapters import jetstream
 from handlers.adapters.jetstream import StreamMessage
 from handlers.adapters.keyring import Keyring
+from handlers.store.event_store import EventStore
 from handlers.wire.dead_letters import ERASED, DeadLetter, token, unpacked
+from handlers.wire.headers import CAUSATION_ID, COMMAND_ID, CORRELATION_ID, REPLAY_OF, REPLY_TO
 from handlers.wire.sealing import key_of_body, opened_body
 from handlers.wire.subjects import Streams, Subjects
 
@@ -75,23 +78,60 @@ async def opened(found: Letter, keyring: Callable[[], Keyring]) -> Letter:
     return found._replace(letter=found.letter._replace(body=body))
 
 
-async def replay(nc: Client, subjects: Subjects, streams: Streams, dead: DeadLetter) -> int:
-    """Send the command of an opened letter again, with its own id; return its sequence in the stream.
+class Sent(NamedTuple):
+    """A command that was sent again: its sequence in the stream, and the id that it has now."""
 
-    It goes through the durable door. The headers that steer the server are left out: they were meant for the
-    first time. A command that was decided meanwhile gives its recorded outcome. Raises NotReplayable, and
-    nats-py's errors when it was not taken.
+    sequence: int
+    command_id: str | None
+
+
+async def replay(
+    nc: Client,
+    subjects: Subjects,
+    streams: Streams,
+    dead: DeadLetter,
+    store: EventStore,
+    *,
+    new_id: Callable[[], UUID] = uuid4,
+) -> Sent:
+    """Send the command of an opened letter again, through the durable door.
+
+    Where the ledger has its refusal, under its own id that would be the answer for ever: so it gets an id
+    of its own, and names the former one. Otherwise it keeps its id: if it was decided meanwhile, it is not
+    decided twice. Headers that steer the server were meant for the first time, and are left out.
+    Raises NotReplayable, StoreError, and nats-py's errors when it was not taken.
     """
     if not dead.subject.startswith(f"{subjects.prefix}.commands."):
         raise NotReplayable("it is not a command: its consumer has to take it from its stream again")
     if dead.omitted:
         raise NotReplayable(f"without its {dead.omitted} it is not what was sent")
     headers = {name: value for name, value in dead.headers.items() if not name.lower().startswith("nats-")}
+    if await _is_refused(subjects, dead, store):
+        headers = _anew(headers, str(new_id()))
     try:
         ack = await nc.jetstream().publish(dead.subject, dead.body, stream=streams.commands, headers=headers)
     except (BadHeaderError, UnicodeEncodeError) as error:
         raise NotReplayable(f"it has a header that cannot be sent again: {error}") from error
-    return ack.seq
+    return Sent(ack.seq, headers.get(COMMAND_ID))
+
+
+async def _is_refused(subjects: Subjects, dead: DeadLetter, store: EventStore) -> bool:
+    """Return whether the ledger has a refusal under the id that the command came with."""
+    tenant = dead.subject.removeprefix(f"{subjects.prefix}.commands.").partition(".")[0]
+    try:
+        key = UUID(tenant), UUID(dead.headers.get(COMMAND_ID, ""))
+    except ValueError:
+        return False
+    recorded = (await store.recorded([key])).get(key)
+    return recorded is not None and recorded.position is None
+
+
+def _anew(headers: Mapping[str, str], command_id: str) -> dict[str, str]:
+    """Return the headers of a command that is sent again under another id; who waited has had an answer."""
+    former = headers[COMMAND_ID]
+    kept = {name: value for name, value in headers.items() if name != REPLY_TO}
+    linked = {COMMAND_ID: command_id, CAUSATION_ID: former, REPLAY_OF: former}
+    return {CORRELATION_ID: former, **kept, **linked}
 
 
 def _opened(message: StreamMessage) -> Letter | None:

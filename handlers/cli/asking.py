@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import sys
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -36,6 +37,18 @@ async def pages(
         cursor = page["next_cursor"]
         if cursor is None:
             return
+
+
+def operator() -> str:
+    """Return who is at the command line, as what is written down names them."""
+    return f"tenantctl:{getpass.getuser()}"
+
+
+def agreed(question: str) -> bool:
+    """Ask a person, and return whether they said yes. Raises Misuse where nobody is there to be asked."""
+    if not sys.stdin.isatty():
+        raise Misuse("nobody is there to be asked: give --yes")
+    return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
 
 
 async def tenant_of(client: TenantClient, tenant: str) -> UUID:
@@ -84,7 +97,7 @@ async def _commanded(
         body,
         command_id=asking.command_id,
         expected_version=asking.expected_version,
-        actor=f"tenantctl:{getpass.getuser()}",
+        actor=operator(),
     )
     one(_record(outcome), asking)
     if outcome.operation_id is None:

@@ -3,31 +3,27 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from handlers.cli import output
+from handlers.cli.asking import agreed, operator
 from handlers.cli.exits import DONE, REFUSED, Misuse
 from handlers.cli.where import Common, Limit, bus, keyring, settings, store
 from handlers.wire.subjects import Streams, Subjects
-from tenant_domain.refusals import NotFound
 
 if TYPE_CHECKING:
-    from nats.aio.client import Client
-
-    from handlers.adapters.keyring import Keyring
     from handlers.bus.dead_letters import Letter
+    from handlers.bus.letter_handling import Handling
+    from handlers.cli.letter_desk import Desk
 
-app = App(name="dead-letters", help="Messages that were given up: list, show, replay.")
+app = App(name="dead-letters", help="Messages that were given up: list, show, replay, dismiss.")
 
-COLUMNS = ("number", "time", "tenant", "stream", "reason", "subject", "error.detail")
+COLUMNS = ("number", "time", "tenant", "stream", "reason", "status", "subject", "error.detail")
 COMMON = Common()
-
-CHUNK = 100
-"""Letters read at a time."""
 
 
 @app.command(name="list")
@@ -36,10 +32,11 @@ async def list_letters(
     tenant: str | None = None,
     stream: str | None = None,
     reason: str | None = None,
+    dismissed: bool = False,
     limit: Limit = 100,
     common: Common = COMMON,
 ) -> None:
-    """List dead letters, oldest first.
+    """List dead letters, oldest first; those that were dismissed only when they are asked for.
 
     Example: tenantctl dead-letters list --reason invalid-command
 
@@ -51,11 +48,17 @@ async def list_letters(
         Name of the stream that the message stood in.
     reason
         Why it was given up: the name of a problem, or max-deliveries, or terminated.
+    dismissed
+        List those that were dismissed, too.
     limit
         Most letters to list; 0 is all.
     """
-    async with _readable(common) as (nc, keys):
-        found = (_record(letter) async for letter in _found(nc, keys, common, tenant, stream, reason))
+    async with _readable(common) as desk:
+        found = (
+            _record(letter, handling)
+            async for letter, handling in desk.found(tenant, stream, reason)
+            if dismissed or handling.status != "dismissed"
+        )
         await output.listed(found, COLUMNS, as_json=common.as_json, limit=limit, empty="No dead letter fits.")
 
 
@@ -70,8 +73,8 @@ async def show(number: int, *, common: Common = COMMON) -> None:
     number
         Its number, as in `dead-letters list`.
     """
-    async with _readable(common) as (nc, keys):
-        record = _record(await _one(common, nc, keys, number))
+    async with _readable(common) as desk:
+        record = _record(*await desk.one(number))
     if common.as_json:
         output.lines((record,))
     else:
@@ -82,9 +85,11 @@ async def show(number: int, *, common: Common = COMMON) -> None:
 async def replay(
     number: int | None = None, *more: int, reason: str | None = None, common: Common = COMMON
 ) -> int:
-    """Send the commands of dead letters again, through the durable door and with their own ids.
+    """Send the commands of dead letters again, through the durable door.
 
-    A command that was decided meanwhile gives its recorded outcome. Exit code 1 when one cannot be sent.
+    One that was refused gets an id of its own, and names the former one in its header Replay-Of: under that,
+    its refusal would be repeated. Any other keeps its id: if it was decided meanwhile, that is its outcome.
+    Exit code 1 when one cannot be sent.
 
     Example: tenantctl dead-letters replay 7 8 9
     Example: tenantctl dead-letters replay --reason max-deliveries
@@ -100,86 +105,93 @@ async def replay(
     """
     from handlers.bus.dead_letters import NotReplayable
     from handlers.bus.dead_letters import replay as send
+    from handlers.bus.letter_handling import note_replay
 
     if (number is None) == (reason is None):
         raise Misuse("give either numbers or --reason")
     code = DONE
-    async with _readable(common) as (nc, keys):
-        prefix = settings(common).subject_prefix
-        subjects, streams = Subjects(prefix), Streams.of(prefix)
-        async for letter in _chosen(nc, keys, common, (number, *more), reason):
-            record: dict[str, Any] = {"number": letter.number, "sequence": None, "error": None}
+    async with _readable(common) as desk:
+        async for letter, handling in desk.chosen((number, *more), None, reason):
+            if number is None and handling.status == "dismissed":
+                continue
+            record: dict[str, Any] = {
+                "number": letter.number,
+                "sequence": None,
+                "command_id": None,
+                "error": None,
+            }
             try:
-                record["sequence"] = await send(nc, subjects, streams, letter.letter)
+                sent = await send(desk.nc, desk.subjects, desk.streams, letter.letter, desk.store)
             except NotReplayable as error:
                 record["error"] = str(error)
                 code = REFUSED
+            else:
+                record |= sent._asdict()
+                await note_replay(desk.store, letter.letter.id, letter.tenant, operator(), sent.command_id)
             _say(record, common)
     return code
 
 
+@app.command
+async def dismiss(
+    number: int | None = None,
+    *more: int,
+    tenant: str | None = None,
+    reason: str | None = None,
+    yes: Annotated[bool, Parameter(negative="")] = False,
+    common: Common = COMMON,
+) -> int:
+    """Dismiss dead letters that need nothing any more; who did and when stays with them.
+
+    Example: tenantctl dead-letters dismiss 7 8 9
+    Example: tenantctl dead-letters dismiss --reason unknown-command --yes
+
+    Parameters
+    ----------
+    number
+        Number of a letter, as in `dead-letters list`.
+    more
+        Numbers of more letters.
+    tenant
+        In place of numbers: all letters of a tenant, or of unknown.
+    reason
+        In place of numbers: all letters with this reason.
+    yes
+        Do not ask before.
+    """
+    from handlers.bus.letter_handling import dismiss as note
+
+    if (number is None) == (tenant is None and reason is None):
+        raise Misuse("give either numbers, or --tenant or --reason, or both of these")
+    async with _readable(common) as desk:
+        letters = [
+            letter
+            async for letter, handling in desk.chosen((number, *more), tenant, reason)
+            if handling.status != "dismissed"
+        ]
+        if letters and not yes and not agreed(f"Dismiss {len(letters)} dead letters?"):
+            return REFUSED
+        for letter in letters:
+            await note(desk.store, letter.letter.id, letter.tenant, operator())
+    numbers = [letter.number for letter in letters]
+    if common.as_json:
+        output.lines({"number": each, "status": "dismissed"} for each in numbers)
+    else:
+        print(f"{len(numbers)} dead letters dismissed.")
+    return DONE
+
+
 @asynccontextmanager
-async def _readable(common: Common) -> AsyncGenerator[tuple[Client, Callable[[], Keyring]]]:
-    """Give a connection, and the keyring for whoever meets a sealed body."""
-    async with bus(common) as nc, store(common) as log:
-        yield nc, lambda: keyring(common, log)
-
-
-async def _chosen(
-    nc: Client,
-    keys: Callable[[], Keyring],
-    common: Common,
-    numbers: tuple[int | None, ...],
-    reason: str | None,
-) -> AsyncGenerator[Letter]:
-    if reason is not None:
-        async for letter in _found(nc, keys, common, None, None, reason):
-            yield letter
-        return
-    for number in numbers:
-        assert number is not None
-        yield await _one(common, nc, keys, number)
-
-
-async def _found(
-    nc: Client,
-    keys: Callable[[], Keyring],
-    common: Common,
-    tenant: str | None,
-    stream: str | None,
-    reason: str | None,
-) -> AsyncGenerator[Letter]:
-    """Yield the letters that were there when it was asked, so that a replay which fails again ends."""
-    from handlers.adapters import jetstream
-    from handlers.bus.dead_letters import letters, opened
+async def _readable(common: Common) -> AsyncGenerator[Desk]:
+    """Give what letters are read with."""
+    from handlers.cli.letter_desk import Desk
 
     prefix = settings(common).subject_prefix
-    subjects, streams = Subjects(prefix), Streams.of(prefix)
-    info = await jetstream.stream_info(nc, streams.dead_letters)
-    last = info["state"]["last_seq"] if info else 0
-    after = 0
-    while after < last:
-        chunk = await letters(
-            nc, subjects, streams, tenant=tenant, stream=stream, reason=reason, after=after, limit=CHUNK
-        )
-        for letter in chunk:
-            if letter.number <= last:
-                yield await opened(letter, keys)
-        if len(chunk) < CHUNK:
-            return
-        after = chunk[-1].number
+    async with bus(common) as nc, store(common) as log:
+        yield Desk(nc, log, Subjects(prefix), Streams.of(prefix), lambda: keyring(common, log))
 
 
-async def _one(common: Common, nc: Client, keys: Callable[[], Keyring], number: int) -> Letter:
-    from handlers.bus.dead_letters import letter, opened
-
-    found = await letter(nc, Streams.of(settings(common).subject_prefix), number)
-    if found is None:
-        raise NotFound(f"There is no dead letter {number}.")
-    return await opened(found, keys)
-
-
-def _record(letter: Letter) -> dict[str, Any]:
+def _record(letter: Letter, handling: Handling) -> dict[str, Any]:
     dead = letter.letter
     return {
         "number": letter.number,
@@ -194,6 +206,8 @@ def _record(letter: Letter) -> dict[str, Any]:
         "headers": dict(dead.headers),
         "body": dead.body.decode(errors="replace"),
         "omitted": dead.omitted or None,
+        "status": handling.status,
+        **{name: str(value) for name, value in handling._asdict().items() if value is not None},
     }
 
 
@@ -201,6 +215,7 @@ def _say(record: dict[str, Any], common: Common) -> None:
     if common.as_json:
         output.lines((record,))
     elif record["error"] is None:
-        print(f"{record['number']}: sent again, at {record['sequence']} of TENANT_COMMANDS.")
+        place = f"at {record['sequence']} of TENANT_COMMANDS, as {record['command_id']}"
+        print(f"{record['number']}: sent again, {place}.")
     else:
         print(f"{record['number']}: not sent: {record['error']}.", file=sys.stderr)

@@ -42,6 +42,23 @@ def explained(error: Exception, *, as_json: bool) -> int:
             return REFUSED
 
 
+def logged(error: Exception) -> int:
+    """Say it in the log, of a process whose standard error is its log; return the exit code."""
+    import structlog
+
+    log = structlog.get_logger()
+    match error:
+        case Misuse():
+            log.error(str(error), problem="misuse")
+            return MISUSE
+        case _ if isinstance(error, Unavailable) or _is_outage(error):
+            log.error(_reason(error), problem="unavailable")
+            return UNAVAILABLE
+        case _:
+            log.critical("ended by an error", exc_info=error)
+            return REFUSED
+
+
 def _say_refusal(refusal: Refusal, as_json: bool) -> None:
     if as_json:
         print(json.dumps(problem(refusal)), file=sys.stderr)
@@ -61,7 +78,14 @@ def _is_outage(error: Exception) -> bool:
     """Return whether a server was not reached; by their names, so that no driver is imported for it."""
     names = {f"{kind.__module__.partition('.')[0]}.{kind.__name__}" for kind in type(error).__mro__}
     return isinstance(error, OSError | TimeoutError) or bool(
-        names & {"nats.Error", "psycopg.OperationalError", "handlers.StoreError", "handlers.NotAccepted"}
+        names
+        & {
+            "nats.Error",
+            "psycopg.OperationalError",
+            "handlers.StoreError",
+            "handlers.NotAccepted",
+            "handlers.MasterKeyError",
+        }
     )
 
 

@@ -46,9 +46,9 @@ class Executor:
     that waited `unavailable_after` seconds and was surely not written is `unavailable`; one that may have
     been written gets its answer from the ledger when the database is back, and none before.
     Durable commands wait as long as it takes. `keyring` seals personal fields, `fingerprint` makes of a
-    command's hash what the ledger keeps. `committed` is called with the log's end after a commit. `beat` is
-    told of each batch. `largest` says how many bytes a message may have now: what would not fit into one is
-    refused.
+    command's hash what the ledger keeps. `committed` is called with the log's end after a commit. `largest`
+    says how many bytes a message may have now: what would not fit into one is refused. `beat` is told of each
+    batch.
     """
 
     def __init__(

@@ -116,13 +116,7 @@ class Settler:
         incarnation = self._store.incarnation.number
         keys = await self._keys({each.tenant_id for each in requests if _has_personal(each)})
         attempt = Attempt(
-            self._cache,
-            self._policy,
-            self._now(),
-            keys,
-            self._fingerprint,
-            self._largest(),
-            incarnation,
+            self._cache, self._policy, self._now(), keys, self._fingerprint, self._largest(), incarnation
         )
         await self._load(attempt, doubtful)
         # All streams at once; those of a lone command are found missing as it is decided.

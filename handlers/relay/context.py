@@ -7,6 +7,10 @@ lost; a stranger's message; what the log does not have, after a backup was resto
 first event. An entry is made from the tenant's state as it is now: nobody sees a former one meanwhile.
 Keys that somebody purged leave no trace at the end; they are counted now and then, and written again.
 
+Each entry says in which form it was made (a header). Where the last one was made in an earlier form than this
+version's, all are written anew: the version before may have left out what it did not know. Of two versions at
+work the later one goes on; the earlier one takes over only after the bucket stood still for long.
+
 No entry holds up the others: one that no message can carry is written with the tenant's status alone.
 """
 
@@ -35,7 +39,7 @@ from handlers.relay.standby import Hints, Restarted, keep_on
 from handlers.store.event_store import EventStore, Latest
 from handlers.wire.headers import MSG_ID
 from handlers.wire.subjects import Streams, Subjects
-from projections.context import FACTS
+from projections.context import FACTS, FORM, Form
 
 log = structlog.get_logger()
 
@@ -53,6 +57,10 @@ _KV_OPERATION = "KV-Operation"
 
 _encode = msgspec.json.Encoder().encode
 
+LONG = 20
+"""Looks, one each `takeover`, for which a bucket with entries of a later version has to stand still before
+this one takes over: that version is more likely on its way back than gone."""
+
 
 class ContextRelay:
     """A relay of tenants' contexts from the log of `store` into the bucket; `run` it.
@@ -61,6 +69,7 @@ class ContextRelay:
     looks by itself, at the log and at the bucket's end, `patience` how long for an acknowledgement,
     `takeover` how long it lets the bucket of another relay stand still while the log has more, `check` lies
     between two counts of the bucket's keys. `commits` is the process's, where it has more that listens.
+    `form` is this version's.
     """
 
     def __init__(
@@ -78,7 +87,9 @@ class ContextRelay:
         metrics: RelayMetrics,
         commits: CommitListener | None = None,
         beat: Beat | None = None,
+        form: Form = FORM,
     ) -> None:
+        self._form = form
         self._beat = beat or Beats().engine("relay of the live context")
         self._nc = nc
         self._store = store
@@ -168,6 +179,9 @@ class ContextRelay:
         Entries of the last facts may have been made from a state that the database lost.
         """
         place = await self.place()
+        if place.is_before(self._form):
+            log.info("live context is written anew", former=str(place.form), form=str(self._form))
+            place = place._replace(position=0)
         if incarnation == self._held:
             return place
         if self._held is not None:
@@ -204,7 +218,7 @@ class ContextRelay:
 
     async def _write(self, place: Place, changed: Sequence[Latest]) -> Place:
         entries = await entries_of(self._store, changed)
-        messages, claims = carried(entries, place.sequence, self._streams, self._outlet.largest)
+        messages, claims = carried(entries, place.sequence, self._streams, self._form, self._outlet.largest)
         await self._claims.keep(claims)
         if messages and self._doubt.begin(place.sequence):
             await self._alone(messages.pop(0), entries[0])
@@ -224,14 +238,15 @@ class ContextRelay:
                     raise
                 reason = f"the server refuses it: {refusal}"
         await self._claims.keep([entry.claim(message.size, reason)])
-        await self._stored([entry.message(message.position, self._streams, whole=False)])
+        await self._stored([entry.message(message.position, self._streams, self._form, whole=False)])
 
     async def _sent(self, place: Place, messages: list[Message]) -> Place:
         left = messages
         while left:
             left = left[await self._stored(left) :]
         self._metrics.contexts.inc(len(messages))
-        return place._replace(sequence=place.sequence + len(messages))
+        form = self._form if messages else place.form
+        return place._replace(sequence=place.sequence + len(messages), form=form)
 
     async def _stored(self, messages: Sequence[Message]) -> int:
         run = await self._outlet.send(messages, self._former)
@@ -240,15 +255,17 @@ class ContextRelay:
         return run.size
 
     async def _stand_by(self) -> None:
-        """Return when the bucket stands still while the log has more for it."""
-        former, looked = await self.place(), 0
-        while True:
+        """Return when the bucket stands still while the log has more for it, or is an earlier version's."""
+        former, looked, stood = await self.place(), 0, 0
+        while not former.is_before(self._form):
             await asyncio.sleep(self._takeover * random.uniform(1, 1.5))  # noqa: S311 - jitter
             head, place = await self._store.head(), await self.place()
             if place != former:
-                former, looked = place, 0
+                former, looked, stood = place, 0, 0
             elif await self._store.latest(FACTS, max(place.position, looked), head):
-                return
+                stood += 1
+                if stood >= (LONG if place.form > self._form else 1):
+                    return
             else:
                 looked = head
             self._beat.well()

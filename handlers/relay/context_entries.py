@@ -12,12 +12,12 @@ import structlog
 
 from handlers.relay.claims import Claim
 from handlers.relay.cloud_events import Message
-from handlers.relay.context_place import time_of
+from handlers.relay.context_place import FORM_HEADER, time_of
 from handlers.store.event_store import EventStore, Latest
 from handlers.wire.events import UnknownEvent
 from handlers.wire.headers import MSG_ID
 from handlers.wire.subjects import Streams
-from projections.context import TenantContext, bare, context_of
+from projections.context import Form, TenantContext, bare, context_of
 from tenant_domain.tenant.decide import ref
 from tenant_domain.tenant.state import Tenant
 
@@ -34,7 +34,7 @@ class Entry(NamedTuple):
     context: TenantContext
     recorded_at: datetime
 
-    def message(self, number: int, streams: Streams, *, whole: bool = True) -> Message:
+    def message(self, number: int, streams: Streams, form: Form, *, whole: bool = True) -> Message:
         """Return the message that writes it at sequence `number`: whole, or with the status alone.
 
         The ids of messages chain them together, and say when the event was recorded that the entry names.
@@ -42,7 +42,8 @@ class Entry(NamedTuple):
         context = self.context if whole else bare(self.context)
         name = f"{number}-{context.position}@{time_of(self.recorded_at)}"
         subject = streams.context_subject(str(context.tenant_id))
-        return Message(number, name, subject, f"{MSG_ID}: {name}\r\n", _encode(context))
+        headers = f"{MSG_ID}: {name}\r\n{FORM_HEADER}: {form}\r\n"
+        return Message(number, name, subject, headers, _encode(context))
 
     def claim(self, size: int, reason: str) -> Claim:
         """Return what is to be told of an entry that is not written whole."""
@@ -50,7 +51,7 @@ class Entry(NamedTuple):
 
 
 def carried(
-    entries: Iterable[Entry], sequence: int, streams: Streams, largest: int
+    entries: Iterable[Entry], sequence: int, streams: Streams, form: Form, largest: int
 ) -> tuple[list[Message], list[Claim]]:
     """Return the messages of entries, the first behind `sequence`, and which of them are not whole.
 
@@ -59,10 +60,10 @@ def carried(
     messages: list[Message] = []
     claims: list[Claim] = []
     for number, entry in enumerate(entries, sequence + 1):
-        message = entry.message(number, streams)
+        message = entry.message(number, streams, form)
         if message.size > largest:
             claims.append(entry.claim(message.size, f"the servers carry {largest} bytes"))
-            message = entry.message(number, streams, whole=False)
+            message = entry.message(number, streams, form, whole=False)
         messages.append(message)
     return messages, claims
 

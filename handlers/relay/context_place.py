@@ -14,19 +14,30 @@ from handlers.adapters.jetstream import StreamMessage
 from handlers.store.event_store import EventStore
 from handlers.wire.headers import MSG_ID
 from handlers.wire.subjects import Streams
-from projections.context import TenantContext
+from projections.context import Form, TenantContext
 
 log = structlog.get_logger()
+
+FORM_HEADER = "Context-Form"
+"""The header of an entry that says in which form it was made."""
 
 _decode = msgspec.json.Decoder(TenantContext).decode
 
 
 class Place(NamedTuple):
-    """Where a bucket (made at `created`) is: its stream's last sequence, and the position it includes."""
+    """Where a bucket (made at `created`) is: its stream's last sequence, and the position it includes.
+
+    `form` is that of the last entry.
+    """
 
     created: str
     sequence: int
     position: int
+    form: Form = Form.parsed("")
+
+    def is_before(self, form: Form) -> bool:
+        """Return whether the entries were made by a version before that of `form`."""
+        return self.position > 0 and self.form < form
 
 
 async def place_of(
@@ -43,7 +54,8 @@ async def place_of(
     if known is not None and known[:2] == (created, sequence):
         return known
     last = await jetstream.last_message(nc, streams.context_stream, streams.context_subject(">"))
-    return Place(created, sequence, await _position_of(last, store))
+    form = Form.parsed(last.headers.get(FORM_HEADER, "") if last else "")
+    return Place(created, sequence, await _position_of(last, store), form)
 
 
 async def _position_of(last: StreamMessage | None, store: EventStore) -> int:

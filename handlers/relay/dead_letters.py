@@ -19,7 +19,7 @@ import asyncio
 import json
 import random
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn
 from uuid import UUID
 
@@ -64,10 +64,23 @@ FROM unnest(%s::uuid[], %s::text[]) p(id, omitted) WHERE d.id = p.id"""
 
 _EMPTIED = "UPDATE service.dead_letters SET headers = %s, body = %s, error = %s WHERE id = %s"
 
+_BY_INDEX = "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off"
+
 _FORGET = """
-DELETE FROM service.dead_letters WHERE id = ANY (ARRAY(
-    SELECT id FROM service.dead_letters WHERE published_at < now() - %s AND omitted = ''
-    ORDER BY published_at LIMIT %s))"""
+WITH gone AS (
+    DELETE FROM service.dead_letters WHERE ctid = ANY (ARRAY(
+        SELECT ctid FROM service.dead_letters WHERE published_at >= %s AND published_at < now() - %s
+        AND omitted = '' ORDER BY published_at LIMIT %s))
+    RETURNING published_at)
+SELECT count(*), max(published_at) FROM gone"""
+
+_FORGET_HANDLING = """
+DELETE FROM service.dead_letter_handling h
+WHERE greatest(h.replayed_at, h.dismissed_at) < %s::timestamptz
+AND NOT EXISTS (SELECT FROM service.dead_letters d WHERE d.id = h.id)"""
+"""What was done about a letter was done after it was published: before the oldest one there is none."""
+
+_EVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 _UNPUBLISHED = "UPDATE service.dead_letters SET published_at = NULL WHERE published_at IS NOT NULL"
 
@@ -76,7 +89,7 @@ class DeadLetterRelay:
     """Publishes what stands in the outbox of `store`; `run` it.
 
     `declare` makes the streams that are missing. A published letter is kept for `retention` seconds; what is
-    older goes every `cleaning` seconds, which costs a scan. `poll` is in seconds, too.
+    older goes every `cleaning` seconds. `poll` is in seconds, too.
     """
 
     def __init__(
@@ -102,6 +115,7 @@ class DeadLetterRelay:
         self._poll = poll
         self._retention = timedelta(seconds=retention)
         self._cleaning = cleaning
+        self._forgotten = _EVER
         self._metrics = metrics
         self._refused: set[UUID] = set()
         """Letters that the stream does not take, in no form; they are tried again with each cleaning."""
@@ -155,14 +169,32 @@ class DeadLetterRelay:
         return len(letters)
 
     async def forget(self) -> int:
-        """Delete letters that were published long ago, and return how many. Raises StoreError."""
+        """Delete letters that were published long ago, and return how many.
+
+        Raises StoreError, JetStreamError.
+        """
         forgotten = 0
         while True:
             async with self._store.transaction() as transaction:
-                cursor = await transaction.connection.execute(_FORGET, (self._retention, AT_MOST))
-            forgotten += cursor.rowcount
-            if cursor.rowcount < AT_MOST:
-                return forgotten
+                await transaction.connection.execute(_BY_INDEX)
+                values = (self._forgotten, self._retention, AT_MOST)
+                row = await (await transaction.connection.execute(_FORGET, values)).fetchone()
+            assert row is not None
+            count, latest = row
+            forgotten += count
+            self._forgotten = latest or self._forgotten
+            if count < AT_MOST:
+                break
+        await self._forget_handling()
+        return forgotten
+
+    async def _forget_handling(self) -> None:
+        """Forget what was done about letters that are not in the stream any more."""
+        info = await jetstream.stream_info(self._nc, self._stream)
+        if info is None or not info["state"]["messages"]:
+            return
+        async with self._store.transaction() as transaction:
+            await transaction.connection.execute(_FORGET_HANDLING, (info["state"]["first_ts"],))
 
     async def _look_after_stream(self) -> None:
         info = await jetstream.stream_info(self._nc, self._stream)

@@ -237,6 +237,7 @@ class EventRelay:
         still = await self._difference(now, thorough=True)
         if still is not None:
             first = min(now["state"]["first_seq"], head + 1)
+            await self.claims.forget()
             await replace(self._nc, self._subjects, self._stream, self._recreate, first, same=still - 1)
             await self._declare()  # it carries the log's mark of now
             self._metrics.rebuilds.inc()

@@ -6,7 +6,8 @@ from uuid import UUID
 
 from handlers.store.connections import Connections
 
-_OWNERS = b"SELECT c.owner FROM service.command_progress c ORDER BY c.partition"
+_OWNERS = b"SELECT c.owner FROM service.command_progress c WHERE c.partition >= 0 ORDER BY c.partition"
+"""Without the one of commands that belong to no partition: no tenant is sent there."""
 
 
 class PartitionOwners:

@@ -26,6 +26,10 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class UnknownEvent(Exception):
     """The log holds an event that this version does not know, or in a newer version than it knows."""
 
+    def __init__(self, name: str, version: int) -> None:
+        super().__init__(f"{name} in version {version}")
+        self.name, self.version = name, version
+
 
 class Stored(msgspec.Struct, frozen=True):
     """The body of a stored event, its data still as it was written."""
@@ -71,6 +75,17 @@ def opened(state: bytes) -> Stored:
     return _envelope(state)
 
 
+NOT_READABLE = (UnknownEvent, msgspec.MsgspecError, KeyError, ValueError, TypeError)
+"""What comes of a stored event that this version cannot read: of another version, or broken."""
+
+
+def why_unreadable(topic: str, error: Exception) -> str:
+    """Return a reason that tells nothing of what the event holds: that may be personal."""
+    if isinstance(error, UnknownEvent):
+        return f"this version of the service does not know {error}"
+    return f"what is stored is not a {topic} ({type(error).__name__})"
+
+
 def traceparent_of(state: bytes) -> str | None:
     """Return the `traceparent` in a stored body; None for one without it, or one that is broken."""
     try:
@@ -87,7 +102,7 @@ def decoded(name: str, version: int, data: bytes | msgspec.Raw) -> Event:
     """
     cls = EVENTS.get(name)
     if cls is None or version > cls.schema:
-        raise UnknownEvent(f"{name} in version {version}")
+        raise UnknownEvent(name, version)
     if version == cls.schema:
         return _readers[name](data)
     fields: dict[str, Any] = msgspec.json.decode(data)

@@ -8,6 +8,8 @@ EXPECTED_VERSION = "Expected-Version"
 ACTOR = "Actor"
 CORRELATION_ID = "Correlation-Id"
 CAUSATION_ID = "Causation-Id"
+REPLAY_OF = "Replay-Of"
+"""Of a command that was sent again from its dead letter under an id of its own: the id that it had before."""
 TRACEPARENT = "traceparent"
 
 MSG_ID = "Nats-Msg-Id"

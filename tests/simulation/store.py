@@ -158,6 +158,7 @@ class SimulatedStore(EventStore):
 
     def __init__(self, link: Link) -> None:
         self._link, self._database = link, link.database
+        self.incarnation = Incarnation()
 
     async def append(self, batch: Batch) -> Appended:
         return await self._link.ask(_APPEND, self._database.append, batch)
@@ -209,6 +210,11 @@ class SimulatedAgenda(Agenda):
 
     def __init__(self, link: Link, lease: float) -> None:
         self._link, self._database, self._seconds = link, link.database, lease
+
+    @property
+    def standing(self) -> bool:
+        """Its connection: who has none here is dead, and asks nothing."""
+        return True
 
     async def register(self, owner: UUID) -> None:
         await self._link.ask(_AGENDA, self._database.register, owner, self._seconds)

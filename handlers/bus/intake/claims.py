@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
 import psycopg
 
 from handlers.adapters.command_places import PLACES, Place
+from handlers.adapters.standstill import Standstill
 from handlers.store.connections import LASTING
+from handlers.store.own_connection import OwnConnection
 
 _TIMEOUT = 5.0
 """Seconds for an answer; the statements take milliseconds, so a slower database is one that is away."""
@@ -35,20 +37,30 @@ class Share(NamedTuple):
 class Claims:
     """One worker's claims, on a connection of its own: while that stands, the others know that it lives.
 
-    `lease` is how many seconds a worker that hangs keeps its partitions. All methods raise psycopg.Error or
-    TimeoutError when the database is away; the next call connects again.
+    `lease` is how many seconds a worker that hangs keeps its partitions, by the clocks of those that watch
+    it. All methods raise psycopg.Error or TimeoutError when the database is away; the next call connects
+    again.
     """
 
     def __init__(self, postgres_url: str, owner: UUID, *, lease: float = 3.0) -> None:
         self._url = postgres_url
         self.owner = owner
         self._lease = timedelta(seconds=lease)
-        self._connection: asyncio.Task[psycopg.AsyncConnection] | None = None
+        self._connection = OwnConnection(self._connect)
+        self._others = Standstill[UUID](lease / 6)
+        self._dead: dict[UUID, datetime] = {}
 
     async def claim(self) -> Share:
         """Renew the lease and take what is free, up to a fair share."""
-        rows = await self._rows("SELECT * FROM service.claim_partitions(%s, %s)", (self.owner, self._lease))
-        size, partitions, *_ = rows[0]
+        rows = await self._rows(
+            "SELECT * FROM service.claim_partitions(%s, %s, %s::uuid[], %s::timestamptz[])",
+            (self.owner, self._lease, list(self._dead), list(self._dead.values())),
+        )
+        size, partitions, _, _, others, until = rows[0]
+        leases = dict(zip(others, until, strict=True))
+        still = self._others.look(leases)
+        limit = self._lease.total_seconds()
+        self._dead = {each: leases[each] for each, seconds in still.items() if seconds >= limit}
         return Share(size, partitions)
 
     async def release(self, partitions: Sequence[int]) -> None:
@@ -84,14 +96,10 @@ class Claims:
 
     async def close(self) -> None:
         """Close the connection."""
-        if self._connection is None:
-            return
-        await asyncio.wait([self._connection])
-        if self._connection.exception() is None:
-            await self._connection.result().close()
+        await self._connection.close()
 
     async def _rows(self, statement: str, values: Sequence[Any] | Mapping[str, Any]) -> list[tuple[Any, ...]]:
-        connection = await self._connected()
+        connection = await self._connection.get()
         try:
             async with asyncio.timeout(_TIMEOUT):
                 cursor = await connection.execute(statement.encode(), values)
@@ -100,17 +108,7 @@ class Claims:
             await connection.close()
             raise
 
-    async def _connected(self) -> psycopg.AsyncConnection:
-        """Return the connection; it is made by a task of its own, since one cancelled half-way would stay."""
-        if self._connection is None or _is_over(self._connection):
-            self._connection = asyncio.create_task(self._connect())
-        return await asyncio.shield(self._connection)
-
     async def _connect(self) -> psycopg.AsyncConnection:
         return await psycopg.AsyncConnection.connect(
             self._url, application_name="tenants-partitions", options="-c statement_timeout=5s", **LASTING
         )
-
-
-def _is_over(connection: asyncio.Task[psycopg.AsyncConnection]) -> bool:
-    return connection.done() and (connection.exception() is not None or connection.result().closed)

@@ -15,15 +15,17 @@ from handlers.adapters.beats import Beat, Beats
 from handlers.adapters.tasks import watched
 from handlers.bus.intake.claims import Share
 from handlers.bus.intake.pump import Door, Pump
+from handlers.bus.intake.versions import Outdated
 from handlers.bus.routing import owners
 from handlers.execution.metrics import CommandMetrics
+from handlers.store.errors import StoreError
 
 log = structlog.get_logger()
 
 HINT = "partitions"
 """Told to the other workers when one gives partitions back, or comes."""
 
-_AWAY = (psycopg.Error, OSError, TimeoutError)
+_AWAY = (psycopg.Error, StoreError, OSError, TimeoutError)
 
 
 class DurableDoor:
@@ -52,7 +54,14 @@ class DurableDoor:
         self._hints: Subscription | None = None
         self._reconnects = 0
         self._away = False
+        self._newer: Outdated | None = None
+        self._aside = False
         self._task: asyncio.Task[None] | None = None
+
+    def step_aside(self, newer: Outdated) -> None:
+        """Leave the partitions to newer workers, from the next look on."""
+        self._newer = newer
+        self._wake.set()
 
     @property
     def partitions(self) -> frozenset[int]:
@@ -61,6 +70,7 @@ class DurableDoor:
 
     async def start(self) -> None:
         """Begin to claim and read partitions, as soon as database and bus let it."""
+        self._door.versions.start()
         nc = self._door.connection()
         self._reconnects = nc.stats["reconnects"]
         self._hints = await nc.subscribe(self._door.subjects.hint(HINT), cb=self._hinted)
@@ -71,6 +81,7 @@ class DurableDoor:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+        await self._door.versions.stop()
         await self._stop(list(self._pumps))
         try:
             await self._door.claims.leave()
@@ -104,6 +115,8 @@ class DurableDoor:
             self._wake.clear()
 
     async def _look(self) -> None:
+        if self._newer is not None and await self._is_left_to(self._newer):
+            return
         share = await self._door.claims.claim()
         former = self.partitions
         await self._stop([each for each in self._pumps if each not in share.held or self._pumps[each].ended])
@@ -115,6 +128,25 @@ class DurableDoor:
         if self.partitions != former:
             await self._hint(owners.HINT)
         self._check_connection()
+
+    async def _is_left_to(self, newer: Outdated) -> bool:
+        """Have nothing here while a worker lives that knows more; return whether one does."""
+        versions = self._door.versions
+        if await versions.who_knows(commands=newer.commands, facts=newer.facts) != "alive":
+            log.warning("the newer version is gone, partitions are read again", why=str(newer))
+            self._newer, self._aside = None, False
+            versions.start()
+            return False
+        if not self._aside:
+            log.warning("partitions are left to newer workers", why=str(newer), partitions=len(self._pumps))
+            await versions.stop()
+            await self._stop(list(self._pumps))
+            await self._door.claims.leave()
+            self._metrics.holding(0)
+            self._aside = True
+            await self._hint()
+            await self._hint(owners.HINT)
+        return True
 
     async def _give_back(self, share: Share) -> None:
         surplus = sorted(share.held)[share.size :]

@@ -4,38 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 from collections.abc import Callable
-from functools import partial
 from typing import NamedTuple
-from uuid import UUID
 
 import nats.errors
 import psycopg
 import structlog
 from nats.aio.client import Client
 
-from handlers import tracing
 from handlers.adapters import jetstream
 from handlers.adapters.command_places import Place, compared
 from handlers.adapters.jetstream import JetStreamError
 from handlers.adapters.tasks import watched
 from handlers.bus.intake.claims import Claims
-from handlers.bus.intake.feed import Delivery, Feed, FeedLost
+from handlers.bus.intake.feed import Feed, FeedLost
+from handlers.bus.intake.messages import FAILED, job_of
+from handlers.bus.intake.versions import Outdated, Versions, fact_key
 from handlers.bus.replies import Replies
-from handlers.execution.decode import command_id_of, decoded
 from handlers.execution.executor import Executor
-from handlers.execution.job import Job, Origin, Slice
-from handlers.execution.reply import Reply, refused
-from handlers.execution.spans import followed
+from handlers.execution.job import Job, Slice
+from handlers.execution.reply import refused
 from handlers.store.errors import Fenced, StoreError
-from handlers.wire.headers import REPLY_TO
-from handlers.wire.subjects import Subjects, is_inbox, is_tenant_id
-from tenant_domain.refusals import Refusal, Unavailable
+from handlers.wire.events import UnknownEvent
+from handlers.wire.subjects import Subjects
+from tenant_domain.refusals import Unavailable, UnknownCommand
 
 log = structlog.get_logger()
-
-FAILED = "failed"
-"""Why a command is a dead letter that failed for a technical reason until its tries were used up."""
 
 _PASSING = (JetStreamError, nats.errors.Error, psycopg.Error, StoreError, OSError, TimeoutError)
 
@@ -63,6 +58,8 @@ class Door(NamedTuple):
     tries: int
     pause: float
     longest_pause: float
+    versions: Versions
+    step_aside: Callable[[Outdated], None]
 
 
 class Pump:
@@ -106,6 +103,9 @@ class Pump:
             except _Taken:
                 log.info("partition is another worker's now", partition=self._partition)
                 return
+            except Outdated as newer:
+                self._door.step_aside(newer)
+                return
             except _PASSING as error:
                 log.debug("partition waits", partition=self._partition, error=repr(error))
                 failures += 1
@@ -135,14 +135,32 @@ class Pump:
             await feed.close()
 
     async def _next(self, feed: Feed) -> None:
+        door = self._door
         async with self._door.turns:
-            jobs = [self._job(each) for each in await feed.take(self._door.slice_size)]
-            failed = await self._settle(jobs)
+            jobs = [
+                job_of(each, door.stream, door.subjects, door.replies)
+                for each in await feed.take(door.slice_size)
+            ]
+            newer = await self._newer(jobs)
+            if newer is not None:
+                jobs = jobs[: newer.before]
+            failed = await self._settle(jobs) if jobs else None
         while failed is not None:
             await self._meet(failed)
             jobs = [job for job in jobs if job.sequence > self._place.sequence]
             async with self._door.turns:
                 failed = await self._settle(jobs)
+        if newer is not None:
+            raise Outdated(commands=[newer.command])
+
+    async def _newer(self, jobs: list[Job]) -> _Newer | None:
+        """Return the first command that only a newer worker knows, which is there to take it."""
+        for before, job in enumerate(jobs):
+            if job.reply is not None and job.reply.problem == UnknownCommand.problem:
+                command = job.origin.subject.rpartition(".")[2] if job.origin is not None else ""
+                if _is_name(command) and await self._door.versions.who_knows(commands=[command]) == "alive":
+                    return _Newer(before, command)
+        return None
 
     async def _locate(self, subject: str) -> None:
         """Make sure that the partition's sequence counts in the stream that is there now.
@@ -184,36 +202,6 @@ class Pump:
             raise _Taken
         self._place = place
 
-    def _job(self, delivery: Delivery) -> Job:
-        message = delivery.message
-        headers = message.headers or {}
-        subject = self._door.subjects.door(message.subject)
-        tenant, command = subject.split(".")[-2:]
-        origin = Origin(
-            stream=self._door.stream,
-            sequence=delivery.sequence,
-            stored_at=delivery.stored_at,
-            tenant=tenant if is_tenant_id(tenant) else "unknown",
-            subject=subject,
-            headers=headers,
-            body=message.data,
-        )
-        inbox = headers.get(REPLY_TO, "")
-        done = partial(self._door.replies.send, inbox) if inbox and is_inbox(inbox) else _nobody_asked
-        try:
-            request = decoded(tenant, command, headers, message.data, durable=True, new_id=_no_id)
-        except Refusal as refusal:
-            return Job(done, reply=refused(command_id_of(headers), tenant, refusal), origin=origin)
-        except Exception as error:
-            log.exception("command cannot be decoded", sequence=delivery.sequence, error=type(error).__name__)
-            why = Unavailable(f"The command cannot be decoded ({type(error).__name__}).")
-            job = Job(done, origin=origin)
-            job.know(refused(command_id_of(headers), tenant, why), FAILED)
-            return job
-        if tracing.on:
-            request, done = followed(request, done, "durable")
-        return Job(done, request=request, origin=origin)
-
     async def _settle(self, jobs: list[Job]) -> Slice | None:
         """Settle commands in order; return what was settled of them when one failed."""
         while True:
@@ -241,6 +229,10 @@ class Pump:
         """Wait before the command that failed is tried again, or give it up."""
         job, failure = piece.failed, piece.failure
         assert job is not None
+        if isinstance(failure, UnknownEvent) and await self._is_newer(failure):
+            job.tries = 0
+            await asyncio.sleep(self._door.longest_pause)
+            return
         job.tries += 1
         request = job.request
         if job.tries < self._door.tries or request is None:
@@ -257,18 +249,39 @@ class Pump:
         why = f"The command failed {job.tries} times for a technical reason ({type(failure).__name__})."
         job.know(refused(request.command_id, request.tenant_id, Unavailable(why)), FAILED)
 
+    async def _is_newer(self, failure: UnknownEvent) -> bool:
+        """Return whether a newer version wrote the fact that is not known here; raises Outdated if it runs.
+
+        A command of such a tenant waits until it does, for an older one cannot tell what is right.
+        """
+        fact = fact_key(failure.name, failure.version)
+        who = await self._door.versions.who_knows(facts=[fact])
+        if who == "alive":
+            raise Outdated(facts=[fact])
+        if who == "gone":
+            log.error(
+                "partition waits for a newer version, which wrote this fact",
+                partition=self._partition,
+                fact=fact,
+            )
+        return who == "gone"
+
     async def _rest(self, failures: int) -> None:
         if failures:
             pause = min(self._door.pause * 2 ** (failures - 1), self._door.longest_pause)
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
 
 
+_is_name = re.compile("[a-z][a-z0-9_]{0,63}").fullmatch
+"""What a command can be called, in whatever version; anything else may be bytes that no database takes."""
+
+
+class _Newer(NamedTuple):
+    """A command that a newer version knows, and how many of the same slice stand before it."""
+
+    before: int
+    command: str
+
+
 class _Taken(Exception):
     """Another worker holds the partition."""
-
-
-def _nobody_asked(_reply: Reply) -> None: ...
-
-
-def _no_id() -> UUID:
-    raise AssertionError("a durable command without an id is refused")

@@ -24,9 +24,18 @@ log = structlog.get_logger()
 _CHUNK = 5_000
 """Outcomes forgotten in one transaction: some ten milliseconds, in which the append is not in the way."""
 
-_FORGET = """
-DELETE FROM service.command_ledger WHERE ctid = ANY (ARRAY(
-    SELECT ctid FROM service.command_ledger WHERE decided_at < %s LIMIT %s))"""
+_BY_INDEX = "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off"
+
+FORGET = """
+WITH gone AS (
+    DELETE FROM service.command_ledger WHERE ctid = ANY (ARRAY(
+        SELECT ctid FROM service.command_ledger WHERE decided_at >= %s AND decided_at < %s
+        ORDER BY decided_at LIMIT %s))
+    RETURNING decided_at)
+SELECT count(*), max(decided_at) FROM gone"""
+"""Deletes the oldest outcomes from a time on: from where the last one ended, behind what that deleted."""
+
+_EVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Upkeep:
@@ -49,6 +58,7 @@ class Upkeep:
         self._mine = mine
         self._retention = timedelta(seconds=retention)
         self._interval = interval
+        self._forgotten = _EVER
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -90,10 +100,14 @@ class Upkeep:
         oldest = datetime.now(UTC) - self._retention
         if info["state"]["messages"]:
             oldest = min(oldest, msgspec.convert(info["state"]["first_ts"], datetime))
-        forgotten = _CHUNK
-        while forgotten == _CHUNK:
+        count = _CHUNK
+        while count == _CHUNK:
             async with self._store.transaction() as transaction:
-                cursor = await transaction.connection.execute(_FORGET, (oldest, _CHUNK))
-                forgotten = cursor.rowcount
-            if forgotten:
-                log.info("outcomes forgotten", count=forgotten)
+                await transaction.connection.execute(_BY_INDEX)
+                values = (self._forgotten, oldest, _CHUNK)
+                row = await (await transaction.connection.execute(FORGET, values)).fetchone()
+            assert row is not None
+            count, latest = row
+            if count:
+                self._forgotten = latest
+                log.info("outcomes forgotten", count=count)

@@ -20,7 +20,9 @@ _WORKERS = b"""
 SELECT count(*), count(*) FILTER (WHERE EXISTS (
     SELECT FROM service.command_workers w WHERE w.owner = p.owner AND w.lease_until > now()))
 FROM service.command_progress p"""
-_LETTERS = b"SELECT count(*), count(*) FILTER (WHERE published_at IS NULL) FROM service.dead_letters"
+_LETTERS = b"""
+SELECT count(*), count(*) FILTER (WHERE published_at IS NULL) FROM service.dead_letters d
+WHERE NOT EXISTS (SELECT FROM service.dead_letter_handling h WHERE h.id = d.id)"""
 _AGENDA = b"""
 SELECT count(*), count(*) FILTER (WHERE due_at < now() - make_interval(secs => %s)
     AND NOT EXISTS (SELECT FROM service.saga_workers w WHERE w.owner = a.owner AND w.lease_until > now()))
@@ -79,7 +81,9 @@ async def dead_letters(pool: Connections) -> Finding:
     ((letters, unpublished),) = await pool.fetch(_LETTERS, ())
     if letters:
         found = f"{letters} messages were given up, {unpublished} of them not published yet"
-        return Finding("dead letters", "look", found, "`tenantctl dead-letters list`; mend, then replay.")
+        return Finding(
+            "dead letters", "look", found, "`tenantctl dead-letters list`; mend and replay, or dismiss."
+        )
     return Finding("dead letters", "ok", "none")
 
 

@@ -9,6 +9,3 @@ CREATE TABLE service.claim_checks (
     at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (outlet, position)
 );
-
--- What the stream's dead letter does not have, of headers, body, error and subject: such a letter stays here.
-ALTER TABLE service.dead_letters ADD COLUMN omitted text NOT NULL DEFAULT '';

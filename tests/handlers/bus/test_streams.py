@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -13,6 +14,7 @@ from handlers.adapters import jetstream
 from handlers.adapters.jetstream import JetStreamError
 from handlers.bus import streams as declaring
 from handlers.bus.stream_rules import compared
+from handlers.bus.stream_watch import StreamWatch, missing
 from handlers.bus.streams import LARGEST_COMMAND, Limits, StreamWeakened, declare, declare_one, definitions
 from tests.support.bus import Bus, messages_of, own_bus
 
@@ -212,3 +214,20 @@ async def test_many_may_declare_at_once(bus: Bus) -> None:
     await asyncio.gather(*(declare(bus.nc, bus.subjects, bus.streams, LIMITS) for _ in range(8)))
     await asyncio.gather(*(declare(bus.nc, bus.subjects, bus.streams, bigger) for _ in range(8)))
     assert (await config_of(bus, bus.streams.commands))["max_bytes"] == bigger.commands_max_bytes
+
+
+@pytest.mark.parametrize("lost", ["commands", "events", "dead_letters", "context_stream", "advisories"])
+async def test_a_stream_that_is_lost_is_made_again_while_the_service_runs(bus: Bus, lost: str) -> None:
+    name = getattr(bus.streams, lost)
+    await declare(*bus, LIMITS)
+    config = await config_of(bus, name)
+    watch = StreamWatch(lambda: bus.nc, bus.streams, partial(declare, *bus, LIMITS), interval=0.02)
+    await watch.start()
+    try:
+        await jetstream.call(bus.nc, f"STREAM.DELETE.{name}")
+        async with asyncio.timeout(30):
+            while await missing(bus.nc, bus.streams):  # noqa: ASYNC110 - the watch makes it
+                await asyncio.sleep(0.02)
+        assert await config_of(bus, name) == config
+    finally:
+        await watch.stop()

@@ -155,6 +155,7 @@ def test_dead_letters_are_listed_shown_and_sent_again(tenantctl: CommandLine, ma
         "it would not",
     )
     assert tenantctl.json("dead-letters", "show", record["number"]).record == record
+    assert record["status"] == "open"
     assert "it would not" in tenantctl("dead-letters", "list", "--reason", reason).out
     sent = tenantctl.json("dead-letters", "replay", record["number"])
     assert (sent.code, sent.record["error"]) == (0, None)
@@ -169,9 +170,34 @@ def test_dead_letters_are_listed_shown_and_sent_again(tenantctl: CommandLine, ma
     assert "Risen" in tenantctl("dead-letters", "show", record["number"]).out
 
 
+def test_a_dead_letter_that_needs_nothing_any_more_is_dismissed(
+    tenantctl: CommandLine, made: dict[str, Any]
+) -> None:
+    tenant, reason = made["tenant_id"], f"r{uuid4().hex[:8]}"
+    for _ in range(2):
+        buried(tenantctl, dead(Subjects().command(tenant, "suspend"), reason), tenant)
+    first, second = tenantctl.json("dead-letters", "list", "--reason", reason).lines
+    assert (first["status"], second["status"]) == ("open", "open")
+
+    unasked = tenantctl("dead-letters", "dismiss", first["number"])
+    assert (unasked.code, "--yes" in unasked.err) == (2, True)
+    assert tenantctl.json("dead-letters", "dismiss", first["number"], "--yes").code == 0
+
+    assert tenantctl.json("dead-letters", "list", "--reason", reason).record["id"] == second["id"]
+    shown = tenantctl.json("dead-letters", "show", first["number"]).record
+    assert (shown["status"], shown["dismissed_by"].startswith("tenantctl:")) == ("dismissed", True)
+    assert shown["dismissed_at"]
+    told = tenantctl("dead-letters", "dismiss", "--tenant", tenant, "--reason", reason, "--yes")
+    assert "1 dead letters dismissed" in told.out
+    assert tenantctl.json("dead-letters", "list", "--reason", reason).lines == []
+    everything = tenantctl.json("dead-letters", "list", "--reason", reason, "--dismissed").lines
+    assert [each["status"] for each in everything] == ["dismissed"] * 2
+
+
 def test_dead_letters_are_chosen_by_number_or_by_reason(tenantctl: CommandLine) -> None:
     for words in ((), (1, "--reason", "any")):
         assert tenantctl("dead-letters", "replay", *words).code == 2
+        assert tenantctl("dead-letters", "dismiss", *words).code == 2
     missing = tenantctl.json("dead-letters", "show", 2**40)
     assert (missing.code, json.loads(missing.err)["type"]) == (1, "/problems/not-found")
 

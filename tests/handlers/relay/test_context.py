@@ -12,6 +12,7 @@ from uuid import UUID, uuid4
 
 import msgspec
 import pytest
+from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js.kv import KeyValue
 from prometheus_client import CollectorRegistry
@@ -22,12 +23,13 @@ from handlers.adapters import jetstream
 from handlers.bus.streams import Limits, declare
 from handlers.relay import context
 from handlers.relay.context import ContextRelay
+from handlers.relay.context_place import FORM_HEADER
 from handlers.relay.context_rebuild import rebuild
 from handlers.relay.metrics import RelayMetrics
 from handlers.store.batch import Batch, EventRow
 from handlers.store.event_store import EventStore
 from handlers.wire.events import Meta, encoded, event_of
-from projections.context import FACTS, context_of
+from projections.context import FACTS, FORM, Form, context_of
 from tenant_domain.decision import Event
 from tenant_domain.tenant import events as ten
 from tenant_domain.tenant.state import Tenant, evolve
@@ -65,6 +67,11 @@ class House:
             batch.events.append(EventRow(tenant, tenant, version, event.name, encoded(event, Meta()), 0))
         appended = await self.store.append(batch)
         await self.bus.nc.publish(self.bus.subjects.hint("committed"), b"%d" % appended.head)
+
+    def forget_versions(self, changed: UUID, lost: UUID) -> None:
+        """Go on behind the two events that both tenants have, or none, in a log that lost all others."""
+        self._versions[changed] = 2
+        del self._versions[lost]
 
     async def tenant(self, *more: Event) -> UUID:
         tenant = uuid4()
@@ -377,3 +384,100 @@ async def test_an_entry_that_no_message_carries_says_the_status_and_lets_the_oth
     assert [position for position, _ in await kept(store_url)] == [
         json.loads(entries[subject(str(tenant))])["position"] for tenant in large
     ]
+
+
+EARLIER, LATER = FORM._replace(known=FORM.known - 1), FORM._replace(known=FORM.known + 1)
+
+
+@pytest.mark.parametrize("form", [EARLIER, Form.parsed("")])
+async def test_what_a_version_before_left_out_is_written_by_the_next_one(
+    house: House, monkeypatch: pytest.MonkeyPatch, form: Form
+):
+    monkeypatch.setattr(context, "FACTS", FACTS - {SUSPENDED.name})
+    async with running(a_relay(house.bus, house.store, form=form)):
+        suspended, other = await house.tenant(), await house.tenant()
+        await until(house.agrees)
+        await house.add((suspended, SUSPENDED))
+        last = await house.tenant()
+        subject = house.bus.streams.context_subject(str(last))
+
+        async def passed() -> bool:
+            return subject in await house.entries()
+
+        await until(passed)
+        assert not await house.agrees()
+    monkeypatch.undo()
+    async with running(a_relay(house.bus, house.store)):
+        await until(house.agrees)
+        entries = await house.entries()
+        assert {house.bus.streams.context_subject(str(each)) for each in (suspended, other, last)} == set(
+            entries
+        )
+        await house.add((suspended, RESUMED))
+        await until(house.agrees)
+
+
+async def test_a_later_version_does_not_wait_until_the_one_before_stands_still(house: House):
+    before = a_relay(house.bus, house.store, form=EARLIER, takeover=60.0)
+    async with running(before):
+        tenant = await house.tenant()
+        await until(house.agrees)
+        async with running(a_relay(house.bus, house.store, takeover=60.0)):
+            former = await house.sequences()
+
+            async def written_anew() -> bool:
+                return all(sequence > former[key] for key, sequence in (await house.sequences()).items())
+
+            await until(written_anew)
+            for fact in (SUSPENDED, RESUMED) * 5:
+                await house.add((tenant, fact))
+                await until(house.agrees)
+            assert await written_by(house, FORM)
+
+
+async def test_a_version_before_goes_on_where_the_later_one_is_gone_and_leaves_its_entries(house: House):
+    async with running(a_relay(house.bus, house.store, form=LATER)):
+        kept = await house.tenant()
+        await until(house.agrees)
+    former = await house.sequences()
+    async with running(a_relay(house.bus, house.store)):
+        await house.tenant()
+        await until(house.agrees)
+    subject = house.bus.streams.context_subject(str(kept))
+    assert (await house.sequences())[subject] == former[subject]
+
+
+async def written_by(house: House, form: Form) -> bool:
+    """Return whether the bucket's last entry was made in this form."""
+    last = max(await messages_of(house.bus.nc, house.bus.streams.context_stream))
+    return Form.parsed(last.headers[FORM_HEADER]) == form
+
+
+async def test_entries_of_facts_and_tenants_that_a_failover_lost_are_gone(house: House) -> None:
+    # Given tenants of whom the bucket says what the log then loses: a suspension, and a birth
+    kept, changed = await house.tenant(), await house.tenant()
+    head = await house.store.head()
+    async with running(a_relay(house.bus, house.store)):
+        await until(house.agrees)
+        await house.add((changed, SUSPENDED))
+        lost = await house.tenant()
+        await until(house.agrees)
+        watched: list[str | None] = []
+        subject = house.bus.streams.context_subject(str(lost))
+
+        async def told(message: Msg) -> None:
+            watched.append((message.headers or {}).get("KV-Operation"))
+
+        await house.bus.nc.subscribe(subject, cb=told)
+        # When the database fails over to a replica without them, and their positions are given again
+        async with house.store.transaction() as transaction:
+            statement = b"DELETE FROM service.events WHERE notification_id > %s"
+            await transaction.connection.execute(statement, (head,))
+        house.store.incarnation.met("as after a failover")
+        house.forget_versions(changed, lost)
+        await house.add((changed, RENAMED), (kept, SUSPENDED), (changed, RENAMED), (changed, RENAMED))
+        # Then the bucket says what the log does, and who watches is told of the birth that was none
+        await until(house.agrees)
+        assert await house.status(changed) == "active"
+        assert await house.status(lost) is None
+        assert watched == ["DEL"]

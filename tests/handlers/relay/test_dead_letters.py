@@ -352,7 +352,7 @@ async def test_a_command_is_sent_again_as_it_was(bus: Bus, store: EventStore) ->
     async with role(bus, store):
         [letter] = await listed(bus, 1)
     for turn in (1, 2):
-        assert await dead_letters.replay(*bus, letter.letter) == turn
+        assert await dead_letters.replay(*bus, letter.letter, store) == (turn, "c-1")
     again = await messages_of(bus.nc, bus.streams.commands)
     assert [m.subject.split(".", 3)[3] for m in again] == [f"{TENANT}.provision"] * 2
     assert again[0].body == b"{}"
@@ -369,7 +369,7 @@ async def test_what_cannot_be_sent_again_says_why(bus: Bus, store: EventStore) -
         found = {letter.letter.id: letter.letter for letter in await listed(bus, 3)}
     for row, why in ((event, "not a command"), (large, "without its body"), (odd, "header")):
         with pytest.raises(NotReplayable, match=why):
-            await dead_letters.replay(*bus, found[str(row.id)])
+            await dead_letters.replay(*bus, found[str(row.id)], store)
     assert await messages_of(bus.nc, bus.streams.commands) == []
 
 

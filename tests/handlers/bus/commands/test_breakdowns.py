@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 from deploy.embedded import EmbeddedStack
 from handlers.adapters import jetstream
 from handlers.bus.commands import CommandsRole
+from handlers.bus.intake.upkeep import FORGET
 from handlers.bus.streams import declare
 from handlers.execution import attempt
 from handlers.store.event_store import EventStore
@@ -231,6 +232,29 @@ async def test_old_outcomes_are_forgotten(
 
         await role.upkeep.clean()
         assert list(await store.recorded(keys)) == [(tenant, young)]
+
+
+async def test_to_forget_costs_no_more_behind_much_that_was_forgotten(migrated: str) -> None:
+    """A chunk reads its own rows, and not those that were deleted before it."""
+    old = datetime(2026, 1, 1, tzinfo=UTC)
+    after, read = old, list[int]()
+    async with await psycopg.AsyncConnection.connect(migrated, autocommit=True) as connection:
+        await connection.execute("ALTER TABLE service.command_ledger SET (autovacuum_enabled = off)")
+        await connection.execute(
+            "INSERT INTO service.command_ledger SELECT gen_random_uuid(), gen_random_uuid(), 'h', %s, n,"
+            " %s + n * interval '1 ms' FROM generate_series(1, 40000) n",
+            (b"o" * 200, old),
+        )
+        await connection.execute("SET enable_seqscan = off; SET enable_bitmapscan = off")
+        for _ in range(20):
+            values = (after, old + timedelta(days=1), 2000)
+            explained = await connection.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {FORGET}", values)
+            [[[plan]]] = await explained.fetchall()
+            read.append(plan["Plan"]["Shared Hit Blocks"] + plan["Plan"]["Shared Read Blocks"])
+            after += timedelta(milliseconds=2000)
+        left = await connection.execute("SELECT count(*) FROM service.command_ledger")
+        assert await left.fetchone() == (0,)
+    assert max(read[1:]) < 1.5 * min(read[1:])
 
 
 async def test_no_outcome_is_forgotten_that_an_undecided_command_may_ask_for(

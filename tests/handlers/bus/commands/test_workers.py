@@ -61,6 +61,15 @@ def flood(tenants: list[UUID], first: int, last: int) -> list[tuple[UUID, str, d
     ]
 
 
+async def test_each_partition_has_one_owner_and_what_belongs_to_none_is_not_among_them(
+    nats_url: str, migrated: str, bus: Bus, store: EventStore
+) -> None:
+    async with role_on(nats_url, migrated, bus, tick=0.05), role_on(nats_url, migrated, bus, tick=0.05):
+        await until(shares(migrated, 4, 5))
+        held = await progress(migrated)
+        assert await store.partition_owners.read() == [held[number][1] for number in range(8)]
+
+
 async def test_nothing_is_lost_doubled_or_reordered_when_a_worker_is_killed(
     nats_url: str, migrated: str, bus: Bus, store: EventStore
 ) -> None:

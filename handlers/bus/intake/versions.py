@@ -1,0 +1,93 @@
+"""What other versions of the service know, while two of them run, as in a rolling upgrade.
+
+Every worker writes down which commands and facts it knows. One that meets what it does not know looks there:
+what a newer worker knows is left to that one, and no command is given up because it came to an older one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Collection, Iterable
+from hashlib import blake2b
+from typing import Literal
+
+import psycopg
+import structlog
+
+from handlers.adapters.tasks import end, watched
+from handlers.store.errors import StoreError
+from handlers.store.event_store import EventStore
+from tenant_domain.registry import COMMANDS, EVENTS
+
+log = structlog.get_logger()
+
+Who = Literal["nobody", "gone", "alive"]
+"""Who else knows something: no version, one of which no worker runs any more, or one that does run."""
+
+_SAY = """
+INSERT INTO service.registries (fingerprint, commands, facts, seen_at) VALUES (%s, %s, %s, clock_timestamp())
+ON CONFLICT (fingerprint) DO UPDATE SET seen_at = excluded.seen_at"""
+
+_ASK = """
+SELECT max(seen_at) > clock_timestamp() - make_interval(secs => %s) FROM service.registries
+WHERE fingerprint <> %s AND (commands && %s::text[] OR facts && %s::text[])"""
+
+
+class Versions:
+    """Says every `interval` seconds what this version knows; who has not said so for `silence` is gone."""
+
+    def __init__(self, store: EventStore, *, interval: float = 3.0, silence: float = 15.0) -> None:
+        self._store = store
+        self._interval = interval
+        self._silence = silence
+        self._commands = sorted(COMMANDS)
+        self._facts = sorted(fact_key(name, cls.schema) for name, cls in EVENTS.items())
+        known = "\n".join((*self._commands, "", *self._facts))
+        self._fingerprint = blake2b(known.encode(), digest_size=16).hexdigest()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to say it; a second call changes nothing."""
+        if self._task is None:
+            self._task = watched(self._run(), "versions")
+
+    async def stop(self) -> None:
+        """Say no more: this worker takes nothing over."""
+        if self._task is not None:
+            await end(self._task)
+            self._task = None
+
+    async def who_knows(self, *, commands: Iterable[str] = (), facts: Iterable[str] = ()) -> Who:
+        """Return who else knows any of these. Raises StoreError."""
+        values = (self._silence, self._fingerprint, list(commands), list(facts))
+        async with self._store.transaction() as transaction:
+            row = await (await transaction.connection.execute(_ASK, values)).fetchone()
+        assert row is not None
+        return "nobody" if row[0] is None else "alive" if row[0] else "gone"
+
+    async def _run(self) -> None:
+        while True:
+            try:
+                async with self._store.transaction() as transaction:
+                    values = (self._fingerprint, self._commands, self._facts)
+                    await transaction.connection.execute(_SAY, values)
+            except (StoreError, psycopg.Error, OSError, TimeoutError) as error:
+                log.debug("not said what this version knows", error=repr(error))
+            await asyncio.sleep(self._interval * random.uniform(0.8, 1.2))  # noqa: S311
+
+
+def fact_key(name: str, schema: int) -> str:
+    """Return what a fact is known by: its stored name in one version of its fields."""
+    return f"{name}@{schema}"
+
+
+class Outdated(Exception):
+    """A newer version knows what this one has met: the worker steps aside.
+
+    It comes back once nobody who knows any of these lives.
+    """
+
+    def __init__(self, *, commands: Collection[str] = (), facts: Collection[str] = ()) -> None:
+        super().__init__(f"a newer version knows {', '.join((*commands, *facts))}")
+        self.commands, self.facts = tuple(commands), tuple(facts)

@@ -1,0 +1,77 @@
+"""Dead letters as the command line reads them: opened, with what was done about each."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from typing import NamedTuple
+
+from nats.aio.client import Client
+
+from handlers.adapters import jetstream
+from handlers.adapters.keyring import Keyring
+from handlers.bus.dead_letters import Letter, letter, letters, opened
+from handlers.bus.letter_handling import Handling, handled
+from handlers.store.event_store import EventStore
+from handlers.wire.subjects import Streams, Subjects
+from tenant_domain.refusals import NotFound
+
+CHUNK = 100
+"""Letters read at a time."""
+
+_NOTHING = Handling()
+
+
+class Desk(NamedTuple):
+    """Connections to both servers; `keyring` is asked for when there is a sealed body."""
+
+    nc: Client
+    store: EventStore
+    subjects: Subjects
+    streams: Streams
+    keyring: Callable[[], Keyring]
+
+    async def one(self, number: int) -> tuple[Letter, Handling]:
+        """Return a letter by its number. Raises NotFound."""
+        found = await letter(self.nc, self.streams, number)
+        if found is None:
+            raise NotFound(f"There is no dead letter {number}.")
+        handling = await handled(self.store, [found.letter.id])
+        return await opened(found, self.keyring), handling.get(found.letter.id, _NOTHING)
+
+    async def chosen(
+        self, numbers: tuple[int | None, ...], tenant: str | None, reason: str | None
+    ) -> AsyncGenerator[tuple[Letter, Handling]]:
+        """Yield letters of these numbers, or where the first is None those of a tenant, or with a reason."""
+        if numbers[0] is None:
+            async for found in self.found(tenant, None, reason):
+                yield found
+            return
+        for number in numbers:
+            assert number is not None
+            yield await self.one(number)
+
+    async def found(
+        self, tenant: str | None, stream: str | None, reason: str | None
+    ) -> AsyncGenerator[tuple[Letter, Handling]]:
+        """Yield the letters that were there when it was asked, so that a replay which fails again ends."""
+        info = await jetstream.stream_info(self.nc, self.streams.dead_letters)
+        last = info["state"]["last_seq"] if info else 0
+        after = 0
+        while after < last:
+            chunk = await letters(
+                self.nc,
+                self.subjects,
+                self.streams,
+                tenant=tenant,
+                stream=stream,
+                reason=reason,
+                after=after,
+                limit=CHUNK,
+            )
+            handling = await handled(self.store, [each.letter.id for each in chunk])
+            for each in chunk:
+                if each.number <= last:
+                    yield await opened(each, self.keyring), handling.get(each.letter.id, _NOTHING)
+            if len(chunk) < CHUNK:
+                return
+            after = chunk[-1].number

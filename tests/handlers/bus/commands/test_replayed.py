@@ -1,0 +1,90 @@
+"""A refused command that is sent again from its dead letter, once what it was refused for is mended."""
+
+import asyncio
+from functools import partial
+from uuid import UUID, uuid4
+
+from prometheus_client import CollectorRegistry
+
+from handlers.bus import dead_letters
+from handlers.bus.commands import CommandsRole
+from handlers.bus.letter_handling import dismiss, handled, note_replay
+from handlers.bus.streams import declare
+from handlers.relay.dead_letters import DeadLetterRelay
+from handlers.relay.metrics import RelayMetrics
+from handlers.store.event_store import EventStore
+from handlers.wire.headers import CAUSATION_ID, COMMAND_ID, REPLAY_OF
+from tests.handlers.bus.commands.conftest import LIMITS
+from tests.handlers.bus.commands.service import Caller, activate, outcome, problem, provisioning, until
+from tests.support.bus import Bus, messages_of
+from tests.support.keys import keyring_of
+
+
+def relay(bus: Bus, store: EventStore) -> DeadLetterRelay:
+    metrics = RelayMetrics(CollectorRegistry())
+    return DeadLetterRelay(
+        bus.nc, store, bus.subjects, bus.streams, partial(declare, *bus, LIMITS), metrics=metrics
+    )
+
+
+async def published(bus: Bus, store: EventStore) -> dead_letters.Letter:
+    """Publish the one letter that there is, and return it as an operator reads it."""
+    assert await relay(bus, store).publish() == 1
+    [letter] = await dead_letters.letters(*bus)
+    return await dead_letters.opened(letter, lambda: keyring_of(store))
+
+
+async def test_it_is_decided_anew_under_an_id_of_its_own(
+    role: CommandsRole, bus: Bus, caller: Caller, store: EventStore
+) -> None:
+    tenant, former = uuid4(), uuid4()
+    refused = await asyncio.wait_for(
+        await caller.put(tenant, "update_profile", {"name": "Risen"}, former), 30
+    )
+    assert problem(refused) == "tenant-not-found"
+    letter = await published(bus, store)
+    provisioned = outcome(await caller.ask(tenant, "provision", provisioning(tenant)))
+    await activate(store, {tenant: UUID(provisioned["operation_id"])})
+
+    sent = await dead_letters.replay(*bus, letter.letter, store)
+
+    assert sent.command_id not in (None, str(former))
+    again = (await messages_of(bus.nc, bus.streams.commands))[-1]
+    assert again.headers[COMMAND_ID] == sent.command_id
+    assert (again.headers[CAUSATION_ID], again.headers[REPLAY_OF]) == (str(former), str(former))
+
+    async def decided() -> bool:
+        events = await store.read_tenant(tenant, 0, None, 100)
+        return "tenant.profile_updated" in [event.topic for event in events]
+
+    await until(decided)
+    first = await caller.ask(tenant, "update_profile", {"name": "Risen"}, former)
+    assert first.data == refused.data  # whoever asks under the former id hears what it was told
+
+
+async def test_one_that_was_decided_meanwhile_keeps_its_id_and_is_not_decided_twice(
+    role: CommandsRole, bus: Bus, caller: Caller, store: EventStore
+) -> None:
+    tenant, command_id = uuid4(), uuid4()
+    await asyncio.wait_for(await caller.put(tenant, "update_profile", b'{"nam": "x"}', command_id), 30)
+    letter = await published(bus, store)  # a form that does not fit is no outcome
+    provisioned = outcome(await caller.ask(tenant, "provision", provisioning(tenant)))
+    await activate(store, {tenant: UUID(provisioned["operation_id"])})
+    done = await caller.ask(tenant, "update_profile", {"name": "Risen"}, command_id)
+    assert outcome(done)["status"] == "completed"
+
+    assert (await dead_letters.replay(*bus, letter.letter, store)).command_id == str(command_id)
+
+
+async def test_what_was_done_about_a_letter_stays_with_it(store: EventStore) -> None:
+    letter, other, tenant = str(uuid4()), str(uuid4()), str(uuid4())
+
+    await note_replay(store, letter, tenant, "ada", "c-2")
+    assert (await handled(store, [letter, other]))[letter].status == "replayed"
+    assert await dismiss(store, letter, tenant, "grace")
+    assert not await dismiss(store, letter, tenant, "ada")
+
+    found = await handled(store, [letter, other])
+    assert list(found) == [letter]
+    handling = found[letter]
+    assert (handling.status, handling.dismissed_by, handling.replayed_as) == ("dismissed", "grace", "c-2")
