@@ -42,6 +42,17 @@ BEGIN
     END LOOP;
 END $$;
 
+-- A tenant's role has nothing to do in the databases that every server has: what it made there would keep it from going.
+DO $$
+DECLARE
+    other record;
+BEGIN
+    FOR other IN SELECT datname AS name FROM pg_database WHERE datname IN ('postgres', 'template1') LOOP
+        EXECUTE format('REVOKE ALL ON DATABASE %I FROM PUBLIC', other.name);
+        EXECUTE format('GRANT CONNECT ON DATABASE %I TO {service}', other.name);
+    END LOOP;
+END $$;
+
 -- How many rows and pages others' tables have. (pg_dump asks for that: a tenant's role cannot run it.)
 DO $$
 DECLARE
