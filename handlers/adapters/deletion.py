@@ -22,7 +22,7 @@ from handlers.adapters.exports.shelf import Receipt, Shelf, count_objects
 from handlers.adapters.objects import Buckets
 from handlers.adapters.roles import schema_of
 from handlers.adapters.schemas import Connect
-from handlers.adapters.sweep import OPERATORS, StoreErased
+from handlers.adapters.sweep import NOT_COVERED, OPERATORS, StoreErased
 
 
 class Eraser(Protocol):
@@ -101,6 +101,7 @@ class Deletion:
                 **_times(work),
                 "destroyed_keys": key_ids,
                 "stores": msgspec.to_builtins(stores),
+                "not_covered": list(NOT_COVERED),
                 "export": None if receipt is None else _told(receipt),
             }
         )

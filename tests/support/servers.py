@@ -174,6 +174,10 @@ class SharedStack:
                 *(sql.Identifier(word) for word in (name, postgres.USER, template))
             )
         )
+        # A copy has the rights of its template, but not its settings.
+        await self._admin.execute(
+            sql.SQL("ALTER DATABASE {} SET log_min_messages = fatal").format(sql.Identifier(name))
+        )
         return name
 
     async def _drop(self, name: str) -> None:

@@ -6,7 +6,7 @@
 -- write-ahead log begin anew, and to see which roles were changed.
 GRANT pg_read_all_stats, pg_signal_backend, pg_use_reserved_connections, pg_checkpoint TO {service};
 GRANT EXECUTE ON FUNCTION pg_switch_wal() TO {service};
-GRANT MAINTAIN ON pg_catalog.pg_statistic TO {service};
+GRANT MAINTAIN ON pg_catalog.pg_statistic, pg_catalog.pg_largeobject TO {service};
 GRANT SELECT (rolname, xmin) ON pg_catalog.pg_authid TO {service};
 
 -- Large objects have no limit, each takes a lock to be dropped, and their bytes stay in a table of all tenants. Sizes and
