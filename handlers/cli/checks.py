@@ -8,7 +8,17 @@ from functools import partial
 from nats.errors import Error as NatsError
 
 from handlers.cli.exits import Misuse
-from handlers.cli.findings import clocks, doors, engines, given, identity, jetstream, outlets, rights
+from handlers.cli.findings import (
+    clocks,
+    doors,
+    engines,
+    given,
+    identity,
+    jetstream,
+    outlets,
+    rights,
+    walls,
+)
 from handlers.cli.findings.attempt import Check, attempt, failed
 from handlers.cli.findings.finding import Finding
 from handlers.cli.findings.leftovers import leftovers
@@ -109,6 +119,7 @@ def _engines(pool: Connections, chosen: Settings) -> dict[str, Check]:
         "read models": partial(engines.read_models, pool),
         "dead letters": partial(engines.dead_letters, pool),
         "erasure": partial(engines.erasure, pool),
+        "tenants' reach": partial(walls.reach, pool, chosen),
         "leftovers": partial(leftovers, pool, chosen),
     }
 
