@@ -24,7 +24,7 @@ from handlers.store.incarnation import Incarnation
 from handlers.store.packing import Packed, bigints, byteas, names, texts, uuids
 from handlers.store.partition_owners import PartitionOwners
 from handlers.store.snapshots import EMPTY, Loaded, folded, snapshot_format
-from handlers.store.tenant_keys import TenantKeyRows
+from handlers.store.tenant_keys import TenantKeyRows, WrappedKey
 from tenant_domain.decision import Ref
 
 log = structlog.get_logger()
@@ -181,11 +181,27 @@ class EventStore:
         Raises StoreUnavailable, and UnknownEvent for an event that this version does not know.
         """
         entities = {ref.stream: ref.entity for ref in refs}
-        loaded = dict.fromkeys(entities, EMPTY)
         if not entities:
-            return loaded
-        formats = map(snapshot_format, entities.values())
-        rows = await self._connections.fetch(queries.LOAD, (uuids(entities), names(formats)))
+            return {}
+        return self._folded(entities, await self._connections.fetch(queries.LOAD, _asked(entities)))
+
+    async def load_to_append(
+        self, refs: Collection[Ref], keys_of: Collection[UUID]
+    ) -> tuple[dict[UUID, Loaded], list[WrappedKey]]:
+        """Return what `load` does, and all keys of the tenants, oldest first: all that a decision rests on.
+
+        It waits for its turn among the appends, so it is for who appends next. Raises as `load`.
+        """
+        entities = {ref.stream: ref.entity for ref in refs}
+        read = self._connections.read_to_append
+        if not keys_of:
+            return self._folded(entities, await read(queries.LOAD, _asked(entities))), []
+        found = await read(queries.LOAD_WITH_KEYS, (*_asked(entities), uuids(keys_of)))
+        keys = [WrappedKey(row[0], row[4], row[3]) for row in found if row[4] is not None]
+        return self._folded(entities, [row[:4] for row in found if row[4] is None]), keys
+
+    def _folded(self, entities: dict[UUID, str], rows: Iterable[tuple[Any, ...]]) -> dict[UUID, Loaded]:
+        loaded = dict.fromkeys(entities, EMPTY)
         long: list[tuple[UUID, Loaded]] = []
         for stream, found in groupby(rows, itemgetter(0)):
             history = list(found)
@@ -286,6 +302,10 @@ def _snapshots(entities: dict[UUID, str], states: list[tuple[UUID, Loaded]]) -> 
         names(snapshot_format(entities[stream]) for stream in streams),
         byteas(msgspec.json.encode(item.state) for item in loaded),
     )
+
+
+def _asked(entities: dict[UUID, str]) -> tuple[Packed, Packed]:
+    return uuids(entities), names(map(snapshot_format, entities.values()))
 
 
 def _events(rows: Iterable[tuple[Any, ...]]) -> list[StoredEvent]:
