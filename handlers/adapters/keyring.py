@@ -24,6 +24,7 @@ _MOST = 20_000
 """Tenants, and keys, that are kept in memory: some 10 MB."""
 
 Struct = TypeVar("Struct", bound=msgspec.Struct)
+Fact = TypeVar("Fact")
 Entry = TypeVar("Entry")
 
 
@@ -82,10 +83,10 @@ class LastOpened:
             self._state, self._plain = state, opened(state, keys)
         return self._plain
 
-    def follow(self, former: object, state: object, evolve: Callable[[Any], Any]) -> None:
-        """Let `evolve` bring what was opened from `former` to `state`: cheaper than to open that."""
+    def follow(self, former: object, state: object, evolve: Callable[[Any, Fact], Any], fact: Fact) -> None:
+        """Let a fact bring what was opened from `former` to `state`: cheaper than to open that."""
         if former is self._state and former is not None:
-            self._state, self._plain = state, evolve(self._plain)
+            self._state, self._plain = state, evolve(self._plain, fact)
 
 
 class TenantKeys(NamedTuple):

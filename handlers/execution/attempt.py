@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
-from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -219,7 +218,7 @@ class Attempt:
             evolve = ENTITIES[ref.entity].evolve
             state = evolve(former, event)
             if stream is tenant and tenant.id in self.keys:
-                self.keys[tenant.id].last.follow(former, state, partial(_evolved, evolve, fact))
+                self.keys[tenant.id].last.follow(former, state, evolve, fact)
             version += 1
             after[stream] = (state, version)
             verdict.facts.append((stream.id, version, event.name, encoded(event, request.meta)))
@@ -278,10 +277,6 @@ class Attempt:
             own = self.keys.get(tenant) or keys[tenant]
             batch.dead_letters.append(verdict.job.dead_letter(refusal, own.current, group))
             _keep(batch, own, group)
-
-
-def _evolved(evolve: Callable[[Any, Event], Any], fact: Event, state: Any) -> Any:
-    return evolve(state, fact)
 
 
 def _burial(verdict: Verdict) -> Reply | None:

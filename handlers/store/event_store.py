@@ -11,7 +11,6 @@ from operator import itemgetter
 from typing import Any, NamedTuple, Self
 from uuid import UUID
 
-import msgspec
 import psycopg
 import structlog
 
@@ -21,9 +20,9 @@ from handlers.store.batch import Appended, Batch, Recorded
 from handlers.store.connections import Connections
 from handlers.store.identity import LogIdentity, identity_of
 from handlers.store.incarnation import Incarnation
-from handlers.store.packing import Packed, bigints, byteas, names, texts, uuids
+from handlers.store.packing import texts, uuids
 from handlers.store.partition_owners import PartitionOwners
-from handlers.store.snapshots import EMPTY, Loaded, folded, snapshot_format
+from handlers.store.snapshots import EMPTY, Loaded, asked, folded, snapshot_rows
 from handlers.store.tenant_keys import TenantKeyRows, WrappedKey
 from tenant_domain.decision import Ref
 
@@ -183,7 +182,7 @@ class EventStore:
         entities = {ref.stream: ref.entity for ref in refs}
         if not entities:
             return {}
-        return self._folded(entities, await self._connections.fetch(queries.LOAD, _asked(entities)))
+        return self._folded(entities, await self._connections.fetch(queries.LOAD, asked(entities)))
 
     async def load_to_append(
         self, refs: Collection[Ref], keys_of: Collection[UUID]
@@ -195,8 +194,8 @@ class EventStore:
         entities = {ref.stream: ref.entity for ref in refs}
         read = self._connections.read_to_append
         if not keys_of:
-            return self._folded(entities, await read(queries.LOAD, _asked(entities))), []
-        found = await read(queries.LOAD_WITH_KEYS, (*_asked(entities), uuids(keys_of)))
+            return self._folded(entities, await read(queries.LOAD, asked(entities))), []
+        found = await read(queries.LOAD_WITH_KEYS, (*asked(entities), uuids(keys_of)))
         keys = [WrappedKey(row[0], row[4], row[3]) for row in found if row[4] is not None]
         return self._folded(entities, [row[:4] for row in found if row[4] is None]), keys
 
@@ -287,25 +286,11 @@ class EventStore:
     async def _save_snapshots(self, entities: dict[UUID, str], states: list[tuple[UUID, Loaded]]) -> None:
         """Write snapshots beside the commit path; they only save time, so a failure is only logged."""
         try:
-            await self._connections.fetch(queries.SAVE_SNAPSHOTS, _snapshots(entities, states))
+            await self._connections.fetch(queries.SAVE_SNAPSHOTS, snapshot_rows(entities, states))
         except Exception as error:  # noqa: BLE001 a task of its own: nobody else would hear of it
             log.warning("snapshots not written", error=repr(error), streams=len(states))
         finally:
             self._saving = None
-
-
-def _snapshots(entities: dict[UUID, str], states: list[tuple[UUID, Loaded]]) -> tuple[Packed, ...]:
-    streams, loaded = zip(*states, strict=True)
-    return (
-        uuids(streams),
-        bigints(item.version for item in loaded),
-        names(snapshot_format(entities[stream]) for stream in streams),
-        byteas(msgspec.json.encode(item.state) for item in loaded),
-    )
-
-
-def _asked(entities: dict[UUID, str]) -> tuple[Packed, Packed]:
-    return uuids(entities), names(map(snapshot_format, entities.values()))
 
 
 def _events(rows: Iterable[tuple[Any, ...]]) -> list[StoredEvent]:
