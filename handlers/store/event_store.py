@@ -11,7 +11,6 @@ from operator import itemgetter
 from typing import Any, NamedTuple, Self
 from uuid import UUID
 
-import msgspec
 import psycopg
 import structlog
 
@@ -21,10 +20,10 @@ from handlers.store.batch import Appended, Batch, Recorded
 from handlers.store.connections import Connections
 from handlers.store.identity import LogIdentity, identity_of
 from handlers.store.incarnation import Incarnation
-from handlers.store.packing import Packed, bigints, byteas, names, texts, uuids
+from handlers.store.packing import texts, uuids
 from handlers.store.partition_owners import PartitionOwners
-from handlers.store.snapshots import EMPTY, Loaded, folded, snapshot_format
-from handlers.store.tenant_keys import TenantKeyRows
+from handlers.store.snapshots import EMPTY, Loaded, asked, folded, snapshot_rows
+from handlers.store.tenant_keys import TenantKeyRows, WrappedKey
 from tenant_domain.decision import Ref
 
 log = structlog.get_logger()
@@ -181,11 +180,27 @@ class EventStore:
         Raises StoreUnavailable, and UnknownEvent for an event that this version does not know.
         """
         entities = {ref.stream: ref.entity for ref in refs}
-        loaded = dict.fromkeys(entities, EMPTY)
         if not entities:
-            return loaded
-        formats = map(snapshot_format, entities.values())
-        rows = await self._connections.fetch(queries.LOAD, (uuids(entities), names(formats)))
+            return {}
+        return self._folded(entities, await self._connections.fetch(queries.LOAD, asked(entities)))
+
+    async def load_to_append(
+        self, refs: Collection[Ref], keys_of: Collection[UUID]
+    ) -> tuple[dict[UUID, Loaded], list[WrappedKey]]:
+        """Return what `load` does, and all keys of the tenants, oldest first: all that a decision rests on.
+
+        It waits for its turn among the appends, so it is for who appends next. Raises as `load`.
+        """
+        entities = {ref.stream: ref.entity for ref in refs}
+        read = self._connections.read_to_append
+        if not keys_of:
+            return self._folded(entities, await read(queries.LOAD, asked(entities))), []
+        found = await read(queries.LOAD_WITH_KEYS, (*asked(entities), uuids(keys_of)))
+        keys = [WrappedKey(row[0], row[4], row[3]) for row in found if row[4] is not None]
+        return self._folded(entities, [row[:4] for row in found if row[4] is None]), keys
+
+    def _folded(self, entities: dict[UUID, str], rows: Iterable[tuple[Any, ...]]) -> dict[UUID, Loaded]:
+        loaded = dict.fromkeys(entities, EMPTY)
         long: list[tuple[UUID, Loaded]] = []
         for stream, found in groupby(rows, itemgetter(0)):
             history = list(found)
@@ -271,21 +286,11 @@ class EventStore:
     async def _save_snapshots(self, entities: dict[UUID, str], states: list[tuple[UUID, Loaded]]) -> None:
         """Write snapshots beside the commit path; they only save time, so a failure is only logged."""
         try:
-            await self._connections.fetch(queries.SAVE_SNAPSHOTS, _snapshots(entities, states))
+            await self._connections.fetch(queries.SAVE_SNAPSHOTS, snapshot_rows(entities, states))
         except Exception as error:  # noqa: BLE001 a task of its own: nobody else would hear of it
             log.warning("snapshots not written", error=repr(error), streams=len(states))
         finally:
             self._saving = None
-
-
-def _snapshots(entities: dict[UUID, str], states: list[tuple[UUID, Loaded]]) -> tuple[Packed, ...]:
-    streams, loaded = zip(*states, strict=True)
-    return (
-        uuids(streams),
-        bigints(item.version for item in loaded),
-        names(snapshot_format(entities[stream]) for stream in streams),
-        byteas(msgspec.json.encode(item.state) for item in loaded),
-    )
 
 
 def _events(rows: Iterable[tuple[Any, ...]]) -> list[StoredEvent]:
