@@ -29,7 +29,10 @@ FactName = Annotated[
 
 
 class HistoryItem(msgspec.Struct, frozen=True, kw_only=True):
-    """A fact about a tenant; `version` counts in its entity's own stream, `data` are its fields, upcast."""
+    """A fact about a tenant; `version` counts in its entity's own stream, `data` are its fields, upcast.
+
+    One that this version of the service cannot read says why: its data are as they were written, or null.
+    """
 
     position: int
     tenant_id: UUID
@@ -39,6 +42,7 @@ class HistoryItem(msgspec.Struct, frozen=True, kw_only=True):
     data: Any
     actor: str | None
     correlation_id: str | None
+    unreadable: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class OutcomeView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -27,6 +27,10 @@ Struct = TypeVar("Struct", bound=msgspec.Struct)
 Entry = TypeVar("Entry")
 
 
+class KeyNotUnwrapped(Exception):
+    """A data key was not wrapped by this key wrap, or for something else: nothing is known of it."""
+
+
 class KeyWrap(Protocol):
     """What protects data keys at rest: the local master key, or a key management service."""
 
@@ -35,7 +39,7 @@ class KeyWrap(Protocol):
         ...
 
     async def unwrap(self, wrapped: bytes, bound_to: bytes) -> bytes:
-        """Return the key; raises when it was not wrapped for what it is bound to."""
+        """Return the key. Raises KeyNotUnwrapped where this did not wrap it for what it is bound to."""
         ...
 
 
@@ -115,17 +119,29 @@ class Keyring:
         self._keep(moment, self._tenants, {each: found[each] for each in missing if not found[each].wrapped})
         return found
 
-    async def find(self, ids: Collection[UUID], tenant_id: UUID | None = None) -> Keys:
-        """Return those of the keys that are not destroyed; with `tenant_id`, only that tenant's."""
+    async def find(
+        self, ids: Collection[UUID], tenant_id: UUID | None = None, *, lenient: bool = False
+    ) -> Keys:
+        """Return those of the keys that are not destroyed; with `tenant_id`, only that tenant's.
+
+        Raises KeyNotUnwrapped; when `lenient`, a key that cannot be unwrapped is one that opens nothing.
+        """
         moment = self._moment()
         found = {key_id: self._keys.get(key_id) for key_id in ids if key_id in self._keys}
         missing = [key_id for key_id in ids if key_id not in found]
         if missing:
             rows = {row[1]: row for row in await self._rows.by_id(missing)}
+            lost: set[UUID] = set()
             for key_id in missing:
                 row = rows.get(key_id)
-                found[key_id] = None if row is None else await self._unwrapped(row)
-            self._keep(moment, self._keys, {each: found[each] for each in missing})
+                try:
+                    found[key_id] = None if row is None else await self._unwrapped(row)
+                except KeyNotUnwrapped:
+                    if row is None or not lenient:
+                        raise
+                    found[key_id] = DataKey.lost(row[0], key_id)
+                    lost.add(key_id)
+            self._keep(moment, self._keys, {each: found[each] for each in missing if each not in lost})
         return _usable(found, tenant_id)
 
     def forget(self, tenant_id: UUID) -> None:
@@ -140,10 +156,10 @@ class Keyring:
         self._tenants.clear()
         self._keys.clear()
 
-    async def open_json(self, text: bytes, tenant_id: UUID | None = None) -> bytes:
-        """Return JSON with its sealed values opened, with `tenant_id` only that tenant's."""
+    async def open_json(self, text: bytes, tenant_id: UUID | None = None, *, lenient: bool = False) -> bytes:
+        """Return JSON with its sealed values opened, with `tenant_id` only that tenant's; see `find`."""
         ids = key_ids(text)
-        return opened_json(text, await self.find(ids, tenant_id)) if ids else text
+        return opened_json(text, await self.find(ids, tenant_id, lenient=lenient)) if ids else text
 
     def open_json_at_once(self, text: bytes, tenant_id: UUID) -> bytes | None:
         """Return JSON as `open_json` does; None when a key has to be read first."""
@@ -177,7 +193,7 @@ class Keyring:
 
     async def _made(self, tenant_id: UUID) -> TenantKeys:
         key_id, secret = self._new_id(), self._new_secret(KEY_BYTES)
-        wrapped = await self._wrap.wrap(secret, _binding(tenant_id, key_id))
+        wrapped = await self._wrap.wrap(secret, binding(tenant_id, key_id))
         key = DataKey(tenant_id, key_id, secret)
         return TenantKeys(key, {key_id: key}, wrapped)
 
@@ -191,7 +207,7 @@ class Keyring:
         tenant_id, key_id, wrapped = row
         if wrapped is None:
             return None
-        return DataKey(tenant_id, key_id, await self._wrap.unwrap(wrapped, _binding(tenant_id, key_id)))
+        return DataKey(tenant_id, key_id, await self._wrap.unwrap(wrapped, binding(tenant_id, key_id)))
 
 
 def _usable(found: Mapping[UUID, DataKey | None], tenant_id: UUID | None) -> Keys:
@@ -200,7 +216,8 @@ def _usable(found: Mapping[UUID, DataKey | None], tenant_id: UUID | None) -> Key
     }
 
 
-def _binding(tenant_id: UUID, key_id: UUID) -> bytes:
+def binding(tenant_id: UUID, key_id: UUID) -> bytes:
+    """Return what a wrapped key is bound to: moved to another row, it is not unwrapped."""
     return tenant_id.bytes + key_id.bytes
 
 

@@ -16,14 +16,16 @@ from uuid import UUID
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from handlers.adapters.keyring import KeyNotUnwrapped
+
 KEY_BYTES = 32
 _NONCE = 12
 SCRAM_ITERATIONS = 4096
 """The least that drivers accept; the password has 256 random bits, so more would only cost time."""
 
 
-class MasterKeyError(Exception):
-    """The master key file is missing, or does not hold 32 bytes in hex."""
+class MasterKeyError(KeyNotUnwrapped):
+    """The master key file is missing, does not hold 32 bytes in hex, or is not that of the database."""
 
 
 class MasterKey:
@@ -55,6 +57,10 @@ class MasterKey:
             return self._wrapping.decrypt(wrapped[:_NONCE], wrapped[_NONCE:], bound_to)
         except InvalidTag:
             raise MasterKeyError("A tenant's data key was wrapped with another master key.") from None
+
+    def check_value(self) -> bytes:
+        """Return 16 bytes that tell this key from any other, and from which nobody can guess it."""
+        return hmac.digest(self._secret, b"check value", "sha256")[:16]
 
     def fingerprint(self, digest: bytes) -> bytes:
         """Return 16 bytes that tell a digest from any other, and from which nobody else can guess it."""

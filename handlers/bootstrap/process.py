@@ -9,7 +9,7 @@ import psycopg
 from faststream.nats import NatsBroker
 from nats.aio.client import Client
 
-from handlers.adapters import schemas
+from handlers.adapters import key_check, schemas
 from handlers.adapters.beats import Beats
 from handlers.adapters.hints import CommitListener
 from handlers.adapters.jetstream import Json
@@ -93,7 +93,7 @@ async def connected(settings: Settings) -> AsyncGenerator[Process]:
         postgres,
         partial(migrate, url, partitions=settings.partitions),
     )
-    await patiently("the roles of tenants", postgres, partial(_prepare, url))
+    await patiently("the roles of tenants", postgres, partial(_prepare, url, master_key))
     await patiently("a connection to NATS", nats, partial(_reached, nats_url))
     broker = NatsBroker(
         settings.nats_servers,
@@ -127,8 +127,9 @@ async def connected(settings: Settings) -> AsyncGenerator[Process]:
             await broker.stop()
 
 
-async def _prepare(url: str) -> None:
+async def _prepare(url: str, master_key: MasterKey) -> None:
     async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
+        await key_check.require(connection, master_key)
         await schemas.prepare(connection)
 
 

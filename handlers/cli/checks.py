@@ -8,7 +8,7 @@ from functools import partial
 from nats.errors import Error as NatsError
 
 from handlers.cli.exits import Misuse
-from handlers.cli.findings import clocks, doors, engines, given, jetstream, outlets, rights
+from handlers.cli.findings import clocks, doors, engines, given, identity, jetstream, outlets, rights
 from handlers.cli.findings.attempt import Check, attempt, failed
 from handlers.cli.findings.finding import Finding
 from handlers.cli.findings.leftovers import leftovers
@@ -105,6 +105,7 @@ def _engines(pool: Connections, chosen: Settings) -> dict[str, Check]:
     return {
         "durable commands": partial(engines.partitions, pool),
         "sagas": partial(engines.agenda, pool),
+        "master key": partial(identity.master_key, pool, chosen),
         "read models": partial(engines.read_models, pool),
         "dead letters": partial(engines.dead_letters, pool),
         "erasure": partial(engines.erasure, pool),
@@ -120,6 +121,8 @@ async def _outlets(common: Common, streams: Streams) -> AsyncGenerator[Finding]:
             checks: dict[str, Check] = {"clock of nats": partial(clocks.nats, nc, streams.events)}
             if migrated:
                 checks["relay"] = partial(outlets.relay, nc, streams, pool)
+                checks["clock of the log"] = partial(identity.clock, log)
+                checks["identity of events"] = partial(identity.events, nc, streams, log)
                 checks["live context"] = partial(outlets.live_context, nc, streams, log)
             async for finding in _each(checks):
                 yield finding

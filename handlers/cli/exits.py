@@ -78,7 +78,14 @@ def _is_outage(error: Exception) -> bool:
     """Return whether a server was not reached; by their names, so that no driver is imported for it."""
     names = {f"{kind.__module__.partition('.')[0]}.{kind.__name__}" for kind in type(error).__mro__}
     return isinstance(error, OSError | TimeoutError) or bool(
-        names & {"nats.Error", "psycopg.OperationalError", "handlers.StoreError", "handlers.NotAccepted"}
+        names
+        & {
+            "nats.Error",
+            "psycopg.OperationalError",
+            "handlers.StoreError",
+            "handlers.NotAccepted",
+            "handlers.MasterKeyError",
+        }
     )
 
 

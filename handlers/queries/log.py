@@ -13,7 +13,7 @@ from handlers.queries import termination
 from handlers.queries.reading import Item, Read, closed, page
 from handlers.store.connections import Connections
 from handlers.store.packing import texts
-from handlers.wire.events import UnknownEvent, decoded, event_of, opened
+from handlers.wire.events import NOT_READABLE, Meta, decoded, event_of, opened, why_unreadable
 from handlers.wire.outcomes import rendered
 from projections import tenants
 from projections.forms import LAST_POSITION, after, invalid
@@ -102,26 +102,25 @@ async def _history(connections: Connections, tenant_id: UUID | None, form: ListH
 
 def _item(row: Sequence[Any]) -> Item:
     position, tenant_id, version, topic, state, at = row
-    stored = opened(state)
+    data, meta, reason = None, Meta(), None
+    try:
+        stored = opened(state)
+        data, meta = stored.data, stored.meta
+        data = decoded(topic, stored.v, stored.data)
+    except NOT_READABLE as error:
+        reason = why_unreadable(topic, error)
     item = HistoryItem(
         position=position,
         tenant_id=tenant_id,
         version=version,
         type=topic,
         time=utc(at),
-        data=_data(topic, stored.v, stored.data),
-        actor=stored.meta.actor,
-        correlation_id=stored.meta.correlation_id,
+        data=data,
+        actor=meta.actor,
+        correlation_id=meta.correlation_id,
+        unreadable=reason or msgspec.UNSET,
     )
     return Item(position, _encode(item))
-
-
-def _data(topic: str, version: int, data: msgspec.Raw) -> Any:
-    """Return the fact's fields of today; those that this version cannot read, as they were written."""
-    try:
-        return decoded(topic, version, data)
-    except (UnknownEvent, msgspec.ValidationError, KeyError, ValueError, TypeError):
-        return data
 
 
 async def _as_of(connections: Connections, tenant_id: UUID | None, form: GetAsOf) -> Read:
@@ -149,12 +148,14 @@ def _folded(tenant_id: UUID, history: Sequence[tuple[int, int, str, bytes, datet
     """Return where the tenant's stream stood after `history`."""
     _, born, _, _, created_at = history[0]
     standing = tenants.MODEL.begin(tenant_id, tenant_id, born, created_at)
-    try:
-        for version, _, topic, state, at in history:
+    for version, position, topic, state, at in history:
+        try:
             tenants.MODEL.advance(standing, version, at, event_of(topic, state))
-    except (UnknownEvent, msgspec.ValidationError, ValueError) as error:
-        detail = "An event of the tenant cannot be read by this version of the service."
-        raise Unavailable(detail, retry_after=60) from error
+        except NOT_READABLE as error:
+            why = why_unreadable(topic, error)
+            raise Unavailable(
+                f"The event at position {position} is unreadable: {why}.", retry_after=60
+            ) from error
     return standing
 
 

@@ -71,6 +71,17 @@ def opened(state: bytes) -> Stored:
     return _envelope(state)
 
 
+NOT_READABLE = (UnknownEvent, msgspec.MsgspecError, KeyError, ValueError, TypeError)
+"""What comes of a stored event that this version cannot read: of another version, or broken."""
+
+
+def why_unreadable(topic: str, error: Exception) -> str:
+    """Return a reason that tells nothing of what the event holds: that may be personal."""
+    if isinstance(error, UnknownEvent):
+        return f"this version of the service does not know {error}"
+    return f"what is stored is not a {topic} ({type(error).__name__})"
+
+
 def traceparent_of(state: bytes) -> str | None:
     """Return the `traceparent` in a stored body; None for one without it, or one that is broken."""
     try:

@@ -31,6 +31,9 @@ from tenant_domain.values import SEALED
 ERASED = "erased"
 """What is shown in the place of a value whose key is destroyed."""
 
+UNREADABLE = "unreadable"
+"""What is shown in the place of a value that its key does not open: it is damaged, or the key is."""
+
 NOBODY = UUID(int=0)
 """Whose key seals what belongs to no tenant."""
 
@@ -46,6 +49,8 @@ _TOKEN = re.compile(
 )
 _ERASED_TEXT = b'"%b"' % ERASED.encode()
 _ERASED_OBJECT = b'{"%b":%b}' % (SEALED.encode(), _ERASED_TEXT)
+_UNREADABLE_TEXT = b'"%b"' % UNREADABLE.encode()
+_UNREADABLE_OBJECT = b'{"%b":%b}' % (SEALED.encode(), _UNREADABLE_TEXT)
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
@@ -64,6 +69,11 @@ class DataKey:
         self._aead = AESGCM(secret)
         self._bound_to = tenant_id.bytes + key_id.bytes
         self._head = f"{SEALED}{key_id}:"
+
+    @classmethod
+    def lost(cls, tenant_id: UUID, key_id: UUID) -> DataKey:
+        """Return what stands for a key that cannot be had any more: it opens nothing."""
+        return cls(tenant_id, key_id, os.urandom(KEY_BYTES))
 
     def __repr__(self) -> str:
         return f"DataKey({self.id}, hidden)"
@@ -106,9 +116,11 @@ def opened_json(text: bytes, keys: Keys) -> bytes:
 
 def _plain(keys: Keys, found: re.Match[bytes]) -> bytes:
     key = keys.get(UUID(found["key"].decode()))
-    content = None if key is None else key.open(_decoded(found["content"]))
-    if content is None:
+    if key is None:
         return _ERASED_TEXT if found["object"] is None else _ERASED_OBJECT
+    content = key.open(_decoded(found["content"]))
+    if content is None:
+        return _UNREADABLE_TEXT if found["object"] is None else _UNREADABLE_OBJECT
     return content
 
 
@@ -117,6 +129,11 @@ def _decoded(text: bytes) -> bytes:
         return urlsafe_b64decode(text + b"==")
     except ValueError:
         return b""  # what no key opens
+
+
+def shows_unreadable(sealed_text: bytes, text: bytes) -> bool:
+    """Return whether a value that is sealed in the first text is unreadable in the second."""
+    return text.count(_UNREADABLE_TEXT) > sealed_text.count(_UNREADABLE_TEXT)
 
 
 def key_of_body(body: bytes) -> UUID | None:
