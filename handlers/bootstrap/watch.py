@@ -41,9 +41,7 @@ class DatabaseWatch:
 
     async def _run(self) -> None:
         while True:
-            with suppress(
-                StoreError, OSError, TimeoutError
-            ):  # who needs it tells of its absence
+            with suppress(StoreError, OSError, TimeoutError):  # who needs it tells of its absence
                 self._tell(await self._store.clock_behind())
             await asyncio.sleep(self._every)
 

@@ -73,7 +73,7 @@ def test_objects_whose_values_were_sealed_one_by_one_are_opened():
 
 def test_nobody_elses_key_opens_it():
     stranger = DataKey(OTHER, KEY.id, b"k" * 32)
-    assert opened(sealed(UPDATED, KEY), {KEY.id: stranger}).metadata == {"sealed:": "erased"}
+    assert opened(sealed(UPDATED, KEY), {KEY.id: stranger}).metadata == {"sealed:": "unreadable"}
 
 
 def test_json_that_was_written_with_blanks_is_opened():

@@ -237,3 +237,35 @@ async def test_outcomes_and_history_need_no_read_model(side: ReadSide) -> None:
     assert (await side.ask(tenant, "history"))["position"] == 1
     now = datetime.now(UTC) + timedelta(hours=1)
     assert (await side.ask(tenant, "as_of", at=now.isoformat()))["position"] == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (b"state = 'no json'", "is not a tenant.profile_updated"),
+        (b"""state = '{"v":1,"data":{"name":7},"meta":{}}'""", "is not a tenant.profile_updated"),
+        (b"""state = '{"v":99,"data":{},"meta":{}}'""", "does not know tenant.profile_updated in version 99"),
+        (b"topic = 'tenant.from_tomorrow'", "does not know tenant.from_tomorrow"),
+    ],
+)
+async def test_an_event_that_cannot_be_read_is_shown_as_such_and_ends_no_page(
+    side: ReadSide, change: bytes, reason: str
+) -> None:
+    # Given a tenant with one event that this version cannot read
+    tenant = side.history.tenant()
+    for n in range(3):
+        side.history.add(tenant, tenant, ProfileUpdated(tenant_name=str(n)))
+    await side.history.append(side.store)
+    async with side.store.transaction() as transaction:
+        statement = b"UPDATE service.events SET " + change + b" WHERE notification_id = 3"
+        await transaction.connection.execute(statement)
+    # When its history is asked for, and that of all
+    for whose in (tenant, "fleet"):
+        items = (await side.ask(whose, "history"))["items"]
+        # Then all are there, and that one says why it is not
+        assert [item["position"] for item in items] == [1, 2, 3, 4]
+        assert [reason in item.get("unreadable", "") for item in items] == [False, False, True, False]
+    # And its state is refused only where that event belongs to it
+    assert (await side.ask(tenant, "as_of", version=2))["name"] == "0"
+    with pytest.raises(Unavailable, match="position 3 is unreadable"):
+        await side.ask(tenant, "as_of", version=4)

@@ -12,6 +12,7 @@ from uuid import UUID, uuid4
 
 import msgspec
 import pytest
+from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js.kv import KeyValue
 from prometheus_client import CollectorRegistry
@@ -65,6 +66,11 @@ class House:
             batch.events.append(EventRow(tenant, tenant, version, event.name, encoded(event, Meta()), 0))
         appended = await self.store.append(batch)
         await self.bus.nc.publish(self.bus.subjects.hint("committed"), b"%d" % appended.head)
+
+    def forget_versions(self, changed: UUID, lost: UUID) -> None:
+        """Go on behind the two events that both tenants have, or none, in a log that lost all others."""
+        self._versions[changed] = 2
+        del self._versions[lost]
 
     async def tenant(self, *more: Event) -> UUID:
         tenant = uuid4()
@@ -410,3 +416,33 @@ async def written_by(house: House, form: Form) -> bool:
     """Return whether the bucket's last entry was made in this form."""
     last = max(await messages_of(house.bus.nc, house.bus.streams.context_stream))
     return Form.parsed(last.headers[context.FORM_HEADER]) == form
+
+
+async def test_entries_of_facts_and_tenants_that_a_failover_lost_are_gone(house: House) -> None:
+    # Given tenants of whom the bucket says what the log then loses: a suspension, and a birth
+    kept, changed = await house.tenant(), await house.tenant()
+    head = await house.store.head()
+    async with running(a_relay(house.bus, house.store)):
+        await until(house.agrees)
+        await house.add((changed, SUSPENDED))
+        lost = await house.tenant()
+        await until(house.agrees)
+        watched: list[str | None] = []
+        subject = house.bus.streams.context_subject(str(lost))
+
+        async def told(message: Msg) -> None:
+            watched.append((message.headers or {}).get("KV-Operation"))
+
+        await house.bus.nc.subscribe(subject, cb=told)
+        # When the database fails over to a replica without them, and their positions are given again
+        async with house.store.transaction() as transaction:
+            statement = b"DELETE FROM service.events WHERE notification_id > %s"
+            await transaction.connection.execute(statement, (head,))
+        house.store.incarnation.met("as after a failover")
+        house.forget_versions(changed, lost)
+        await house.add((changed, RENAMED), (kept, SUSPENDED), (changed, RENAMED), (changed, RENAMED))
+        # Then the bucket says what the log does, and who watches is told of the birth that was none
+        await until(house.agrees)
+        assert await house.status(changed) == "active"
+        assert await house.status(lost) is None
+        assert watched == ["DEL"]
