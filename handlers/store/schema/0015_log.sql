@@ -22,6 +22,9 @@ FROM service.event_lock l;
 
 -- What follows is the service's alone.
 
+-- The index goes on under the head's name: operators' queries of its size know it.
+ALTER INDEX service.event_lock_pkey RENAME TO event_head_pkey;
+
 -- Which log this is: streams that are made from it carry the id, and are not filled from another. It goes along with every
 -- copy of the database. `master_key` is a check value of the key that wraps tenants' keys, told by the first process that has it.
 CREATE TABLE service.log_identity (
