@@ -12,7 +12,7 @@ It imports nats-py, msgspec and pydantic, the domain's forms and `handlers.wire`
 
 from handlers.client.answers import Controlled, Fact, Next, Operation, Step, Tenant
 from handlers.client.client import TenantClient
-from handlers.client.errors import NoAnswer, NotAccepted, PositionsGone
+from handlers.client.errors import EventsReplaced, NoAnswer, NotAccepted, PositionsGone
 from handlers.client.outcome import Outcome
 from handlers.client.received import ReceivedEvent
 from handlers.client.requests import Request
@@ -26,6 +26,7 @@ __all__ = [
     "NotAccepted",
     "Operation",
     "Outcome",
+    "EventsReplaced",
     "PositionsGone",
     "ReceivedEvent",
     "Request",

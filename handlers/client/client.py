@@ -85,6 +85,6 @@ class TenantClient(Commands, DurableCommands, Queries):
         Only those of one tenant, and of some types (`tenant.activated`), where given. Whoever keeps the
         position of what he has done goes on from the next one and misses nothing, through reconnects and
         on a stream that was lost and rebuilt. Leave it by `contextlib.aclosing` to free it at once. Raises
-        PositionsGone when the stream begins later.
+        PositionsGone when the stream begins later, EventsReplaced when the service lost what was delivered.
         """
         return events(self._link, from_position, None if tenant_id is None else id_of(tenant_id), types)

@@ -5,6 +5,7 @@ Refusal                     the service said no (`tenant_domain.refusals`); Unav
 NoAnswer (TimeoutError)     nobody knows yet whether it was done: ask for the outcome, or send it again
 NotAccepted                 the stream refused a durable command: nothing was stored
 PositionsGone               the stream of events begins later than what was asked for
+EventsReplaced              the service lost events that were delivered: others have their positions
 """
 
 from __future__ import annotations
@@ -52,3 +53,19 @@ class PositionsGone(LookupError):
         )
         self.wanted = wanted
         self.first = first
+
+
+class EventsReplaced(LookupError):
+    """An event that was delivered is no more: the service's database lost it, and other events are there now.
+
+    `position` is that of the last one delivered, `id` its id.
+    """
+
+    def __init__(self, stream: str, position: int, id: str) -> None:
+        super().__init__(
+            f"{stream} does not hold the event {id} at position {position} any more: the service's database was"
+            " restored, or failed over, without its last events. Undo what came of those that are no more (their"
+            " ids are in nobody's history), and subscribe from before them."
+        )
+        self.position = position
+        self.id = id

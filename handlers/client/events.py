@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from base64 import b64decode
 from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -19,10 +20,11 @@ import msgspec
 from nats.errors import Error as NatsError
 from nats.nuid import NUID
 
-from handlers.client.errors import PositionsGone
+from handlers.client.errors import EventsReplaced, PositionsGone
 from handlers.client.link import Link
 from handlers.client.reader import Interrupted, Reader
 from handlers.client.received import ReceivedEvent, received
+from handlers.wire.headers import CE_ID
 
 log = logging.getLogger("tenants.client")
 
@@ -40,21 +42,29 @@ async def events(
 ) -> AsyncGenerator[ReceivedEvent]:
     """Yield events from `from_position` on (None: those from now on), as they come, for ever.
 
-    Raises PositionsGone when the stream begins later.
+    Raises PositionsGone when the stream begins later, and EventsReplaced when the last event that was yielded
+    is no more in it.
     """
     subjects = _filters(link, tenant_id, types)
     position = from_position
+    last: ReceivedEvent | None = None
     failures = 0
     while True:
         try:
             if position is None:
                 position = (await _state(link))["last_seq"] + 1
+            read_before = last
+            if read_before is not None:
+                await _require(link, read_before)
             async with _reader(link, subjects, position) as reader:
                 async for message in reader:
                     failures = 0
+                    if read_before is not None:  # the stream may have been filled again only by now
+                        await _require(link, read_before)
+                        read_before = None
                     event = received(message)
                     if event.position >= position:  # some servers begin at a shorter stream's end
-                        position = event.position + 1
+                        position, last = event.position + 1, event
                         yield event
         except (Interrupted, NatsError, TimeoutError) as error:
             failures += 1
@@ -64,6 +74,17 @@ async def events(
                 logging.WARNING if failures in (2, 20) else logging.DEBUG, "events interrupted: %r", error
             )
             await asyncio.sleep(min(0.05 * 2 ** min(failures, 6), 2.0))
+
+
+async def _require(link: Link, last: ReceivedEvent) -> None:
+    """Raise EventsReplaced where the stream has another message in the place of an event that was read."""
+    stream = link.streams.events
+    try:
+        found = (await _api(link, f"STREAM.MSG.GET.{stream}", {"seq": last.position}))["message"]
+    except Interrupted:
+        return  # it is not there, or not yet again: nothing can be said
+    if f"{CE_ID}: {last.id}\r\n".encode() not in b64decode(found.get("hdrs", "")):
+        raise EventsReplaced(stream, last.position, last.id)
 
 
 def _filters(link: Link, tenant_id: UUID | None, types: Collection[str] | None) -> list[str]:

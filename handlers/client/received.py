@@ -12,7 +12,7 @@ import msgspec
 from nats.aio.msg import Msg
 
 from handlers.wire import headers as names
-from handlers.wire.events import UnknownEvent, decoded
+from handlers.wire.events import NOT_READABLE, decoded
 from tenant_domain.decision import Event
 
 
@@ -73,5 +73,5 @@ def _text(value: str | None) -> str | None:
 def _event(name: str, schema: int, data: bytes) -> Event | None:
     try:
         return decoded(name, schema, data)
-    except UnknownEvent:
+    except NOT_READABLE:  # of a newer version, or without content
         return None

@@ -15,7 +15,7 @@ from nats.errors import Error as NatsError
 from deploy.embedded import EmbeddedStack
 from handlers.adapters import jetstream
 from handlers.bus.streams import Limits, recreate_events
-from handlers.client import PositionsGone, ReceivedEvent, TenantClient
+from handlers.client import EventsReplaced, PositionsGone, ReceivedEvent, TenantClient
 from handlers.client import events as reading_events
 from handlers.client import reader as reading
 from handlers.client.link import Link
@@ -146,6 +146,23 @@ async def test_a_position_that_is_gone_is_told(bus: Bus):
         with pytest.raises(PositionsGone, match="begins at position 100") as gone:
             await anext(events)
     assert (gone.value.wanted, gone.value.first) == (7, 100)
+
+
+async def test_events_that_the_service_lost_are_told_to_who_has_read_them(bus: Bus):
+    # Given a subscriber that has read three events
+    await make_events(bus)
+    await happen(bus, TENANT, *[ACTIVATED] * 3, first=1)
+    async with aclosing(client_of(bus).subscribe()) as events:
+        assert positions(await take(events, 3)) == [1, 2, 3]
+        # When the stream is made anew with others at the last positions
+        await bus.nc.jetstream().delete_stream(bus.streams.events)
+        await make_events(bus)
+        await happen(bus, TENANT, ACTIVATED, first=1)
+        await happen(bus, OTHER_TENANT, *[SUSPENDED] * 3, first=2)
+        # Then it is told, and gets none that follows as if nothing had been
+        with pytest.raises(EventsReplaced, match="at position 3") as replaced:
+            await take(events, 1)
+    assert replaced.value.position == 3
 
 
 async def test_who_leaves_leaves_nothing_behind(bus: Bus):
