@@ -20,13 +20,13 @@ from handlers.client.sending import Sent
 
 __all__ = [
     "Controlled",
+    "EventsReplaced",
     "Fact",
     "Next",
     "NoAnswer",
     "NotAccepted",
     "Operation",
     "Outcome",
-    "EventsReplaced",
     "PositionsGone",
     "ReceivedEvent",
     "Request",

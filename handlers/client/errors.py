@@ -63,9 +63,9 @@ class EventsReplaced(LookupError):
 
     def __init__(self, stream: str, position: int, id: str) -> None:
         super().__init__(
-            f"{stream} does not hold the event {id} at position {position} any more: the service's database was"
-            " restored, or failed over, without its last events. Undo what came of those that are no more (their"
-            " ids are in nobody's history), and subscribe from before them."
+            f"{stream} does not hold the event {id} at position {position} any more: the service's database"
+            " was restored, or failed over, without its last events. Undo what came of those that are no more"
+            " (their ids are in nobody's history), and subscribe from before them."
         )
         self.position = position
         self.id = id

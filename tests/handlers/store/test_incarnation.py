@@ -33,13 +33,14 @@ async def test_a_connection_to_another_database_is_another_incarnation(
     incarnation.heard_by(lambda: begun_anew.append(incarnation.number))
     async with AsyncExitStack() as closing:
         one, two = connections_to(store_url, incarnation), connections_to(postgres_url, incarnation)
-        for each in (one, two):
-            await each.open()
-            closing.push_async_callback(each.close)
+        await one.open()
+        closing.push_async_callback(one.close)
         # Given one database
         ((first,),) = await one.fetch(b"SELECT current_database()::text", ())
         assert (incarnation.number, begun_anew) == (0, [])
         # When another one answers in its place
+        await two.open()
+        closing.push_async_callback(two.close)
         ((second,),) = await two.fetch(b"SELECT current_database()::text", ())
         # Then it is told, and what was read before is written nowhere
         assert first != second
