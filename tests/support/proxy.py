@@ -15,8 +15,8 @@ class Proxy:
     """Stands between a client and the server of a URL; `url` is the same through the proxy.
 
     `down` refuses and cuts all connections until `up`; in between `hush` and `speak` it says nothing, and
-    nobody is told. What the server says comes `late` by so many seconds. `lose_answer` cuts the connections that carry `marked`
-    bytes once the server has answered, before the client hears of it.
+    nobody is told. What the server says comes `late` by so many seconds. `lose_answer` cuts the connections
+    that carry `marked` bytes once the server has answered, before the client hears of it.
     """
 
     def __init__(self, url: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -12,6 +12,7 @@ import psycopg
 
 from handlers.adapters.command_stream import PLACES
 from handlers.adapters.standstill import Standstill
+from handlers.adapters.together import Together
 from handlers.store.connections import LASTING
 from handlers.store.own_connection import OwnConnection
 
@@ -46,6 +47,9 @@ class Claims:
         self.owner = owner
         self._lease = timedelta(seconds=lease)
         self._connection = OwnConnection(self._connect)
+        self._turn = asyncio.Lock()
+        self._asked = Together(self._places)
+        self._moves = Together(self._moved)
         self._others = Standstill[UUID](lease / 6)
         self._dead: dict[UUID, datetime] = {}
 
@@ -76,20 +80,11 @@ class Claims:
 
     async def place(self, partition: int) -> Place | None:
         """Return where a partition is now; None when another worker holds it."""
-        rows = await self._rows(
-            "SELECT sequence, stream FROM service.command_progress WHERE partition = %s AND owner = %s",
-            (partition, self.owner),
-        )
-        return Place(*rows[0]) if rows else None
+        return await self._asked.ask(partition, None)
 
     async def move(self, partition: int, former: Place, new: Place) -> bool:
         """Set a partition to another place without deciding anything; False when it is not at `former`."""
-        rows = await self._rows(
-            "UPDATE service.command_progress SET sequence = %s, stream = %s"
-            " WHERE partition = %s AND owner = %s AND sequence = %s RETURNING true",
-            (new.sequence, new.stream, partition, self.owner, former.sequence),
-        )
-        return bool(rows)
+        return await self._moves.ask(partition, (former, new)) is not None
 
     async def everywhere(self) -> dict[int, Place]:
         """Return where all partitions are, whoever holds them."""
@@ -100,15 +95,42 @@ class Claims:
         """Close the connection."""
         await self._connection.close()
 
+    async def _places(self, asked: Mapping[int, None]) -> dict[int, Place]:
+        rows = await self._rows(
+            "SELECT partition, sequence, stream FROM service.command_progress"
+            " WHERE partition = ANY (%s) AND owner = %s",
+            (list(asked), self.owner),
+        )
+        return {partition: Place(sequence, stream) for partition, sequence, stream in rows}
+
+    async def _moved(self, moves: Mapping[int, tuple[Place, Place]]) -> dict[int, bool]:
+        rows = await self._rows(
+            "UPDATE service.command_progress c SET sequence = m.sequence, stream = m.stream"
+            " FROM unnest(%s::integer[], %s::bigint[], %s::bigint[], %s::text[])"
+            " AS m (partition, former, sequence, stream)"
+            " WHERE c.partition = m.partition AND c.owner = %s AND c.sequence = m.former"
+            " RETURNING c.partition",
+            (
+                list(moves),
+                [former.sequence for former, _ in moves.values()],
+                [new.sequence for _, new in moves.values()],
+                [new.stream for _, new in moves.values()],
+                self.owner,
+            ),
+        )
+        return {partition: True for (partition,) in rows}
+
     async def _rows(self, statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
-        connection = await self._connection.get()
-        try:
-            async with asyncio.timeout(_TIMEOUT):
-                cursor = await connection.execute(statement.encode(), values)
-                return await cursor.fetchall() if cursor.description else []
-        except TimeoutError:
-            await connection.close()
-            raise
+        """Run a statement; its time begins with its turn, and with the connection."""
+        async with self._turn:
+            connection = await self._connection.get()
+            try:
+                async with asyncio.timeout(_TIMEOUT):
+                    cursor = await connection.execute(statement.encode(), values)
+                    return await cursor.fetchall() if cursor.description else []
+            except TimeoutError:
+                await connection.close()
+                raise
 
     async def _connect(self) -> psycopg.AsyncConnection:
         return await psycopg.AsyncConnection.connect(
