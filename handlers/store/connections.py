@@ -16,20 +16,21 @@ from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
 from handlers.store.errors import AmbiguousCommit, StoreUnavailable, explained
 from handlers.store.incarnation import ORIGIN, Incarnation
+from handlers.store.own_connection import OwnConnection
 from handlers.store.packing import Packed
 from handlers.store.watched import WatchedConnection
 from handlers.store.writer import Writer
 
 LASTING: dict[str, Any] = {
     "autocommit": True,
-    "connect_timeout": 5,
+    "connect_timeout": 10,
     "keepalives_idle": 10,
     "keepalives_interval": 5,
     "keepalives_count": 3,
     "tcp_user_timeout": 20_000,
 }
 """How connections that stay are made: one whose server vanished from the network is given up after 25 seconds
-or so."""
+or so. To make one takes six times the way there and back, so seconds where the network is slow."""
 
 Plans: TypeAlias = Literal["auto", "force_generic_plan"]
 
@@ -110,6 +111,7 @@ class Connections:
             configure=self._configure,
             name="store",
         )
+        self._own = OwnConnection(self._connect)
         self._writer: Writer | None = None
         self._written_to = 0
         self._writing = asyncio.Lock()
@@ -123,6 +125,7 @@ class Connections:
         """Close all connections."""
         if self._writer is not None:
             await self._writer.close()
+        await self._own.close()
         await self._pool.close()
 
     async def write(
@@ -211,6 +214,7 @@ class Connections:
     async def _turn(self) -> Writer:
         """Wait for a turn to write, and for a connection: nothing is sent before that.
 
+        Who waits too long gives up; the attempt to connect goes on for whoever comes next.
         Whoever gets it has to release `_writing`.
         """
         free = not self._in_line and not self._writing.locked()
@@ -260,16 +264,20 @@ class Connections:
                 return self._writer
             await self._writer.close()
         try:
-            connection = await _Connection.connect(self._url, **LASTING)
-            try:
-                await self._configure(connection)
-            except BaseException:
-                await connection.close()
-                raise
-        except psycopg.OperationalError as error:
+            connection = await self._own.get()
+        except (psycopg.Error, OSError) as error:
             raise StoreUnavailable(f"no connection to the database: {error}") from error
         self._writer, self._written_to = Writer(connection, self._patience), connection.met
         return self._writer
+
+    async def _connect(self) -> _Connection:
+        connection = await _Connection.connect(self._url, **LASTING)
+        try:
+            await self._configure(connection)
+        except BaseException:
+            await connection.close()
+            raise
+        return connection
 
     async def _configure(self, connection: _Connection) -> None:
         cursor = await connection.execute(_SESSION.encode(), self._session)
