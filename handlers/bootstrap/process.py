@@ -12,7 +12,7 @@ from faststream.nats import NatsBroker
 from nats.aio.client import Client
 
 from handlers.adapters import schemas
-from handlers.adapters.hints import CommitListener
+from handlers.adapters.hints import CommitListener, WriteTeller
 from handlers.adapters.jetstream import JetStreamError
 from handlers.adapters.key_hints import KeyHints
 from handlers.adapters.keyring import Keyring
@@ -46,6 +46,7 @@ class Process:
         self.key_hints = KeyHints(broker.connection, self.subjects.hint("erased"))
         self.keyring = Keyring(store.tenant_keys, master_key, hearing=self.key_hints.hearing)
         self.store = store
+        store.announce = WriteTeller(broker.connection, self.subjects.hint("writing")).writing
         self.commits = CommitListener(broker.connection, self.subjects.hint("committed"))
         self.postgres_url = settings.postgres_url.get_secret_value()
         self.limits = limits_of(settings)

@@ -183,6 +183,7 @@ class Attempt:
             operation_id=operation_id_of(request.tenant_id, request.command_id),
             actor=request.meta.actor,
             policy=self._policy,
+            authority=request.authority,
         )
         version = read[0].version
         stale = request.expected_versions is not None and version not in request.expected_versions

@@ -21,6 +21,7 @@ from handlers.wire.headers import (
     TRACEPARENT,
 )
 from handlers.wire.subjects import is_inbox, is_tenant_id
+from tenant_domain.authorisation import Authority
 from tenant_domain.decision import Command
 from tenant_domain.refusals import InvalidCommand, UnknownCommand
 from tenant_domain.registry import COMMANDS
@@ -30,7 +31,8 @@ from tenant_domain.values import SEALED
 class Request(msgspec.Struct, frozen=True):
     """A command that fits its form; `hash` tells it from any other one under its id, `size` is its body's.
 
-    The tenant must be at one of `expected_versions`, where they are given.
+    The tenant must be at one of `expected_versions`, where they are given. `authority` is in whose name it
+    came.
     """
 
     tenant_id: UUID
@@ -41,6 +43,7 @@ class Request(msgspec.Struct, frozen=True):
     expected_versions: Collection[int] | None
     meta: Meta
     size: int
+    authority: Authority = Authority.SERVICE
 
 
 _uuid = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}").fullmatch

@@ -17,7 +17,7 @@ from handlers.execution.decode import Request as Asked
 from handlers.execution.decode import decoded
 from handlers.execution.reply import Reply, problem_of
 from handlers.http_edge import bodies, exports, preconditions, problems
-from handlers.http_edge.access import check_command, check_read, check_service
+from handlers.http_edge.access import check_command, check_fields, check_provision, check_query
 from handlers.http_edge.exports import Fetch
 from handlers.http_edge.routes import API, FLEET_QUERIES, ROUTES, Route, location
 from handlers.http_edge.tokens import Caller
@@ -79,7 +79,7 @@ def handlers(doors: Doors) -> list[HTTPRouteHandler]:
     """Return the handlers of all routes of tenants."""
 
     async def provision(request: HttpRequest) -> Response[bytes]:
-        check_command(request.user, FLEET, "provision")
+        check_provision(request.user)
         body = await _body(request, doors)
         tenant, body = _new_tenant(request, body, doors)
         return await _command(request, doors, tenant, "provision", body)
@@ -92,7 +92,7 @@ def handlers(doors: Doors) -> list[HTTPRouteHandler]:
     return [
         HTTPRouteHandler(API, http_method=["POST"], status_code=200)(provision),
         HTTPRouteHandler(API, http_method=["GET"])(fleet),
-        exports.handler(doors.fetch),
+        exports.handler(doors.fetch, lambda tenant: lambda: _status(tenant, doors)),
         *(_handler(route, doors) for route in ROUTES),
     ]
 
@@ -101,8 +101,7 @@ def _handler(route: Route, doors: Doors) -> HTTPRouteHandler:
     async def command(request: HttpRequest) -> Response[bytes]:
         path = request.path_params
         name = route.name or path["command_name"]
-        check_command(request.user, path["tenant_id"], name)
-        await check_service(request.user, name, lambda: _status(path["tenant_id"], doors))
+        await check_command(request.user, path["tenant_id"], name, lambda: _status(path["tenant_id"], doors))
         body = await _body(request, doors)
         if path["tenant_id"] == FLEET:
             return await _control(request, doors, name, body)
@@ -172,7 +171,8 @@ async def _command(
     said = _said(request)
     expected = preconditions.expected_versions(request.headers)
     asked = decoded(tenant, name, said, body, durable=False, new_id=doors.new_id)
-    asked = msgspec.structs.replace(asked, expected_versions=expected)
+    check_fields(request.user, name, asked.form)
+    asked = msgspec.structs.replace(asked, expected_versions=expected, authority=request.user.authority)
     return _outcome(asked, await _in_time(doors.execute(asked), doors))
 
 
@@ -204,8 +204,7 @@ def _outcome(asked: Asked, reply: Reply) -> Response[bytes]:
 async def _query(
     request: HttpRequest, doors: Doors, tenant: str, query: str, given: list[tuple[str, str]]
 ) -> Response[bytes]:
-    check_read(request.user, tenant)
-    await check_service(request.user, query, lambda: _status(tenant, doors))
+    await check_query(request.user, tenant, query, lambda: _status(tenant, doors))
     fields = _encode(bodies.fields(given, _QUERY_KINDS.get((tenant == FLEET, query), {})))
     with asking(tenant, query, request.headers.get(headers.TRACEPARENT)):
         answer = await _in_time(doors.answer(tenant, query, fields), doors)
