@@ -16,6 +16,8 @@ from collections.abc import Awaitable, Callable
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from handlers.wire.headers import Received
+
 Headers = dict[str, str]
 _MARK = "_hardened"
 _PLAIN = b"NATS/1.0\r\n"
@@ -80,10 +82,12 @@ async def publish(nc: Client, subject: str, body: bytes, headers: Headers) -> No
 
 def _headers(block: bytes) -> Headers | None:
     """Return the headers of a plain block; nats-py's own way costs several times more."""
-    headers: Headers = {}
+    headers = Received()
     for line in block[len(_PLAIN) :].decode("utf-8", "replace").split("\r\n"):
         name, colon, value = line.partition(":")
         if colon:
+            if name in headers:
+                headers.repeated |= {name}
             headers[name] = value.strip()
     return headers or None
 

@@ -77,6 +77,7 @@ class Attempt:
         self.mark = object()
         self.verdicts: list[Verdict] = []
         self.assumed: list[Ref] = []
+        self._claims: dict[tuple[UUID, UUID], Verdict] = {}
 
     def add(self, loaded: Mapping[UUID, Loaded]) -> None:
         """Take states as they were loaded."""
@@ -157,6 +158,10 @@ class Attempt:
     def _verdict(self, job: Job, request: Request, tenant: Stream) -> Verdict | None:
         if tenant.commands is not None and request.command_id in tenant.commands:
             return _repeated(job, request, tenant.commands[request.command_id])
+        if request.claim is not None:
+            first = self._claims.get((request.claim, request.command_id))
+            if first is not None:
+                return _repeated(job, request, first)
         read = [tenant]
         for ref in COMMANDS[request.command].streams(request.tenant_id, request.form, tenant.state):
             stream = self._known(ref.stream)
@@ -173,6 +178,8 @@ class Attempt:
             if tenant.commands is None:
                 tenant.commands = {}
             tenant.commands[request.command_id] = verdict
+            if request.claim is not None:
+                self._claims[request.claim, request.command_id] = verdict
         return verdict
 
     def _decision(self, request: Request, read: list[Stream]) -> Decision:
@@ -186,7 +193,9 @@ class Attempt:
             authority=request.authority,
         )
         version = read[0].version
-        stale = request.expected_versions is not None and version not in request.expected_versions
+        stale = version in request.other_versions or (
+            request.expected_versions is not None and version not in request.expected_versions
+        )
         conflict = VersionConflict(f"The tenant is at version {version}.", version=version) if stale else None
         try:
             decision = COMMANDS[request.command].decide(request.form, world, context)
@@ -268,6 +277,11 @@ class Attempt:
                     group,
                 )
             )
+            if request.claim not in (None, tenant_id):
+                claimed = self._fingerprint(request.claim_hash)
+                batch.ledger.append(
+                    batch.ledger[-1]._replace(tenant_id=request.claim, hash=claimed, events=0)
+                )
         if verdict.keys is not None:
             _keep(batch, verdict.keys, group)
         refusal = _burial(verdict)
@@ -294,7 +308,7 @@ def _keep(batch: Batch, keys: TenantKeys, group: int) -> None:
 def _repeated(job: Job, request: Request, first: Verdict) -> Verdict:
     verdict = Verdict(job, first.member)
     assert first.job.request is not None
-    if first.job.request.hash == request.hash:
+    if first.job.request.hash == request.hash and first.job.request.tenant_id == request.tenant_id:
         verdict.first = first
     else:
         verdict.know(reused(request.command_id, request.tenant_id))

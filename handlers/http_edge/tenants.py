@@ -25,7 +25,7 @@ from handlers.queries.spans import asking
 from handlers.wire import headers
 from handlers.wire.subjects import FLEET
 from projections.registry import QUESTIONS
-from tenant_domain.refusals import InvalidCommand
+from tenant_domain.refusals import InvalidCommand, VersionConflict
 from tenant_domain.registry import COMMANDS
 from tenant_domain.values import Status
 
@@ -158,6 +158,9 @@ async def _control(request: HttpRequest, doors: Doors, name: str, body: bytes) -
     bulk = Bulk(
         lambda tenant, fields: doors.answer(tenant, "operations", fields), doors.execute, doors.new_id
     )
+    for condition in ("If-Match", "If-None-Match"):
+        if condition in request.headers:
+            raise InvalidCommand.of(condition, "has no meaning for many operations")
     said = _said(request)
     said.setdefault(headers.COMMAND_ID, str(doors.new_id()))
     reply = await _in_time(bulk.control(name, said, body), doors)
@@ -170,9 +173,19 @@ async def _command(
 ) -> Response[bytes]:
     said = _said(request)
     expected = preconditions.expected_versions(request.headers)
+    others = preconditions.other_versions(request.headers)
+    key = preconditions.idempotency_key(request.headers)
+    # A key stands for one tenant, whatever id the body gives it.
+    claim = preconditions.tenant_id(request.user, key) if key is not None and name == "provision" else None
     asked = decoded(tenant, name, said, body, durable=False, new_id=doors.new_id)
     check_fields(request.user, name, asked.form)
-    asked = msgspec.structs.replace(asked, expected_versions=expected, authority=request.user.authority)
+    asked = msgspec.structs.replace(
+        asked,
+        expected_versions=expected,
+        other_versions=others,
+        authority=request.user.authority,
+        claim=claim,
+    )
     return _outcome(asked, await _in_time(doors.execute(asked), doors))
 
 
@@ -183,7 +196,7 @@ def _said(request: HttpRequest) -> dict[str, str]:
     if key is not None:
         said[headers.COMMAND_ID] = str(preconditions.command_id(request.user, key))
     for header in (headers.CORRELATION_ID, headers.CAUSATION_ID, headers.TRACEPARENT):
-        if (value := request.headers.get(header)) is not None:
+        if (value := preconditions.once(request.headers, header)) is not None:
             said[header] = value.encode("latin-1").decode(errors="replace")
     return said
 
@@ -205,6 +218,7 @@ async def _query(
     request: HttpRequest, doors: Doors, tenant: str, query: str, given: list[tuple[str, str]]
 ) -> Response[bytes]:
     await check_query(request.user, tenant, query, lambda: _status(tenant, doors))
+    wanted = preconditions.expected_versions(request.headers)
     fields = _encode(bodies.fields(given, _QUERY_KINDS.get((tenant == FLEET, query), {})))
     with asking(tenant, query, request.headers.get(headers.TRACEPARENT)):
         answer = await _in_time(doors.answer(tenant, query, fields), doors)
@@ -212,7 +226,9 @@ async def _query(
     response = Response(answer, media_type=MediaType.JSON, headers={"Cache-Control": "private, no-cache"})
     if version is not None:
         response.headers["ETag"] = f'"{version}"'
-        if preconditions.is_known(request.headers.get("if-none-match"), version):
+        if wanted is not None and version not in wanted:
+            raise VersionConflict(f"The tenant is at version {version}.", version=version)
+        if preconditions.is_known(request.headers, version):
             response.content, response.status_code = b"", 304
     return response
 

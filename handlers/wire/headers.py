@@ -10,6 +10,17 @@ CORRELATION_ID = "Correlation-Id"
 CAUSATION_ID = "Causation-Id"
 TRACEPARENT = "traceparent"
 
+OF_COMMANDS = frozenset((COMMAND_ID, REPLY_TO, EXPECTED_VERSION, ACTOR, CORRELATION_ID, CAUSATION_ID))
+"""Headers of a command that are obeyed or refused, never passed over: written like this, and once."""
+
+
+class Received(dict[str, str]):
+    """Headers of a message as they came. Of those that stood there more than once it has the last value."""
+
+    repeated: frozenset[str] = frozenset()
+    """The names of those."""
+
+
 MSG_ID = "Nats-Msg-Id"
 EXPECTED_LAST_SEQUENCE = "Nats-Expected-Last-Sequence"
 EXPECTED_LAST_MSG_ID = "Nats-Expected-Last-Msg-Id"
