@@ -51,7 +51,7 @@ def test_a_generated_python_client_provisions_and_reads(service: Running, tmp_pa
     run("openapi-python-client", "generate", "--path", source, *client, folder=tmp_path)
     shutil.copy(HERE / "use_client.py", tmp_path)
     (tmp_path / "pyrightconfig.json").write_text('{"typeCheckingMode": "standard"}')
-    run("pyright", "--pythonpath", sys.executable, ".", folder=tmp_path)
+    run("pyright", "--pythonpath", sys.executable, "use_client.py", folder=tmp_path)
     label = f"py-{uuid4().hex[:8]}"
     assert run(sys.executable, "use_client.py", label, folder=tmp_path, **where(service)).strip()
 
