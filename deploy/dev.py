@@ -19,6 +19,8 @@ from deploy.embedded.supervisor import STOP_WITHIN
 from deploy.processes import ServiceProcess
 from handlers.cli.where import ENDPOINTS
 from handlers.http_edge import tokens
+from handlers.settings import PARTITIONS
+from handlers.wire.subjects import Subjects
 
 _log = structlog.get_logger()
 
@@ -54,10 +56,13 @@ class DevStack:
 
     def __init__(self, options: Options) -> None:
         self._options = options
+        given = dict(options.environment)
         self.servers = EmbeddedStack(
             options.data_dir,
             nats_port=options.nats_port,
             sync_interval=options.sync_interval,
+            subjects=Subjects(given.get("TENANTS_SUBJECT_PREFIX", Subjects().prefix)),
+            partitions=int(given.get("TENANTS_PARTITIONS", PARTITIONS)),
             on_restart=lambda name: _log.warning("server restarted", server=name),
             stop_within=options.stop_within,
         )
@@ -125,7 +130,6 @@ class DevStack:
             "TENANTS_SIGNING_KEY_FILE": str(data / "keys" / "signing.pem"),
             "TENANTS_CERTIFICATE_KEY_FILE": str(data / "keys" / "certificates.pem"),
             "TENANTS_CREATE_KEYS": "true",
-            "TENANTS_LOG_FORMAT": "console",
             "TENANTS_ENVIRONMENT": "dev",
             **{
                 key: value

@@ -6,13 +6,13 @@ import asyncio
 import io
 import json
 import re
-import signal
 import sys
 from collections.abc import Coroutine
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import structlog
 from rich.console import Console
 
 from deploy.demo.run import run
@@ -21,7 +21,10 @@ from deploy.dev import Addresses, DevStack, Options
 from deploy.embedded import EmbeddedError
 from deploy.processes import ProcessFailed
 from handlers import logs
+from handlers.bootstrap.signals import stop_signals
 from handlers.settings import unknown
+
+_log = structlog.get_logger()
 
 INTERRUPTED = 130
 """What a shell calls a program that Ctrl-C ended."""
@@ -39,13 +42,14 @@ _TOLD_EVERY = 3.0
 
 def run_dev(options: Options, *, as_json: bool) -> int:
     """Run the development stack until Ctrl-C or SIGTERM; return the exit code."""
-    logs.configure("info", "console")
+    logs.configure("info", role="dev")
+    logs.hear_python()
     for each in unknown():
-        _tell(each.sentence())
+        _log.warning(each.sentence())
     try:
         return asyncio.run(_run_until_stopped(options, as_json))
     except (EmbeddedError, ProcessFailed) as error:
-        print(error, file=sys.stderr)
+        _log.error(str(error))
         return 3
 
 
@@ -68,7 +72,7 @@ def run_demo(*, keep: bool, data_dir: Path | None, samples: Path | None, svg: Pa
 async def _until_stopped(work: Coroutine[Any, Any, int]) -> int:
     """Run `work` to its end, or until Ctrl-C or SIGTERM, which ends it cleanly."""
     task = asyncio.create_task(work)
-    for sign in (signal.SIGINT, signal.SIGTERM):
+    for sign in stop_signals():
         asyncio.get_running_loop().add_signal_handler(sign, task.cancel)
     try:
         return await task
@@ -79,7 +83,7 @@ async def _until_stopped(work: Coroutine[Any, Any, int]) -> int:
 async def _run_until_stopped(options: Options, as_json: bool) -> int:
     stop, at_once = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
-    for sign in (signal.SIGINT, signal.SIGTERM):
+    for sign in stop_signals():
         loop.add_signal_handler(sign, lambda: (at_once if stop.is_set() else stop).set())
     stack = DevStack(options)
     starting = asyncio.create_task(stack.start())
@@ -104,10 +108,12 @@ async def _stop(stack: DevStack, starting: asyncio.Task[Addresses], at_once: asy
     while not stopping.done() and not asked.done():
         await asyncio.wait((stopping, asked), timeout=_TOLD_EVERY, return_when=asyncio.FIRST_COMPLETED)
         if not stopping.done() and not asked.done():
-            _tell(f"Still stopping after {loop.time() - began:.0f} s: PostgreSQL writes its files to disk.")
-            _tell("Ctrl-C again ends it at once; then the next start has to recover.")
+            _log.info(
+                f"Still stopping after {loop.time() - began:.0f} s: PostgreSQL writes its files to disk."
+            )
+            _log.info("Ctrl-C again ends it at once; then the next start has to recover.")
     if asked.done():
-        _tell("Ending at once.")
+        _log.info("Ending at once.")
         await stack.stop(at_once=True)
     asked.cancel()
     await stopping
@@ -117,10 +123,6 @@ async def _stop_cleanly(stack: DevStack, starting: asyncio.Task[Addresses]) -> N
     starting.cancel()
     await asyncio.gather(starting, return_exceptions=True)
     await stack.stop()
-
-
-def _tell(sentence: str) -> None:
-    print(sentence, file=sys.stderr, flush=True)
 
 
 def _announce(addresses: Addresses, options: Options, as_json: bool) -> None:

@@ -9,12 +9,14 @@ import os
 import re
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple, Self
+from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
-from pydantic import Field, SecretStr, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from handlers.consistency import contradictions
 from tenant_domain.catalogue import DEFAULT_REGION, REGIONS, RESERVED_SUBDOMAINS, Policy
 
 PREFIX = "TENANTS_"
@@ -26,6 +28,9 @@ DAY = 24 * 3600.0
 MIB = 1024 * 1024
 GIB = 1024 * MIB
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - a server behind a gateway; `dev` listens on loopback only
+
+PARTITIONS = 64
+"""As many workers can share the commands at most; each partition costs the server a consumer."""
 
 Names = Annotated[tuple[str, ...], NoDecode]
 """Several names in one variable, with commas between them."""
@@ -44,12 +49,26 @@ STEP_LIMITS = {
 
 
 _FORMS = {
-    "nats_url": (r"(nats|tls|wss?)://.+|[^/]+", "nats://user:password@host:4222"),
     "postgres_url": (r"postgres(ql)?://.*|[^/]*=.*", "postgresql://user:password@host:5432/database"),
     "objects_url": (r"(file|s3):.*", "file:folder, or s3://prefix?endpoint=…&region=…"),
     "smtp_url": (r"smtps?://[^/]+.*", "smtp://user:password@host:587"),
 }
 """Where a server may be said to be, and an example: what no client could use is refused before any start."""
+
+
+def listed(text: str) -> list[str]:
+    """Return the parts of a text with commas between them."""
+    return [part.strip() for part in text.split(",")]
+
+
+def _is_nats_url(text: str) -> bool:
+    if not re.fullmatch(r"(nats|tls|wss?)://[^/\s]+/?|[^/\s]+", text):
+        return False
+    try:
+        parts = urlsplit(text if "://" in text else f"nats://{text}")
+        return bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:  # a port that is none
+        return False
 
 
 class Settings(BaseSettings):
@@ -59,7 +78,9 @@ class Settings(BaseSettings):
 
     # where things are
     nats_url: SecretStr = Field(
-        SecretStr("nats://127.0.0.1:4222"), description="NATS, with the credentials of a trusted service"
+        SecretStr("nats://127.0.0.1:4222"),
+        description="NATS, with the credentials of a trusted service; several servers with commas between"
+        " them, each with its credentials",
     )
     postgres_url: SecretStr = Field(
         SecretStr("postgresql://127.0.0.1:5432/tenants"),
@@ -83,7 +104,9 @@ class Settings(BaseSettings):
     )
     http_port: int = Field(8085, ge=0, le=65535, description="the port of the HTTP edge; 0 picks a free one")
     subject_prefix: str = Field(
-        "tenants", pattern=r"^[a-z0-9_-]+$", description="the first token of every subject"
+        "tenants",
+        pattern=r"^[a-z0-9_-]{1,64}$",
+        description="the first token of every subject; 64 characters at most, for it stands in every event",
     )
     cors_origins: Names = Field((), description="origins that browsers may call from; none by default")
 
@@ -127,7 +150,7 @@ class Settings(BaseSettings):
         description="size of TENANT_DEAD_LETTERS; the oldest go first (PostgreSQL keeps them a while)",
     )
     partitions: int = Field(
-        64, ge=1, le=1024, description="partitions of TENANT_COMMANDS; fixed once the stream exists"
+        PARTITIONS, ge=1, le=1024, description="partitions of TENANT_COMMANDS; fixed once the stream exists"
     )
 
     # command path
@@ -192,12 +215,20 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="least level that is logged"
     )
-    log_format: Literal["json", "console"] = Field("json", description="json in production, console in dev")
+    log_format: Literal["json", "console"] | None = Field(
+        None, description="form of the log; by default console on a terminal, else json"
+    )
     metrics_port: int | None = Field(
         None,
         ge=1,
         le=65535,
-        description="a port for this process's metrics; with the role http also /metrics",
+        description="a port for this process's metrics and /health/ready; with the role http also /metrics",
+    )
+    standstill_after: float = Field(
+        15.0,
+        gt=1.0,
+        description="how long an engine may not go round its loop before the process is not ready: longer"
+        " than any of them waits",
     )
     otlp_endpoint: str | None = Field(None, description="where traces go (OTLP over HTTP); none: nowhere")
     environment: str = Field("production", description="a name that stands in every trace")
@@ -220,6 +251,23 @@ class Settings(BaseSettings):
             raise ValueError(f"must be a URL such as {example}")
         return value
 
+    @field_validator("nats_url")
+    @classmethod
+    def _all_usable(cls, value: SecretStr) -> SecretStr:
+        for number, server in enumerate(listed(value.get_secret_value()) or [""], 1):
+            if not _is_nats_url(server):
+                told = server.rpartition("@")[2] or "which is empty"
+                raise ValueError(
+                    f"server {number} ({told}) must be a URL such as nats://user:password@host:4222,"
+                    " each of several with its own, and commas between them"
+                )
+        return value
+
+    @property
+    def nats_servers(self) -> list[str]:
+        """The URL of each NATS server."""
+        return listed(self.nats_url.get_secret_value())
+
     @field_validator("saga_step_limits", mode="before")
     @classmethod
     def _pairs(cls, value: object) -> object:
@@ -227,6 +275,12 @@ class Settings(BaseSettings):
             return value
         pairs = (part.partition("=") for part in value.split(",") if part)
         return {**STEP_LIMITS, **{name.strip(): number for name, _, number in pairs}}
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if wrong := contradictions(dict(self)):
+            raise ValueError("; ".join(wrong))
+        return self
 
     def policy(self) -> Policy:
         """Return the policy that commands are decided by."""
@@ -236,6 +290,13 @@ class Settings(BaseSettings):
             reserved_subdomains=frozenset(self.reserved_subdomains),
             settings_bytes=self.settings_bytes,
         )
+
+
+def unit(name: str) -> str | None:
+    """Return what a setting is counted in: seconds and bytes have names, other numbers are counts."""
+    if Settings.model_fields[name].annotation is float:
+        return "seconds"
+    return "bytes" if name.endswith("_bytes") else None
 
 
 class NoSettingsFile(Exception):

@@ -87,7 +87,7 @@ def searchable(text: str) -> str:
 
 MODEL = ReadModel(
     name="tenants",
-    revision=5,
+    revision=6,
     entity="tenant",
     where="originator_id = tenant_id",
     concerns=lambda _topic, stream_id, tenant_id: stream_id == tenant_id,

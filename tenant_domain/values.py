@@ -24,8 +24,10 @@ SEALED = "sealed:"
 Json: TypeAlias = Any
 """A JSON value inside an event: decoded as it stands."""
 
-PersonalJson = Annotated[Any, _PERSONAL]
-"""A JSON value that may tell of a person: sealed like Personal; null, which removes a key, is not."""
+PersonalTexts = Annotated[dict[str, str], _PERSONAL]
+PersonalObject = Annotated[dict[str, Json], _PERSONAL]
+"""A JSON object that may tell of a person, its keys too. It is stored sealed as one value: an object whose
+only key is SEALED, with a token. An empty one tells of nobody, and stays as it is."""
 
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _EMAIL = re.compile(

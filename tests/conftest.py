@@ -8,8 +8,13 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from deploy.embedded import EmbeddedStack
+from tests.support import surroundings
 from tests.support.processes import Restarts
 from tests.support.servers import SharedStack, copy_folder, prepare_folder, public_folder
+
+pytest_plugins = ["tests.support.limits"]
+
+surroundings.forget()
 
 settings.register_profile(
     "steady", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]

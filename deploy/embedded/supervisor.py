@@ -15,6 +15,8 @@ from deploy.embedded.account import Account
 from deploy.embedded.datafolder import DataFolder, Memory, with_ports
 from deploy.embedded.errors import EmbeddedError, PortTakenError
 from deploy.embedded.process import Server, ServerName
+from handlers.settings import PARTITIONS
+from handlers.wire.subjects import Subjects
 
 log = structlog.get_logger()
 
@@ -43,9 +45,10 @@ class EmbeddedStack:
     """The two servers on one data folder, supervised from `start` to `stop` by the calling event loop.
 
     Port 0 means the port of the folder's earlier starts, or a free one. `sync_interval` is the
-    nats-server's ("always", or a duration such as "2m"). `on_restart` is called with "nats" or "postgres"
-    whenever a server that died answers again. PostgreSQL has `stop_within` seconds to stop cleanly. The
-    thread of the event loop must live as long as the stack.
+    nats-server's ("always", or a duration such as "2m"). It sorts the answered door's commands of
+    `subjects` by `partitions`, so that most of them reach the worker that owns theirs without a detour.
+    `on_restart` is called with "nats" or "postgres" whenever a server that died answers again. PostgreSQL
+    has `stop_within` seconds to stop cleanly. The thread of the event loop must live as long as the stack.
     """
 
     def __init__(
@@ -55,12 +58,15 @@ class EmbeddedStack:
         nats_port: int = 0,
         postgres_port: int = 0,
         sync_interval: str = "always",
+        subjects: Subjects = Subjects(),  # noqa: B008 a named tuple
+        partitions: int = PARTITIONS,
         on_restart: Callable[[str], None] | None = None,
         stop_within: float = STOP_WITHIN,
     ) -> None:
         self._folder = DataFolder(data_dir)
         self._wished_ports = (nats_port, postgres_port)
         self._sync_interval = sync_interval
+        self._mappings = dict([subjects.rpc_mapping(partitions)])
         self._on_restart = on_restart
         self._stop_within = stop_within
         self._at_once = False
@@ -177,7 +183,7 @@ class EmbeddedStack:
     async def _bring_up_on(self, memory: Memory, account: Account | None) -> None:
         await asyncio.to_thread(self._folder.keep, memory)
         self._servers = {
-            "nats": Server(nats.program(self._folder, memory, account, self._sync_interval)),
+            "nats": Server(nats.program(self._folder, memory, account, self._sync_interval, self._mappings)),
             "postgres": Server(postgres.program(self._folder, memory, account, self._stop_within)),
         }
         await _together(self._servers["nats"].start(), self._start_postgres(memory, account))

@@ -9,8 +9,8 @@ from uuid import UUID
 from psycopg import AsyncConnection
 
 from handlers.adapters.effects import EffectFailed, PermanentlyFailed, Work
-from handlers.adapters.schemas import Connect, as_owner, has_role, schema_of
-from handlers.adapters.statements import trusted
+from handlers.adapters.roles import close_role, has_role, lend, open_role, schema_of
+from handlers.adapters.schemas import Connect
 from tenant_domain.values import Status
 
 GRACE = 2.0
@@ -36,7 +36,8 @@ class Access:
     async def open(self, work: Work) -> None:
         """Let the tenant's role log in."""
         async with self._connect() as connection:
-            await _let_log_in(connection, work.tenant_id, "LOGIN")
+            await _require_role(connection, work.tenant_id)
+            await open_role(connection, work.tenant_id)
 
     async def withdraw(self, work: Work) -> None:
         """Close the access of a tenant that goes; one whose provisioning failed has none."""
@@ -51,15 +52,15 @@ class Access:
 
 
 async def _close(connection: AsyncConnection[Any], tenant_id: UUID) -> None:
-    await _let_log_in(connection, tenant_id, "NOLOGIN")
+    await _require_role(connection, tenant_id)
+    await close_role(connection, tenant_id)
     while sessions := await _sessions(connection, tenant_id):
         await _end(connection, tenant_id, sessions)
 
 
-async def _let_log_in(connection: AsyncConnection[Any], tenant_id: UUID, login: str) -> None:
+async def _require_role(connection: AsyncConnection[Any], tenant_id: UUID) -> None:
     if not await has_role(connection, tenant_id):
         raise PermanentlyFailed("The tenant has no database role.")
-    await connection.execute(trusted(f"ALTER ROLE {schema_of(tenant_id)} {login}"))
 
 
 async def _sessions(connection: AsyncConnection[Any], tenant_id: UUID) -> set[int]:
@@ -73,7 +74,7 @@ async def _end(connection: AsyncConnection[Any], tenant_id: UUID, sessions: set[
     Ending a session takes belonging to its role, for that moment.
     """
     async with connection.transaction(force_rollback=True):
-        await as_owner(connection, tenant_id)
+        await lend(connection, tenant_id)
         await connection.execute("SELECT pg_terminate_backend(pid) FROM unnest(%s) pid", (list(sessions),))
     deadline = asyncio.get_running_loop().time() + GRACE
     while sessions & await _sessions(connection, tenant_id):

@@ -19,7 +19,8 @@ from handlers.adapters.effects import EffectFailed, Output, Work
 from handlers.adapters.erasure import Erased
 from handlers.adapters.exports.shelf import Receipt, Shelf, count_objects
 from handlers.adapters.objects import Buckets
-from handlers.adapters.schemas import Connect, schema_of
+from handlers.adapters.roles import schema_of
+from handlers.adapters.schemas import Connect
 from handlers.adapters.sweep import OPERATORS, StoreErased
 
 

@@ -19,7 +19,7 @@ from nats.aio.subscription import Subscription
 
 from handlers.adapters.at_once import write_at_once
 from handlers.adapters.pace import Pace
-from handlers.adapters.tasks import end
+from handlers.adapters.tasks import end, watched
 
 INTERVAL, BURST = 0.004, 3
 """Seconds between two hints of a process that commits all the time, and how many go at once after a pause."""
@@ -43,7 +43,7 @@ class CommitTeller:
 
     async def start(self) -> None:
         """Begin to tell."""
-        self._task = asyncio.create_task(self._run(), name="commit hints")
+        self._task = watched(self._run(), "commit hints")
 
     async def stop(self) -> None:
         """Tell no more."""

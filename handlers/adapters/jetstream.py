@@ -18,6 +18,7 @@ TIMEOUT = 5.0
 """Seconds for an answer of the server's API: it answers in milliseconds, or is not well."""
 
 NAME_IN_USE = 10058
+SUBJECTS_OVERLAP = 10065
 CONSUMER_NOT_FOUND = 10014
 STREAM_NOT_FOUND = 10059
 NO_MESSAGE = 10037
@@ -37,13 +38,14 @@ class JetStreamError(Exception):
 
 
 class StreamMessage(NamedTuple):
-    """A message as a stream keeps it."""
+    """A message as a stream keeps it; `stored_at` is its time in nanoseconds, as the server counts them."""
 
     sequence: int
     subject: str
     headers: dict[str, str]
     body: bytes
     time: datetime
+    stored_at: int
 
 
 async def call(nc: Client, request: str, body: Mapping[str, Any] | None = None) -> Json:
@@ -70,6 +72,17 @@ async def stream_info(nc: Client, stream: str) -> Json | None:
         if error.code == STREAM_NOT_FOUND:
             return None
         raise
+
+
+async def stream_names(nc: Client) -> set[str]:
+    """Return the names of all streams of the account. Raises JetStreamError."""
+    found: set[str] = set()
+    while True:
+        page = await call(nc, "STREAM.NAMES", {"offset": len(found)})
+        names: list[str] = page.get("streams") or []
+        found.update(names)
+        if not names or len(found) >= page.get("total", 0):
+            return found
 
 
 async def subjects_of(nc: Client, stream: str) -> set[str]:
@@ -108,7 +121,15 @@ async def _message(nc: Client, stream: str, wanted: Json) -> StreamMessage | Non
         parsed_headers(b64decode(found.get("hdrs", ""))),
         b64decode(found.get("data", "")),
         msgspec.convert(found["time"], datetime),
+        nanoseconds(found["time"]),
     )
+
+
+def nanoseconds(time: str) -> int:
+    """Return a time of the server (RFC 3339, UTC) in nanoseconds, for which a datetime has no room."""
+    whole, _, fraction = time.removesuffix("Z").partition(".")
+    seconds = datetime.fromisoformat(f"{whole}+00:00").timestamp()
+    return int(seconds) * 1_000_000_000 + int(fraction.ljust(9, "0"))
 
 
 def parsed_headers(block: bytes) -> dict[str, str]:

@@ -16,7 +16,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from handlers.adapters.tasks import end
+from handlers.adapters.tasks import end, watched
 
 BEAT, SURE = 1.0, 3.0
 """Seconds between two questions to the server, and for how long its answer to one is good."""
@@ -57,7 +57,7 @@ class KeyHints:
 
         self._subscription = await self._nc.subscribe(self._subject, cb=heard)
         await self._ask()
-        self._task = asyncio.create_task(self._keep_asking(), name="hints of keys")
+        self._task = watched(self._keep_asking(), "hints of keys")
 
     async def stop(self) -> None:
         """Hear no more."""

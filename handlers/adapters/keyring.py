@@ -134,6 +134,12 @@ class Keyring:
         self._tenants.drop(lambda tenant, _: tenant == tenant_id)
         self._keys.drop(lambda _, key: key is not None and key.tenant_id == tenant_id)
 
+    def forget_all(self) -> None:
+        """Keep no key in memory: the database may have lost some of them."""
+        self._told += 1
+        self._tenants.clear()
+        self._keys.clear()
+
     async def open_json(self, text: bytes, tenant_id: UUID | None = None) -> bytes:
         """Return JSON with its sealed values opened, with `tenant_id` only that tenant's."""
         ids = key_ids(text)

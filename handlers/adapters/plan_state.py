@@ -11,7 +11,8 @@ import msgspec
 from psycopg import AsyncConnection, sql
 
 from handlers.adapters.plan_tables import dropping, making
-from handlers.adapters.schemas import PLAN_TABLES, schema_of
+from handlers.adapters.roles import schema_of
+from handlers.adapters.schemas import PLAN_TABLES
 from handlers.adapters.statements import template, trusted
 from tenant_domain.catalogue import Use, is_own_branding
 

@@ -5,6 +5,6 @@
 """
 
 from handlers.bootstrap.composing import ROLES
-from handlers.bootstrap.serving import run
+from handlers.bootstrap.serving import EngineFailed, run
 
-__all__ = ["ROLES", "run"]
+__all__ = ["ROLES", "EngineFailed", "run"]

@@ -1,10 +1,12 @@
-"""The role of commands, and the executor of a process that has no bus door of commands."""
+"""The role of commands, and the way of commands in a process that has no bus door of them."""
 
 from contextlib import AsyncExitStack
 
 from handlers.adapters.hints import CommitTeller
 from handlers.bootstrap.process import Process
 from handlers.bus.commands import CommandsRole, Limits
+from handlers.bus.routing.forwarding import PATIENCE, Forwarder
+from handlers.bus.routing.owners import HINT, Owners
 from handlers.execution.executor import Executor
 from handlers.store.cache import StreamCache
 
@@ -31,13 +33,16 @@ def commands_role(process: Process) -> CommandsRole:
             lease=settings.partition_lease,
             retention=settings.command_retention,
         ),
+        beats=process.beats,
+        largest=process.largest,
     )
 
 
-async def lone_executor(process: Process, started: AsyncExitStack) -> Executor:
-    """Return an executor for the HTTP edge of a process that has no other door of commands.
+async def lone_forwarder(process: Process, started: AsyncExitStack) -> Forwarder:
+    """Return the way of commands for the HTTP edge of a process that has no other door of commands.
 
-    It ends with `started`.
+    They are decided by the workers that own their partitions, and here where those are away. It ends with
+    `started`.
     """
     settings = process.settings
     teller = CommitTeller(process.nc, process.subjects.hint("committed"))
@@ -53,7 +58,22 @@ async def lone_executor(process: Process, started: AsyncExitStack) -> Executor:
         batch_size=settings.batch_size,
         waiting_commands=settings.waiting_commands,
         unavailable_after=settings.unavailable_after,
+        beat=process.beats.engine("executor"),
+        largest=process.largest,
     )
     await executor.start()
     started.push_async_callback(executor.stop)
-    return executor
+    owners = Owners(lambda: process.nc, process.subjects.hint(HINT), process.store.partition_owners.read)
+    await owners.start()
+    started.push_async_callback(owners.stop)
+    forwarder = Forwarder(
+        lambda: process.nc,
+        process.subjects,
+        owners,
+        executor,
+        most=settings.waiting_commands,
+        patience=settings.unavailable_after + PATIENCE,
+    )
+    await forwarder.start()
+    started.push_async_callback(forwarder.stop)
+    return forwarder

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from prometheus_client import REGISTRY
 
-from handlers.bootstrap.commands import commands_role, lone_executor
+from handlers.bootstrap.commands import commands_role, lone_forwarder
 from handlers.bootstrap.http import http_role
 from handlers.bootstrap.process import Process
 from handlers.bootstrap.reading import projections_role, reading
@@ -19,6 +19,8 @@ from handlers.bus.discovery import Discovery
 from handlers.bus.endpoints import Endpoint
 from handlers.bus.metrics import EndpointMetrics
 from handlers.bus.queries import QueryDoor
+from handlers.bus.stream_watch import StreamWatch
+from handlers.http_edge.health import Health
 from handlers.http_edge.server import HttpServer
 
 ROLES = ("commands", "sagas", "projections", "relay", "http")
@@ -44,10 +46,13 @@ class Composition:
     http: HttpServer | None = None
 
 
-async def composed(process: Process, names: Collection[str], started: AsyncExitStack) -> Composition:
+async def composed(
+    process: Process, names: Collection[str], health: Health, started: AsyncExitStack
+) -> Composition:
     """Make the roles of these names; what only they use ends with `started`."""
     made = Composition()
     endpoints: list[Endpoint] = []
+    made.roles.append(StreamWatch(lambda: process.nc, process.streams, process.declare))
     if "relay" in names:
         made.roles.append(relay_role(process))
     queries = await reading(process, started) if {"projections", "http"} & set(names) else None
@@ -62,8 +67,8 @@ async def composed(process: Process, names: Collection[str], started: AsyncExitS
         endpoints += commands.endpoints
         made.roles.append(commands)
     if "http" in names and queries is not None:
-        executor = commands.executor if commands else await lone_executor(process, started)
-        made.http = http_role(process, executor, queries, started)
+        forwarder = commands.forwarder if commands else await lone_forwarder(process, started)
+        made.http = http_role(process, forwarder.execute, queries, health, started)
         made.roles.append(made.http)
     if endpoints:
         REGISTRY.register(EndpointMetrics(endpoints))

@@ -1,5 +1,6 @@
 """The role of the HTTP edge."""
 
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from importlib.metadata import version
 from pathlib import Path
@@ -11,7 +12,8 @@ from prometheus_client import REGISTRY
 from handlers.bootstrap.adapters import certificate_key, export_shelf
 from handlers.bootstrap.process import Process
 from handlers.bus.asyncapi import asyncapi_document
-from handlers.execution.executor import Executor
+from handlers.execution.decode import Request
+from handlers.execution.reply import Reply
 from handlers.http_edge.app import http_app
 from handlers.http_edge.health import Health
 from handlers.http_edge.server import HttpServer
@@ -20,8 +22,14 @@ from handlers.http_edge.tokens import Signer
 from handlers.queries import Queries
 
 
-def http_role(process: Process, executor: Executor, queries: Queries, started: AsyncExitStack) -> HttpServer:
-    """Return the HTTP edge over what executes commands and what answers queries."""
+def http_role(
+    process: Process,
+    execute: Callable[[Request], Awaitable[Reply]],
+    queries: Queries,
+    health: Health,
+    started: AsyncExitStack,
+) -> HttpServer:
+    """Return the HTTP edge over what executes commands, what answers queries, and what tells of health."""
     settings = process.settings
     signer = Signer.from_file(
         settings.signing_key_file or Path("signing.pem"),
@@ -30,17 +38,11 @@ def http_role(process: Process, executor: Executor, queries: Queries, started: A
         audience=settings.token_audience,
     )
 
-    async def postgres() -> None:
-        await process.store.head()
-
-    async def bus() -> None:
-        await process.nc.flush(timeout=2)
-
     app = http_app(
-        Doors(executor.execute, queries.answer, uuid4, export_shelf(process, started).fetch),
+        Doors(execute, queries.answer, uuid4, export_shelf(process, started).fetch),
         signer=signer,
         more_keys=(certificate_key(settings).jwk(),),
-        health=Health({"postgres": postgres, "nats": bus}),
+        health=health,
         asyncapi=msgspec.json.encode(
             asyncapi_document(process.subjects, process.streams, version("tenant-service"))
         ),

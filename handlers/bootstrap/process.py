@@ -1,35 +1,38 @@
 """What all roles of a process share: connections to both servers, with schema and streams up to date."""
 
-import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
-import nats.errors
 import psycopg
-import structlog
 from faststream.nats import NatsBroker
 from nats.aio.client import Client
 
 from handlers.adapters import schemas
+from handlers.adapters.beats import Beats
 from handlers.adapters.hints import CommitListener, WriteTeller
-from handlers.adapters.jetstream import JetStreamError
+from handlers.adapters.jetstream import Json
 from handlers.adapters.key_hints import KeyHints
 from handlers.adapters.keyring import Keyring
 from handlers.adapters.keys import MasterKey, load_master_key
+from handlers.adapters.message_limit import MessageLimit
+from handlers.bootstrap.patience import patiently
+from handlers.bootstrap.watch import DatabaseWatch
 from handlers.bus.connection import harden
-from handlers.bus.streams import declare, limits_of
+from handlers.bus.marks import settle
+from handlers.bus.streams import declare, definitions, limits_of
+from handlers.client.connecting import connected as connection_to
+from handlers.client.connecting import recognise
+from handlers.logs import without_credentials
+from handlers.relay.likeness import first_difference
 from handlers.settings import Settings
 from handlers.store.event_store import EventStore
 from handlers.store.migrate import migrate
 from handlers.wire.subjects import Streams, Subjects
 
-log = structlog.get_logger()
-
-_AWAY = (psycopg.OperationalError, nats.errors.Error, OSError, TimeoutError, JetStreamError)
-
-LONGEST_PAUSE = 2.0
-"""Seconds between two tries to reach a server at the start."""
+REACHED_WITHIN = 3.0
+"""Seconds that NATS has for a first connection, before it is said that it does not answer."""
 
 
 class Process:
@@ -41,15 +44,19 @@ class Process:
         self.settings = settings
         self.master_key = master_key
         self.subjects = Subjects(settings.subject_prefix)
-        self.streams = Streams()
+        self.streams = Streams.of(settings.subject_prefix)
         self.broker = broker
         self.key_hints = KeyHints(broker.connection, self.subjects.hint("erased"))
         self.keyring = Keyring(store.tenant_keys, master_key, hearing=self.key_hints.hearing)
         self.store = store
         store.announce = WriteTeller(broker.connection, self.subjects.hint("writing")).writing
+        store.incarnation.heard_by(self.keyring.forget_all)
+        self.watch = DatabaseWatch(store)
         self.commits = CommitListener(broker.connection, self.subjects.hint("committed"))
         self.postgres_url = settings.postgres_url.get_secret_value()
         self.limits = limits_of(settings)
+        self.beats = Beats()
+        self.largest = MessageLimit(broker.connection, self.streams.events)
 
     @property
     def nc(self) -> Client:
@@ -57,22 +64,40 @@ class Process:
         return self.broker.connection
 
     async def declare(self) -> frozenset[str]:
-        """Make the streams that are missing; raises when one would be weakened."""
-        return await declare(self.nc, self.subjects, self.streams, self.limits)
+        """Make the streams that are missing, and mark them.
+
+        Raises StreamWeakened, and ForeignStreams where they were made from another log.
+        """
+        missing = await declare(self.nc, self.subjects, self.streams, self.limits)
+        names = definitions(self.subjects, self.streams, self.limits)
+        await settle(self.nc, self.streams.events, names, await self.store.identity(), self._holds)
+        await self.largest.look()
+        return missing
+
+    async def _holds(self, events: Json) -> bool:
+        stream = self.streams.events
+        return await first_difference(self.nc, self.store, stream, events, thorough=True) is None
 
 
 @asynccontextmanager
 async def connected(settings: Settings) -> AsyncGenerator[Process]:
     """Connect to both servers, and bring schema and streams up to date; wait for a server that is away.
 
-    Raises MasterKeyError.
+    Raises MasterKeyError, ForeignStreams.
     """
     master_key = load_master_key(settings.master_key_file or Path("master.key"), create=settings.create_keys)
     url = settings.postgres_url.get_secret_value()
-    await _patiently("postgres", lambda: migrate(url, partitions=settings.partitions))
-    await _patiently("postgres", lambda: _prepare(url))
+    nats_url = settings.nats_url.get_secret_value()
+    postgres, nats = without_credentials(url), without_credentials(nats_url)
+    await patiently(
+        "the tables, which another process may be making",
+        postgres,
+        partial(migrate, url, partitions=settings.partitions),
+    )
+    await patiently("the roles of tenants", postgres, partial(_prepare, url))
+    await patiently("a connection to NATS", nats, partial(_reached, nats_url))
     broker = NatsBroker(
-        settings.nats_url.get_secret_value(),
+        settings.nats_servers,
         logger=None,
         apply_types=False,
         max_reconnect_attempts=-1,
@@ -86,13 +111,18 @@ async def connected(settings: Settings) -> AsyncGenerator[Process]:
         snapshot_every=settings.snapshot_every,
         turn_timeout=max(settings.unavailable_after, 1.0),  # less might never be enough to connect
     ) as store:
-        await _patiently("nats", broker.connect)
+        await patiently("a connection to NATS", nats, broker.connect)
         harden(broker.connection)
+        recognise(broker.connection)
         process = Process(settings, master_key, broker, store)
         try:
-            await _patiently("nats", process.declare)
+            await patiently("the streams", nats, process.declare)
             await process.key_hints.start(process.keyring.forget)
-            yield process
+            await process.watch.start()
+            try:
+                yield process
+            finally:
+                await process.watch.stop()
         finally:
             await process.key_hints.stop()
             await broker.stop()
@@ -103,14 +133,7 @@ async def _prepare(url: str) -> None:
         await schemas.prepare(connection)
 
 
-async def _patiently(server: str, work: Callable[[], Awaitable[object]]) -> None:
-    """Do `work`, again and again while its server is away."""
-    pause = 0.1
-    while True:
-        try:
-            await work()
-            return
-        except _AWAY as error:
-            log.warning("a server is away, trying again", server=server, why=str(error), pause=pause)
-        await asyncio.sleep(pause)
-        pause = min(pause * 2, LONGEST_PAUSE)
+async def _reached(url: str) -> None:
+    """Connect once: the lasting connection tries by itself for ever, and does not say why it must."""
+    nc = await connection_to(url, REACHED_WITHIN, {"name": "tenants"})
+    await nc.close()

@@ -21,6 +21,7 @@ async def reading(process: Process, started: AsyncExitStack) -> Queries:
         idle_timeout=5,
         pool_timeout=settings.unavailable_after,
         plans="auto",
+        incarnation=process.store.incarnation,
     )
     await connections.open()
     started.push_async_callback(connections.close)
@@ -72,5 +73,6 @@ def projections_role(process: Process) -> ReadyProjections:
         poll=process.settings.poll_interval,
         metrics=ProjectorMetrics(),
         commits=process.commits,
+        beats=process.beats,
     )
     return ReadyProjections(role)

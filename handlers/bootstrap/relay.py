@@ -1,6 +1,9 @@
 """The role of the relay."""
 
+from functools import partial
+
 from handlers.bootstrap.process import Process
+from handlers.bus.streams import recreate_events
 from handlers.relay.role import RelayRole
 
 
@@ -18,4 +21,6 @@ def relay_role(process: Process) -> RelayRole:
         poll=settings.poll_interval,
         letter_retention=settings.dead_letter_retention,
         commits=process.commits,
+        beats=process.beats,
+        recreate=partial(recreate_events, process.nc, process.subjects, process.streams, process.limits),
     )

@@ -22,6 +22,7 @@ def sagas_role(process: Process, started: AsyncExitStack) -> SagasRole:
         policy=settings.policy(),
         registry=REGISTRY,
         commits=process.commits,
+        beats=process.beats,
         limits=Limits(
             concurrency=settings.saga_concurrency,
             lease=settings.saga_lease,

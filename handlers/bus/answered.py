@@ -24,9 +24,9 @@ from handlers.adapters.tasks import end
 from handlers.bus.connection import flush
 from handlers.bus.endpoints import Endpoint
 from handlers.bus.replies import Replies
+from handlers.bus.routing.forwarding import Forwarder
 from handlers.execution.bulk import BULK, Bulk, BulkOutcome, ControlOperations
 from handlers.execution.decode import Request, command_id_of, decoded
-from handlers.execution.executor import Executor
 from handlers.execution.reply import Reply, refused
 from handlers.execution.spans import followed
 from handlers.wire.headers import ERROR
@@ -47,32 +47,35 @@ QUEUE = "commands"
 
 
 class AnsweredDoor:
-    """Takes commands from one wildcard subscription, also those whose subject has not the right form.
+    """Takes commands from wildcard subscriptions, also those whose subject has not the right form.
 
-    A message is handed to the executor and the next one taken; the reply is published when the command is
-    settled. One that asks for a reply anywhere but in an inbox is not looked at.
+    A message is handed on to whoever decides it and the next one taken; the reply is published when the
+    command is settled. One that asks for a reply anywhere but in an inbox is not looked at. Where the
+    server sorts commands by partition they come on other subjects, with the partition's number in them; it
+    may be another number than ours, so nothing rests on it.
     """
 
     def __init__(
         self,
         connection: Callable[[], Client],
-        executor: Executor,
+        forwarder: Forwarder,
         replies: Replies,
         subjects: Subjects,
         *,
         new_id: Callable[[], UUID] = uuid4,
     ) -> None:
-        self._bulk = Bulk(self._listed, executor.execute, new_id)
+        self._bulk = Bulk(self._listed, forwarder.execute, new_id)
         self._bulks: set[asyncio.Task[None]] = set()
         self._subjects = subjects
         self._connection = connection
-        self._executor = executor
+        self._forwarder = forwarder
         self._replies = replies
         self._stem = subjects.rpc("", "").rstrip(".") + "."
+        self._sorted = subjects.rpc_partition("").rstrip(".>") + "."
         self._new_id = new_id
         self._endpoints = {name: _endpoint(name, spec.form, subjects) for name, spec in COMMANDS.items()}
         self._endpoints |= {name: _bulk_endpoint(name, subjects) for name in BULK}
-        self._subscription: Subscription | None = None
+        self._subscriptions: list[Subscription] = []
 
     @property
     def endpoints(self) -> list[Endpoint]:
@@ -82,24 +85,27 @@ class AnsweredDoor:
     async def start(self) -> None:
         """Subscribe; when this returns the server knows of it."""
         nc = self._connection()
-        self._subscription = await nc.subscribe(self._stem + ">", queue=QUEUE, cb=self._take)
+        for stem in (self._stem, self._sorted):
+            self._subscriptions.append(await nc.subscribe(stem + ">", queue=QUEUE, cb=self.take))
         await flush(nc)
 
     async def stop(self) -> None:
         """Take no more."""
-        subscription, self._subscription = self._subscription, None
-        if subscription is not None and not self._connection().is_closed:
-            await subscription.unsubscribe()
+        if not self._connection().is_closed:
+            for subscription in self._subscriptions:
+                await subscription.unsubscribe()
+        self._subscriptions.clear()
         await end(*self._bulks)
 
-    async def _take(self, message: Msg) -> None:
+    async def take(self, message: Msg) -> None:
+        """Have one command answered."""
         inbox = message.reply
         if not is_inbox(inbox):
             log.debug("command without an inbox for its reply ignored")
             return
         began = perf_counter_ns()
         headers = message.headers or {}
-        tenant, _, command = message.subject[len(self._stem) :].partition(".")
+        tenant, _, command = self._door(message.subject).partition(".")
         done = partial(self._done, inbox, self._endpoints.get(command), began)
         if tenant == FLEET:
             task = asyncio.create_task(self._control(command, headers, message.data, done))
@@ -113,7 +119,13 @@ class AnsweredDoor:
         else:
             if tracing.on:
                 request, done = followed(request, done, "answered")
-            self._executor.submit(request, done)
+            self._forwarder.submit(request, done)
+
+    def _door(self, subject: str) -> str:
+        """Return what stands behind the stem of the subject that the caller sent to."""
+        if subject.startswith(self._sorted):
+            return subject[len(self._sorted) :].partition(".")[2]
+        return subject[len(self._stem) :]
 
     async def _control(
         self, command: str, headers: Mapping[str, str], body: bytes, done: Callable[[Reply], None]

@@ -1,4 +1,4 @@
-"""The role `commands`: both doors of commands on one executor."""
+"""The role `commands`: both doors of commands on one executor, and the way to other workers."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from uuid import UUID, uuid4
 
 from nats.aio.client import Client
 
+from handlers.adapters.beats import Beats
 from handlers.adapters.clock import utc_now
 from handlers.adapters.command_stream import CommandStream
 from handlers.adapters.hints import CommitTeller
 from handlers.adapters.keyring import Keyring
-from handlers.bus.answered import AnsweredDoor
+from handlers.bus.answered import QUEUE, AnsweredDoor
 from handlers.bus.connection import harden
 from handlers.bus.endpoints import Endpoint
 from handlers.bus.intake.claims import Claims
@@ -22,6 +23,10 @@ from handlers.bus.intake.door import DurableDoor
 from handlers.bus.intake.pump import Door
 from handlers.bus.intake.upkeep import Upkeep
 from handlers.bus.replies import Replies
+from handlers.bus.routing.forwarding import PATIENCE, Forwarder
+from handlers.bus.routing.owners import HINT, Owners
+from handlers.bus.routing.preference import Preference
+from handlers.bus.routing.receiving import Receiver
 from handlers.execution.executor import Executor
 from handlers.execution.metrics import CommandMetrics
 from handlers.store.cache import StreamCache
@@ -70,8 +75,9 @@ class Limits:
 class CommandsRole:
     """Answers commands and reads its share of the durable ones.
 
-    `nc` is connected, the store open, the schema migrated; the stream may come later. `executor` settles
-    commands of other doors of this process, too.
+    `nc` is connected, the store open, the schema migrated; the stream may come later. `forwarder` settles
+    commands of other doors of this process, too: here or where their partition is owned. `largest` says how
+    many bytes a message may have: by default what the connection says.
     """
 
     def __init__(
@@ -89,10 +95,13 @@ class CommandsRole:
         metrics: CommandMetrics | None = None,
         now: Callable[[], datetime] = utc_now,
         new_id: Callable[[], UUID] = uuid4,
+        beats: Beats | None = None,
+        largest: Callable[[], int] | None = None,
     ) -> None:
-        metrics = metrics or CommandMetrics()
+        metrics, beats = metrics or CommandMetrics(), beats or Beats()
         self._nc = nc
         self._teller = CommitTeller(nc, subjects.hint("committed"))
+        me = uuid4()
         self.executor = Executor(
             store,
             policy,
@@ -106,12 +115,30 @@ class CommandsRole:
             waiting_commands=limits.waiting_commands,
             waiting_bytes=limits.waiting_bytes,
             unavailable_after=limits.unavailable_after,
+            beat=beats.engine("executor"),
+            largest=largest or (lambda: nc.max_payload),
         )
         self._replies = Replies(self._connection)
-        self._answered = AnsweredDoor(self._connection, self.executor, self._replies, subjects, new_id=new_id)
-        claims = Claims(postgres_url, uuid4(), lease=limits.lease)
+        owners = Owners(self._connection, subjects.hint(HINT), store.partition_owners.read)
+        self.owners = owners
+        self.forwarder = Forwarder(
+            self._connection,
+            subjects,
+            owners,
+            self.executor,
+            me=me,
+            most=limits.waiting_commands,
+            most_bytes=limits.waiting_bytes,
+            patience=limits.unavailable_after + PATIENCE,
+        )
+        self._receiver = Receiver(self._connection, self.executor, self._replies, subjects, me)
+        self._answered = AnsweredDoor(
+            self._connection, self.forwarder, self._replies, subjects, new_id=new_id
+        )
+        self._preference = Preference(self._connection, subjects, owners, me, QUEUE, self._answered.take)
+        claims = Claims(postgres_url, me, lease=limits.lease)
         door = self._durable(claims, subjects, streams.commands, limits)
-        self.durable = DurableDoor(door, metrics, tick=limits.tick)
+        self.durable = DurableDoor(door, metrics, tick=limits.tick, beat=beats.engine("durable door"))
         self.upkeep = Upkeep(
             CommandStream(nc, subjects, streams.commands, claims.everywhere),
             store,
@@ -148,15 +175,23 @@ class CommandsRole:
         await self._teller.start()
         await self.executor.start()
         await self._replies.start()
+        await self._receiver.start()
+        await self.owners.start()
+        await self.forwarder.start()
         await self._answered.start()
+        await self._preference.start()
         await self.durable.start()
         await self.upkeep.start()
 
     async def stop(self) -> None:
         """Close the doors, settle what came in, and give the partitions back."""
         await self.upkeep.stop()
+        await self._preference.stop()
         await self._answered.stop()
+        await self.forwarder.stop()
+        await self.owners.stop()
         await self.durable.stop()
+        await self._receiver.stop()
         await self.executor.stop()
         await self._replies.stop()
         await self._teller.stop()

@@ -11,7 +11,7 @@ from nats.errors import BadHeaderError
 from handlers.adapters import jetstream
 from handlers.adapters.jetstream import StreamMessage
 from handlers.adapters.keyring import Keyring
-from handlers.wire.dead_letters import DeadLetter, token, unpacked
+from handlers.wire.dead_letters import ERASED, DeadLetter, token, unpacked
 from handlers.wire.sealing import key_of_body, opened_body
 from handlers.wire.subjects import Streams, Subjects
 
@@ -71,7 +71,7 @@ async def opened(found: Letter, keyring: Callable[[], Keyring]) -> Letter:
         return found
     body = opened_body(found.letter.body, await keyring().find([key_id]))
     if body is None:
-        return found._replace(letter=found.letter._replace(body=b"", omitted="body, which is erased"))
+        return found._replace(letter=found.letter._replace(body=b"", omitted=ERASED))
     return found._replace(letter=found.letter._replace(body=body))
 
 

@@ -11,6 +11,7 @@ import structlog
 from nats.aio.client import Client
 
 from handlers.adapters.at_once import write_at_once
+from handlers.adapters.tasks import watched
 from handlers.execution.reply import Reply
 from handlers.wire.headers import ERROR, ERROR_CODE
 
@@ -31,7 +32,7 @@ class Replies:
 
     async def start(self) -> None:
         """Begin to publish."""
-        self._task = asyncio.create_task(self._run(), name="replies")
+        self._task = watched(self._run(), "replies")
 
     async def stop(self) -> None:
         """Publish what waits, and end."""

@@ -80,7 +80,7 @@ def limits_of(settings: Settings) -> Limits:
 
 
 class Unsupported(Exception):
-    """The server did not take a setting that the service needs: it is too old."""
+    """The server did not take a stream as the service needs it: too old, or another has the subjects."""
 
 
 def definitions(subjects: Subjects, streams: Streams, limits: Limits) -> dict[str, Json]:
@@ -261,6 +261,12 @@ async def _create(nc: Client, wanted: Json) -> Json:
     try:
         info = await jetstream.call(nc, f"STREAM.CREATE.{name}", wanted)
     except JetStreamError as error:
+        if error.code == jetstream.SUBJECTS_OVERLAP:
+            raise Unsupported(
+                f"stream {name}: another stream has its subjects ({', '.join(wanted['subjects'])}). A"
+                " former version named streams alike for every TENANTS_SUBJECT_PREFIX: have its commands"
+                " decided, and delete its streams; they are filled again."
+            ) from error
         if error.code != jetstream.NAME_IN_USE:
             raise
         info = await jetstream.call(nc, f"STREAM.INFO.{name}")  # somebody else was quicker

@@ -31,7 +31,7 @@ async def show(tenant: str, *, common: Common = COMMON) -> None:
     from handlers.wire.subjects import Streams
     from tenant_domain.refusals import TenantNotFound
 
-    streams = Streams()
+    streams = Streams.of(settings(common).subject_prefix)
     async with bus(common) as nc:
         client = TenantClient(nc, prefix=settings(common).subject_prefix, timeout=PATIENCE)
         tenant_id = await tenant_of(client, tenant)
@@ -59,7 +59,8 @@ async def rebuild(*, common: Common = COMMON) -> None:
     from handlers.relay.metrics import RelayMetrics
     from handlers.wire.subjects import Streams, Subjects
 
-    chosen, streams = settings(common), Streams()
+    chosen = settings(common)
+    streams = Streams.of(chosen.subject_prefix)
     subjects, limits = Subjects(chosen.subject_prefix), limits_of(chosen)
     async with bus(common) as nc, store(common) as log:
         relay = ContextRelay(

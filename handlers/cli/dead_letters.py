@@ -71,7 +71,7 @@ async def show(number: int, *, common: Common = COMMON) -> None:
         Its number, as in `dead-letters list`.
     """
     async with _readable(common) as (nc, keys):
-        record = _record(await _one(nc, keys, number))
+        record = _record(await _one(common, nc, keys, number))
     if common.as_json:
         output.lines((record,))
     else:
@@ -105,7 +105,8 @@ async def replay(
         raise Misuse("give either numbers or --reason")
     code = DONE
     async with _readable(common) as (nc, keys):
-        subjects, streams = Subjects(settings(common).subject_prefix), Streams()
+        prefix = settings(common).subject_prefix
+        subjects, streams = Subjects(prefix), Streams.of(prefix)
         async for letter in _chosen(nc, keys, common, (number, *more), reason):
             record: dict[str, Any] = {"number": letter.number, "sequence": None, "error": None}
             try:
@@ -137,7 +138,7 @@ async def _chosen(
         return
     for number in numbers:
         assert number is not None
-        yield await _one(nc, keys, number)
+        yield await _one(common, nc, keys, number)
 
 
 async def _found(
@@ -152,7 +153,8 @@ async def _found(
     from handlers.adapters import jetstream
     from handlers.bus.dead_letters import letters, opened
 
-    subjects, streams = Subjects(settings(common).subject_prefix), Streams()
+    prefix = settings(common).subject_prefix
+    subjects, streams = Subjects(prefix), Streams.of(prefix)
     info = await jetstream.stream_info(nc, streams.dead_letters)
     last = info["state"]["last_seq"] if info else 0
     after = 0
@@ -168,10 +170,10 @@ async def _found(
         after = chunk[-1].number
 
 
-async def _one(nc: Client, keys: Callable[[], Keyring], number: int) -> Letter:
+async def _one(common: Common, nc: Client, keys: Callable[[], Keyring], number: int) -> Letter:
     from handlers.bus.dead_letters import letter, opened
 
-    found = await letter(nc, Streams(), number)
+    found = await letter(nc, Streams.of(settings(common).subject_prefix), number)
     if found is None:
         raise NotFound(f"There is no dead letter {number}.")
     return await opened(found, keys)

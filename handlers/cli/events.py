@@ -57,7 +57,12 @@ async def tail(
 
 
 @app.command
-async def rebuild(*, first: Annotated[int, Parameter(name="--from")] = 1, common: Common = COMMON) -> None:
+async def rebuild(
+    *,
+    first: Annotated[int, Parameter(name="--from")] = 1,
+    adopt: Annotated[bool, Parameter(negative="")] = False,
+    common: Common = COMMON,
+) -> None:
     """Make TENANT_EVENTS anew and fill it from the event store: the same ids, positions and order.
 
     Subscribers go on where they were. Needed when the stream was lost, or holds what the store does not.
@@ -68,10 +73,15 @@ async def rebuild(*, first: Annotated[int, Parameter(name="--from")] = 1, common
     ----------
     first
         First position that the stream is to hold.
+    adopt
+        Also where the streams belong to another log: from now on they are this one's. What they hold of the
+        other is lost.
     """
     from prometheus_client import CollectorRegistry
 
-    from handlers.bus.streams import declare, limits_of, recreate_events
+    from handlers.adapters import jetstream
+    from handlers.bus import marks
+    from handlers.bus.streams import declare, definitions, limits_of, recreate_events
     from handlers.cli.progress import bar
     from handlers.relay.events import EventRelay
     from handlers.relay.metrics import RelayMetrics
@@ -80,7 +90,7 @@ async def rebuild(*, first: Annotated[int, Parameter(name="--from")] = 1, common
     from handlers.wire.subjects import Streams, Subjects
 
     chosen = settings(common)
-    subjects, streams = Subjects(chosen.subject_prefix), Streams()
+    subjects, streams = Subjects(chosen.subject_prefix), Streams.of(chosen.subject_prefix)
     limits = limits_of(chosen)
     async with bus(common) as nc, store(common) as events:
         relay = EventRelay(
@@ -92,6 +102,15 @@ async def rebuild(*, first: Annotated[int, Parameter(name="--from")] = 1, common
             window=chosen.relay_window,
             metrics=RelayMetrics(CollectorRegistry()),
         )
+        identity = await events.identity()
+        info = await jetstream.stream_info(nc, streams.events)
+        mark = marks.mark_of(info) if info else None
+        if mark is not None and not identity.follows(mark) and not adopt:
+            raise Misuse(
+                f"{streams.events} belongs to the log {mark.log} on the server {mark.system} (timeline"
+                f" {mark.timeline}), and this is {identity.log} on {identity.system} ({identity.timeline}):"
+                " with --adopt the streams become this one's."
+            )
         with bar("events", quiet=common.as_json) as advance:
             try:
                 head = await fill(
@@ -106,6 +125,7 @@ async def rebuild(*, first: Annotated[int, Parameter(name="--from")] = 1, common
                 )
             except BeyondTheLog as error:
                 raise Misuse(f"--from: {error}") from None
+        await marks.adopt(nc, definitions(subjects, streams, limits), identity)
     if common.as_json:
         output.lines(({"stream": streams.events, "first": first, "last": head},))
     else:

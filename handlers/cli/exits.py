@@ -42,6 +42,23 @@ def explained(error: Exception, *, as_json: bool) -> int:
             return REFUSED
 
 
+def logged(error: Exception) -> int:
+    """Say it in the log, of a process whose standard error is its log; return the exit code."""
+    import structlog
+
+    log = structlog.get_logger()
+    match error:
+        case Misuse():
+            log.error(str(error), problem="misuse")
+            return MISUSE
+        case _ if isinstance(error, Unavailable) or _is_outage(error):
+            log.error(_reason(error), problem="unavailable")
+            return UNAVAILABLE
+        case _:
+            log.critical("ended by an error", exc_info=error)
+            return REFUSED
+
+
 def _say_refusal(refusal: Refusal, as_json: bool) -> None:
     if as_json:
         print(json.dumps(problem(refusal)), file=sys.stderr)

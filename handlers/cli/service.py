@@ -11,7 +11,7 @@ from uuid import UUID
 from cyclopts import Parameter
 
 from handlers.cli import output
-from handlers.cli.exits import Misuse
+from handlers.cli.exits import DONE, Misuse, logged
 from handlers.cli.where import Common, given_settings
 from handlers.cli.where import settings as known_settings
 from tenant_domain.refusals import Unavailable
@@ -26,7 +26,7 @@ def serve(
     *,
     roles: Annotated[list[Role] | None, Parameter(name="--role", negative="")] = None,
     common: Common = COMMON,
-) -> None:
+) -> int:
     """Run the service on given servers until Ctrl-C or SIGTERM: all roles, or those named.
 
     Where the servers are, and everything else, is said by settings alone: see `tenantctl settings`.
@@ -39,28 +39,50 @@ def serve(
     roles
         A role to run, as often as needed; all of them by default.
     """
+    from handlers import logs
+
+    logs.configure("info", role=",".join(roles or ()))  # until the settings say more
+    logs.hear_python()
+    try:
+        _serve(tuple(roles or ()), as_json=common.as_json)
+    except Exception as error:
+        if logs.form_here() == "console":
+            raise
+        return logged(error)
+    return DONE
+
+
+def _serve(roles: tuple[Role, ...], *, as_json: bool) -> None:
     chosen = given_settings()  # before all that takes its time
 
     from handlers import bootstrap
     from handlers.adapters.key_files import KeyFileError
     from handlers.adapters.keys import MasterKeyError
+    from handlers.bus.marks import ForeignStreams
     from handlers.bus.streams import StreamWeakened, Unsupported
     from handlers.http_edge.server import PortTaken
     from handlers.store.migrate import SchemaTooNew
 
     def ready(facts: dict[str, Any]) -> None:
-        print(json.dumps(facts) if common.as_json else f"Ready: {', '.join(facts['ready'])}.", flush=True)
+        print(json.dumps(facts) if as_json else f"Ready: {', '.join(facts['ready'])}.", flush=True)
 
     try:
-        bootstrap.run(chosen, tuple(roles or bootstrap.ROLES), ready)
-    except (KeyFileError, MasterKeyError, SchemaTooNew, StreamWeakened, Unsupported) as error:
+        bootstrap.run(chosen, roles or bootstrap.ROLES, ready)
+    except (
+        ForeignStreams,
+        KeyFileError,
+        MasterKeyError,
+        SchemaTooNew,
+        StreamWeakened,
+        Unsupported,
+    ) as error:
         raise Misuse(str(error)) from error
-    except PortTaken as error:
+    except (PortTaken, bootstrap.EngineFailed) as error:
         raise Unavailable(str(error)) from error
 
 
 def settings(*, common: Common = COMMON) -> None:
-    """List all settings: variable, value, default, meaning.
+    """List all settings: variable, value, default, unit, meaning.
 
     Example: TENANTS_ENV_FILE=production.env tenantctl settings
 
@@ -70,7 +92,7 @@ def settings(*, common: Common = COMMON) -> None:
     from pydantic import SecretStr
     from pydantic_core import PydanticUndefined
 
-    from handlers.settings import Settings, unknown
+    from handlers.settings import Settings, unit, unknown
 
     def shown(value: Any) -> Any:
         match value:
@@ -91,6 +113,7 @@ def settings(*, common: Common = COMMON) -> None:
             "variable": f"TENANTS_{name.upper()}",
             "value": shown(getattr(chosen, name)),
             "default": None if field.default is PydanticUndefined else shown(field.default),
+            "unit": unit(name),
             "set": name in chosen.model_fields_set,
             "meaning": field.description,
         }
@@ -99,7 +122,7 @@ def settings(*, common: Common = COMMON) -> None:
     if common.as_json:
         output.lines(records)
     else:
-        output.table(records, ("variable", "value", "default", "meaning"))
+        output.table(records, ("variable", "value", "default", "unit", "meaning"))
 
 
 def token(

@@ -81,7 +81,8 @@ def given_settings() -> Settings:
         raise Misuse(str(error)) from None
     except ValidationError as error:
         wrong = [
-            f"TENANTS_{'.'.join(map(str, each['loc'])).upper()}: {each['msg'].removeprefix('Value error, ')}"
+            (f"TENANTS_{'.'.join(map(str, each['loc'])).upper()}: " if each["loc"] else "")
+            + each["msg"].removeprefix("Value error, ")
             for each in error.errors()
         ]
         raise Misuse(f"settings do not fit: {'; '.join(wrong)}") from None
@@ -129,9 +130,9 @@ async def bus(common: Common) -> AsyncGenerator[Client]:
     from handlers.client.connecting import connected as connection_to
 
     chosen = settings(common)
-    where = _public(chosen.nats_url.get_secret_value())
+    where = ", ".join(map(_public, chosen.nats_servers))
     try:
-        nc = await connection_to(chosen.nats_url.get_secret_value(), REACH, {"name": "tenantctl"})
+        nc = await connection_to(chosen.nats_servers, REACH, {"name": "tenantctl"})
     except Unauthenticated:
         raise Unauthenticated(f"The NATS server at {where} does not know these credentials.") from None
     except (Unavailable, OSError, NatsError) as error:
@@ -221,5 +222,6 @@ def _hint(chosen: Settings, name: str) -> str:
 
 def _public(url: str) -> str:
     """Return a URL without its credentials."""
-    scheme, separator, rest = url.rpartition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
+    from handlers.logs import without_credentials
+
+    return without_credentials(url)

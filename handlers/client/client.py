@@ -44,7 +44,7 @@ class TenantClient(Commands, DurableCommands, Queries):
         attempt: float = ATTEMPT,
     ) -> None:
         super().__init__(
-            Link(nc, Subjects(prefix), streams or Streams(), Inbox(nc), timeout, attempt, Written())
+            Link(nc, Subjects(prefix), streams or Streams.of(prefix), Inbox(nc), timeout, attempt, Written())
         )
 
     @classmethod

@@ -8,10 +8,12 @@ from typing import Any
 from uuid import UUID
 
 from handlers.adapters.keyring import TenantKeys
-from handlers.execution.decode import Request
+from handlers.execution.decode import ANY_VERSION, Request
 from handlers.execution.groups import Groups
 from handlers.execution.job import Job, tenant_of
 from handlers.execution.reply import Reply, reused
+from handlers.execution.sizes import require_room
+from handlers.execution.streams import Stream
 from handlers.execution.verdict import Verdict
 from handlers.store.batch import AgendaRow, Batch, EventRow, KeyRow, LedgerRow, ProgressRow, ReadRow
 from handlers.store.cache import StreamCache
@@ -29,34 +31,17 @@ from tenant_domain.tenant.state import Tenant
 from tenant_domain.values import operation_id_of
 
 
-class Stream:
-    """A stream as this attempt knows it: the version it was read at, and what it has come to since.
-
-    `member` is the first command that touched it (-1: none yet), `commands` are those with an outcome
-    under their ids, where it is a tenant's.
-    """
-
-    __slots__ = ("commands", "id", "member", "read", "state", "version")
-
-    def __init__(self, id: UUID, state: Any, version: int) -> None:
-        self.id = id
-        self.read = version
-        self.state = state
-        self.version = version
-        self.member = -1
-        self.commands: dict[UUID, Verdict] | None = None
-
-
 class Attempt:
     """Decides jobs one by one and makes the batch of rows that follows.
 
     States come from `cache`, and from `add` for what it does not have (`missing` says what). `assumed` are
     streams that were written to as new ones, unread. `mark` is what its jobs know it by: a reference to the
     attempt itself would make a cycle of the whole batch, for the garbage collector to find. `fingerprint`
-    makes of a command's hash what the ledger keeps of it.
+    makes of a command's hash what the ledger keeps of it. A message may have `largest` bytes.
 
     `keys` has the keys of each tenant that a command with personal fields is for. Its facts are sealed before
-    they change a state, so that states in memory are those that the log gives.
+    they change a state, so that states in memory are those that the log gives. `incarnation` is the number of
+    the database's before any of it was read: its batch is written there or nowhere.
     """
 
     def __init__(
@@ -66,10 +51,14 @@ class Attempt:
         now: datetime,
         keys: Mapping[UUID, TenantKeys],
         fingerprint: Callable[[bytes], bytes],
+        largest: int,
+        incarnation: int = 0,
     ) -> None:
         self._cache = cache
+        self.incarnation = incarnation
         self._keys = keys
         self._fingerprint = fingerprint
+        self._largest = largest
         self._policy = policy
         self._now = now
         self._streams: dict[UUID, Stream] = {}
@@ -121,7 +110,7 @@ class Attempt:
 
     def batch(self, progress: list[ProgressRow], keys: Mapping[UUID, TenantKeys]) -> Batch:
         """Return the rows of all that was decided; `keys` are those of the `buried`."""
-        batch = Batch(progress=progress)
+        batch = Batch(progress=progress, incarnation=self.incarnation)
         for verdict in self.verdicts:
             self._collect(batch, verdict, self._groups.of(verdict.member), keys)
         batch.reads = [
@@ -193,8 +182,11 @@ class Attempt:
             authority=request.authority,
         )
         version = read[0].version
-        stale = version in request.other_versions or (
-            request.expected_versions is not None and version not in request.expected_versions
+        others = request.other_versions
+        stale = (
+            version in others
+            or (version > 0 and ANY_VERSION in others)
+            or (request.expected_versions is not None and version not in request.expected_versions)
         )
         conflict = VersionConflict(f"The tenant is at version {version}.", version=version) if stale else None
         try:
@@ -234,10 +226,12 @@ class Attempt:
             verdict.facts.append((stream.id, version, event.name, encoded(event, request.meta)))
             if isinstance(state, Operation):
                 verdict.agenda[stream.id] = state.kind
-        version = after[tenant][1] if tenant in after else tenant.version
-        verdict.recorded = completed(
+        state, version = after.get(tenant) or (tenant.state, tenant.version)
+        recorded = completed(
             request.command_id, request.tenant_id, version, decision.operation_id, decision.result
         )
+        require_room(request, [fact[3] for fact in verdict.facts], state, recorded, self._largest)
+        verdict.recorded = recorded
         verdict.operation_id = decision.operation_id
         for stream, (state, version) in after.items():
             stream.state, stream.version = state, version

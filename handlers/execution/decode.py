@@ -29,13 +29,17 @@ from tenant_domain.refusals import InvalidCommand, UnknownCommand
 from tenant_domain.registry import COMMANDS
 from tenant_domain.values import SEALED
 
+ANY_VERSION = -1
+"""Stands for every version that a tenant can be at, among those that it must not be at."""
+
 
 class Request(msgspec.Struct, frozen=True):
     """A command that fits its form; `hash` tells it from any other one under its id, `size` is its body's.
 
     The tenant must be at one of `expected_versions`, and at none of `other_versions`, where they are given.
     `authority` is in whose name it came. `claim` is another place in the ledger where its id is taken, too:
-    so an id stands for one tenant, whichever that is.
+    so an id stands for one tenant, whichever that is. `body` is what the form was read from, so that another
+    worker can read it again; a durable command has none, since it stays where it is.
     """
 
     tenant_id: UUID
@@ -46,6 +50,7 @@ class Request(msgspec.Struct, frozen=True):
     expected_versions: Collection[int] | None
     meta: Meta
     size: int
+    body: bytes = b""
     authority: Authority = Authority.SERVICE
     other_versions: Collection[int] = ()
     claim: UUID | None = None
@@ -116,6 +121,7 @@ def decoded(
         expected_versions=expected,
         meta=meta,
         size=len(body),
+        body=b"" if durable else text,
     )
 
 

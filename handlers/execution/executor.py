@@ -12,16 +12,19 @@ from uuid import UUID
 import structlog
 
 from handlers import tracing
+from handlers.adapters.beats import Beat, Beats
 from handlers.adapters.clock import utc_now
 from handlers.adapters.keyring import Keyring
+from handlers.adapters.tasks import watched
 from handlers.execution.decode import Request
 from handlers.execution.job import Job, Slice
 from handlers.execution.metrics import CommandMetrics
 from handlers.execution.reply import Reply, refused
-from handlers.execution.settling import Settler, is_outage
+from handlers.execution.settling import Settler
+from handlers.execution.sizes import DEFAULT_LARGEST
 from handlers.execution.spans import followed
 from handlers.store.cache import StreamCache
-from handlers.store.errors import Fenced, StoreUnavailable
+from handlers.store.errors import Fenced, StoreUnavailable, is_outage
 from handlers.store.event_store import EventStore
 from tenant_domain.catalogue import Policy
 from tenant_domain.refusals import RateLimited, Refusal, Unavailable
@@ -43,7 +46,9 @@ class Executor:
     that waited `unavailable_after` seconds and was surely not written is `unavailable`; one that may have
     been written gets its answer from the ledger when the database is back, and none before.
     Durable commands wait as long as it takes. `keyring` seals personal fields, `fingerprint` makes of a
-    command's hash what the ledger keeps. `committed` is called with the log's end after a commit.
+    command's hash what the ledger keeps. `committed` is called with the log's end after a commit. `largest`
+    says how many bytes a message may have now: what would not fit into one is refused. `beat` is told of each
+    batch.
     """
 
     def __init__(
@@ -61,7 +66,10 @@ class Executor:
         waiting_commands: int = 10_000,
         waiting_bytes: int = 64 * 1024 * 1024,
         unavailable_after: float = 2.0,
+        beat: Beat | None = None,
+        largest: Callable[[], int] = lambda: DEFAULT_LARGEST,
     ) -> None:
+        self._beat = beat or Beats().engine("executor")
         self._metrics = metrics or CommandMetrics()
         self._settler = Settler(
             store,
@@ -72,6 +80,7 @@ class Executor:
             now=now,
             metrics=self._metrics,
             load_timeout=unavailable_after,
+            largest=largest,
         )
         self._committed = committed
         self._batch_size = batch_size
@@ -92,7 +101,7 @@ class Executor:
     async def start(self) -> None:
         """Begin to settle what is submitted."""
         self._open = True
-        self._task = asyncio.create_task(self._run(), name="executor")
+        self._task = watched(self._run(), "executor")
 
     async def stop(self, grace: float = 5.0) -> None:
         """Take nothing more, settle what waits as far as `grace` seconds allow, then refuse the rest."""
@@ -118,17 +127,7 @@ class Executor:
 
         Bound the wait: while it is not known whether a command was written, nothing comes back.
         """
-        reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-
-        def answered(outcome: Reply) -> None:
-            if not reply.done():
-                reply.set_result(outcome)
-
-        done: Callable[[Reply], None] = answered
-        if tracing.on:
-            request, done = followed(request, done, "http")
-        self.submit(request, done)
-        return await reply
+        return await awaited(self.submit, request)
 
     def submit(self, request: Request, done: Callable[[Reply], None]) -> None:
         """Settle one command; `done` gets its outcome, at once when it cannot wait here."""
@@ -174,9 +173,12 @@ class Executor:
                 if not self._open:
                     return
                 self._work.clear()
+                self._beat.rest()
                 await self._work.wait()
+                self._beat.well()
                 continue
             await self._turn()
+            self._beat.well()
 
     async def _turn(self) -> None:
         self._batch, slices = self._take()
@@ -271,6 +273,21 @@ class Executor:
         reply = refused(request.command_id, request.tenant_id, refusal)
         self._metrics.refused(reply)
         job.settle(reply)
+
+
+async def awaited(submit: Callable[[Request, Callable[[Reply], None]], None], request: Request) -> Reply:
+    """Return the outcome of a command of the HTTP edge that goes the way of `submit`."""
+    reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+
+    def answered(outcome: Reply) -> None:
+        if not reply.done():
+            reply.set_result(outcome)
+
+    done: Callable[[Reply], None] = answered
+    if tracing.on:
+        request, done = followed(request, done, "http")
+    submit(request, done)
+    return await reply
 
 
 def _fence(jobs: list[Job], error: Fenced) -> None:

@@ -122,13 +122,21 @@ class Job:
         self.done(reply)
 
 
+class Reach(NamedTuple):
+    """A message of a partition: its sequence, and when it was stored (ns)."""
+
+    sequence: int
+    stored_at: int
+
+
 class Slice:
     """Consecutive commands of one partition; `sequence` is what the partition's progress row holds.
 
-    `failed` is the first command that could not be decided, `failure` why.
+    `stored_at` is when the message there was stored (ns), 0 until one of these is settled. `failed` is the
+    first command that could not be decided, `failure` why.
     """
 
-    __slots__ = ("failed", "failure", "finished", "jobs", "owner", "partition", "sequence")
+    __slots__ = ("failed", "failure", "finished", "jobs", "owner", "partition", "sequence", "stored_at")
 
     def __init__(
         self, partition: int, owner: UUID, sequence: int, jobs: list[Job], finished: Future[None]
@@ -136,6 +144,7 @@ class Slice:
         self.partition = partition
         self.owner = owner
         self.sequence = sequence
+        self.stored_at = 0
         self.jobs = jobs
         self.finished = finished
         self.failed: Job | None = None
@@ -153,11 +162,16 @@ class Slice:
             if job.slice is self:
                 job.slice = None
 
-    def reach(self, attempt: object) -> int:
+    def reach(self, attempt: object) -> Reach:
         """Return up to where all is settled, or will be when what `attempt` (its mark) decided is written."""
-        reach = self.sequence
+        reach = Reach(self.sequence, self.stored_at)
         for job in self.jobs:
             if not (job.settled or (attempt is not None and job.attempt is attempt)):
                 break
-            reach = max(reach, job.sequence)
+            assert job.origin is not None
+            reach = max(reach, Reach(job.origin.sequence, job.origin.stored_at))
         return reach
+
+    def come_to(self, reach: Reach) -> None:
+        """Take what the partition's row holds now."""
+        self.sequence, self.stored_at = reach

@@ -62,6 +62,13 @@ def remembered(recorded: Recorded) -> Reply:
     return Reply(body, outcome.error.status, outcome.error.type.rpartition("/")[2])
 
 
+def received(body: bytes, problem: str | None, status: str) -> Reply:
+    """Return the reply that another worker gave: what its headers say of a refusal, and its body as it is."""
+    if problem is not None:
+        return Reply(body, int(status), problem)
+    return Reply(body, operation_id=_read(body).operation_id)
+
+
 def problem_of(reply: Reply) -> str:
     """Return the problem document of a refused command."""
     return bytes(_rejected(reply.body).error).decode()

@@ -9,20 +9,19 @@ from datetime import datetime
 from time import perf_counter
 from uuid import UUID
 
-import psycopg
 import structlog
 
 from handlers.adapters.keyring import Keyring, TenantKeys
 from handlers.execution.attempt import Attempt
 from handlers.execution.decode import Request
-from handlers.execution.job import Job, Slice
+from handlers.execution.job import Job, Reach, Slice
 from handlers.execution.metrics import CommandMetrics
 from handlers.execution.reply import Reply, refused, remembered, reused
 from handlers.execution.spans import batched
 from handlers.execution.verdict import Verdict
 from handlers.store.batch import Appended, ProgressRow, Recorded
 from handlers.store.cache import StreamCache
-from handlers.store.errors import AmbiguousCommit, StoreError, StoreUnavailable
+from handlers.store.errors import AmbiguousCommit, StoreUnavailable, is_outage
 from handlers.store.event_store import EventStore
 from tenant_domain.catalogue import Policy
 from tenant_domain.decision import Ref
@@ -35,17 +34,11 @@ _ROUNDS = 50
 """Decisions at once, before the database is left in peace for a moment: others write these streams, too."""
 
 
-def is_outage(error: Exception) -> bool:
-    """Return whether `error` says nothing about the commands: the database is down, or not as needed."""
-    if isinstance(error, psycopg.DataError | psycopg.IntegrityError):
-        return False
-    return isinstance(error, psycopg.Error | StoreError | OSError | TimeoutError)
-
-
 class Settler:
     """Settles batches against one store.
 
-    `now` is the clock that decisions see, `load_timeout` how many seconds states may take to load.
+    `now` is the clock that decisions see, `load_timeout` how many seconds states may take to load, `largest`
+    says how many bytes a message may have.
     """
 
     def __init__(
@@ -59,15 +52,18 @@ class Settler:
         now: Callable[[], datetime],
         metrics: CommandMetrics,
         load_timeout: float,
+        largest: Callable[[], int],
     ) -> None:
         self._store = store
         self._cache = cache
+        store.incarnation.heard_by(cache.clear)
         self._policy = policy
         self._keyring = keyring
         self._fingerprint = fingerprint
         self._now = now
         self._metrics = metrics
         self._load_timeout = load_timeout
+        self._largest = largest
 
     async def settle(self, jobs: Sequence[Job]) -> int | None:
         """Settle all jobs that do not have to wait for a failed one; return the log's end if it moved.
@@ -117,8 +113,11 @@ class Settler:
     async def _decided(self, jobs: Sequence[Job], doubtful: Collection[Ref]) -> Attempt:
         """Decide jobs; streams in `doubtful` were assumed to be new in an earlier round."""
         requests = [job.request for job in jobs if job.request is not None]
+        incarnation = self._store.incarnation.number
         keys = await self._keys({each.tenant_id for each in requests if _has_personal(each)})
-        attempt = Attempt(self._cache, self._policy, self._now(), keys, self._fingerprint)
+        attempt = Attempt(
+            self._cache, self._policy, self._now(), keys, self._fingerprint, self._largest(), incarnation
+        )
         await self._load(attempt, doubtful)
         # All streams at once; those of a lone command are found missing as it is decided.
         for _ in range(2 if len(requests) > 1 else 0):  # the second for what only the tenant's state names
@@ -174,7 +173,7 @@ class Settler:
     async def _append(self, attempt: Attempt, slices: Iterable[Slice]) -> int | None:
         moving = _moving(slices, attempt)
         batch = attempt.batch(
-            [ProgressRow(each.partition, each.owner, each.sequence, reach) for each, reach in moving],
+            [ProgressRow(each.partition, each.owner, each.sequence, *reach) for each, reach in moving],
             await self._keys(attempt.buried()),
         )
         began = perf_counter()
@@ -186,11 +185,12 @@ class Settler:
             raise
         if not appended.dropped:
             for each, reach in moving:
-                each.sequence = reach
+                each.come_to(reach)
         took = perf_counter() - began
         self._answer(attempt, appended)
         await asyncio.sleep(0)  # a turn of the loop for the replies to go: nobody waits for what follows
-        attempt.keep(appended.dropped)
+        if attempt.incarnation == self._store.incarnation.number:
+            attempt.keep(appended.dropped)
         self._metrics.appended(len(attempt.verdicts), took, len(appended.dropped))
         return appended.head if batch.events else None
 
@@ -267,9 +267,9 @@ def _has_personal(request: Request) -> bool:
     return COMMANDS[request.command].personal(request.form)
 
 
-def _moving(slices: Iterable[Slice], attempt: Attempt | None) -> list[tuple[Slice, int]]:
+def _moving(slices: Iterable[Slice], attempt: Attempt | None) -> list[tuple[Slice, Reach]]:
     reaches = ((each, each.reach(attempt and attempt.mark)) for each in slices)
-    return [(each, reach) for each, reach in reaches if reach > each.sequence]
+    return [(each, reach) for each, reach in reaches if reach.sequence > each.sequence]
 
 
 def _pending(jobs: Iterable[Job]) -> list[Job]:

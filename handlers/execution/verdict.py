@@ -52,7 +52,8 @@ class Verdict:
         self.refusal = reply if reply is not None and reply.problem is not None else None
 
     def refuse(self, request: Request, refusal: Refusal) -> None:
-        """Answer with a refusal, which is recorded when it is by the tenant's state."""
+        """Answer with a refusal, which is recorded when it is by the tenant's state; nothing else follows."""
+        self.facts, self.agenda, self.keys = [], {}, None
         body = rejected(request.command_id, request.tenant_id, refusal)
         self.know(Reply(body, refusal.status, refusal.problem))
         if refusal.recorded:

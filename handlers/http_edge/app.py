@@ -60,10 +60,8 @@ def _open(
 
     @get(["/health", "/health/ready"])
     async def ready() -> Response[bytes]:
-        parts = await health.parts()
-        well = all(part == "ok" for part in parts.values())
-        body = {"status": "ok" if well else "unavailable", "parts": parts}
-        return _json(msgspec.json.encode(body), 200 if well else 503)
+        report = await health.report()
+        return _json(msgspec.json.encode(report.body()), 200 if report.well else 503)
 
     @get("/metrics")
     async def metrics() -> Response[bytes]:

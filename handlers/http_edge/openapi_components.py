@@ -116,6 +116,11 @@ SCHEMAS: Mapping[str, Json] = {
         "properties": {
             "status": {"enum": ["ok", "unavailable"]},
             "parts": {"type": "object", "additionalProperties": {"enum": ["ok", "down"]}},
+            "reasons": {
+                "type": "object",
+                "additionalProperties": {"type": "string"},
+                "description": "Why the parts that are down are so",
+            },
         },
     },
     "KeySet": {

@@ -9,6 +9,7 @@ from uuid import UUID, uuid5
 import msgspec
 from litestar.datastructures import Headers
 
+from handlers.execution.decode import ANY_VERSION
 from handlers.http_edge.tokens import Caller
 from tenant_domain.refusals import InvalidCommand
 
@@ -17,8 +18,6 @@ _TENANTS = UUID("5b0f5a7c-54a8-5f5c-9d33-0d3c6f2a8b02")
 
 LONGEST_KEY = 255
 
-_ANY = range(1, 2**63)
-"""Every version that a tenant can be at."""
 
 _TAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
 _tags_only = re.compile(rf"[ \t,]*{_TAG}(?:[ \t]*,[ \t,]*{_TAG})*[ \t,]*").fullmatch
@@ -75,14 +74,14 @@ def other_versions(headers: Headers) -> Collection[int]:
     if tags is None:
         return ()
     if tags == ["*"]:
-        return _ANY
+        return (ANY_VERSION,)
     return [int(exact[1]) for tag in tags if (exact := _version_tag(tag.removeprefix("W/")))]
 
 
 def is_known(headers: Headers, version: int) -> bool:
     """Return whether `If-None-Match` of a read names this version; one that is none names nothing."""
     try:
-        return version in other_versions(headers)
+        return not {version, ANY_VERSION}.isdisjoint(other_versions(headers))
     except InvalidCommand:
         return False
 

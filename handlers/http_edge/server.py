@@ -14,7 +14,7 @@ from granian.http import HTTP1Settings
 from granian.server.embed import Server
 from litestar.types import ASGIApp
 
-from handlers.adapters.tasks import end
+from handlers.adapters.tasks import end, watched
 
 _log = structlog.get_logger()
 
@@ -87,7 +87,7 @@ class HttpServer:
             # leave this process's logging as it is
             log_dictconfig={"incremental": True, "handlers": {}, "formatters": {}, "loggers": {}},
         )
-        self._task = asyncio.create_task(self._server.serve(), name="http server")
+        self._task = watched(self._server.serve(), "http server")
         _log.info("http listens", host=self._host, port=self._port)
 
     async def stop(self) -> None:

@@ -74,6 +74,7 @@ class Building:
         self.events = 0
         self.parked = 0
         self._connections = connections
+        self._incarnation = connections.incarnation.number
         self._folding = Folding(place.model, _REMEMBERED, event_of)
         self._writer = Writer(connections, [place])
         self._by_stream = _reading(
@@ -186,6 +187,7 @@ class Building:
     async def _copy(self, fold: StreamFold, events: list[LogRow]) -> None:
         model = self.place.model
         async with self._connections.transaction() as transaction, transaction.cursor() as cursor:
+            self._connections.incarnation.require(self._incarnation)
             await cursor.execute(_NOT_DURABLE)
             async with cursor.copy(copying.statement(model, self.place.generation)) as copy:
                 await copy.write(copying.BEGIN)
@@ -214,7 +216,7 @@ class Building:
             await self._write(upto, await folded(self._connections, self.place, self._folding, events))
 
     async def _write(self, position: int, folded: Folded) -> None:
-        await self._writer.write([Written(self.place, position, folded)])
+        await self._writer.write([Written(self.place, position, folded)], self._incarnation)
         self.place = self.place._replace(position=position)
         self.parked += len(folded.parked)
 

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import structlog
 
 from handlers import tracing
+from handlers.adapters.beats import Beat, Beats
 from handlers.projector.folding import Folding
 from handlers.projector.metrics import ProjectorMetrics
 from handlers.projector.tables import LIVE, Outrun, Place, Writer, Written, folded
@@ -45,6 +46,7 @@ class Projector:
     transaction: it bounds memory, and how long a reader of the projections' rows could wait. `remembered`
     is how many streams of each read model stay in memory, about 2 KiB each. `poll` is how long it waits for
     a hint (`wake`), `takeover` how long the read models may stand still before one that stands by steps in.
+    `pulse` is told of each round.
     """
 
     def __init__(
@@ -60,7 +62,9 @@ class Projector:
         takeover: float = 0.5,
         beat: float = 0.1,
         metrics: ProjectorMetrics | None = None,
+        pulse: Beat | None = None,
     ) -> None:
+        self._pulse = pulse or Beats().engine("projector")
         self._store = store
         self._connections = connections
         self._models = {model.name: model for model in models}
@@ -77,6 +81,8 @@ class Projector:
         self._standing_by = False
         self._behind = False
         self._woken = asyncio.Event()
+        self._incarnation = 0
+        connections.incarnation.heard_by(self.refresh)
 
     @property
     def position(self) -> int:
@@ -100,6 +106,7 @@ class Projector:
     async def reload(self) -> None:
         """Learn anew which generations are live and how far they are; whatever was remembered is dropped."""
         self._stale = False
+        self._incarnation = self._connections.incarnation.number
         rows = await self._connections.fetch(LIVE, ())
         self._lines = []
         for name, generation, epoch, position, revision in rows:
@@ -125,6 +132,7 @@ class Projector:
                 log.error("projector failed", error=repr(error), pause=pause)
             else:
                 pause = 0.05
+                self._pulse.well()
                 continue
             self._stale = True
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
@@ -146,6 +154,7 @@ class Projector:
         self._behind = False
         if self._writer is None:
             return False
+        incarnation = self._incarnation
         events = await self._store.read(self.position, self._batch)
         self._behind = len(events) == self._batch  # else whatever follows is hinted at
         if not events:
@@ -153,7 +162,7 @@ class Projector:
         try:
             with _traced(events):
                 written = [await self._folded(line, events) for line in self._lines]
-                await self._writer.write(written)
+                await self._writer.write(written, incarnation)
         except Outrun:
             await self._outrun()
             return True

@@ -6,7 +6,6 @@ over two rows, and the old table is dropped behind whoever still reads it.
 
 from __future__ import annotations
 
-import asyncio
 import gc
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
@@ -23,8 +22,16 @@ from projections.read_model import ReadModel
 
 log = structlog.get_logger()
 
-_LOCK = 0x7E4A
-"""The advisory lock's first key; the second is the read model's name. Any constant that nobody else uses."""
+_TURN = """
+DO $$ BEGIN
+    CREATE TABLE IF NOT EXISTS service.rebuild_{name} ();
+EXCEPTION WHEN duplicate_table OR unique_violation THEN
+    NULL;  -- another process was quicker, and has committed
+END $$"""
+
+_TAKE = "LOCK TABLE service.rebuild_{name} IN EXCLUSIVE MODE"
+"""Of a table of ours: an advisory lock would be anybody's, and a row's would keep the database from clearing
+away dead rows for as long as a rebuild takes."""
 
 _DEAD = b"SELECT generation FROM service.projections WHERE name = %s AND NOT live"
 
@@ -130,10 +137,7 @@ async def _alone(postgres_url: str, name: str) -> AsyncGenerator[None]:
     """Hold the model's lock, on a connection of its own: it goes when the process does."""
     connecting = psycopg.AsyncConnection.connect(postgres_url, autocommit=True, connect_timeout=5)
     async with await connecting as connection:
-        taken = False
-        while not taken:
-            cursor = await connection.execute("SELECT pg_try_advisory_lock(%s, hashtext(%s))", (_LOCK, name))
-            row = await cursor.fetchone()
-            taken = row is not None and row[0]
-            await asyncio.sleep(0 if taken else 0.2)
-        yield
+        await connection.execute(_TURN.format(name=name).encode())
+        async with connection.transaction():
+            await connection.execute(_TAKE.format(name=name).encode())
+            yield

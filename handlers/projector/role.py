@@ -6,14 +6,18 @@ import asyncio
 import random
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from uuid import UUID
 
 import nats.errors
 import psycopg
 import structlog
 from nats.aio.client import Client
 
+from handlers.adapters.beats import Beats
 from handlers.adapters.hints import CommitListener
+from handlers.adapters.tasks import watched
 from handlers.projector.metrics import ProjectorMetrics
+from handlers.projector.parking import parked_streams, retry
 from handlers.projector.projector import Projector
 from handlers.projector.rebuild import make
 from handlers.store.connections import Connections
@@ -23,8 +27,13 @@ from handlers.wire.hints import Moved, encoded
 from handlers.wire.subjects import Subjects
 from projections.read_model import ReadModel
 from projections.registry import READ_MODELS
+from tenant_domain.registry import EVENTS
 
 log = structlog.get_logger()
+
+REVIEW = 5.0
+"""Seconds between two looks at what is parked: a version before this one may still be at work, and parks what
+it does not know."""
 
 
 class ProjectionsRole:
@@ -46,6 +55,7 @@ class ProjectionsRole:
         takeover: float = 0.5,
         metrics: ProjectorMetrics | None = None,
         commits: CommitListener | None = None,
+        beats: Beats | None = None,
     ) -> None:
         self._nc = nc
         self._url = postgres_url
@@ -55,7 +65,13 @@ class ProjectionsRole:
         self._models = models
         self._metrics = metrics
         self._connections = Connections(
-            postgres_url, readers=4, statement_timeout=30, lock_timeout=10, idle_timeout=5, pool_timeout=5
+            postgres_url,
+            readers=4,
+            statement_timeout=30,
+            lock_timeout=10,
+            idle_timeout=5,
+            pool_timeout=5,
+            incarnation=store.incarnation,
         )
         self.projector = Projector(
             store,
@@ -66,6 +82,7 @@ class ProjectionsRole:
             poll=poll,
             takeover=takeover,
             metrics=metrics,
+            pulse=(beats or Beats()).engine("projector"),
         )
         self._made = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -75,8 +92,9 @@ class ProjectionsRole:
         await self._connections.open()
         await self._listening.enter_async_context(self._commits.heard_by(self._wake))
         self._tasks = [
-            asyncio.create_task(self._make_missing(), name="making of read models"),
-            asyncio.create_task(self.projector.run(), name="projector"),
+            watched(self._make_missing(), "making of read models"),
+            watched(self.projector.run(), "projector"),
+            watched(self._review_parked(), "review of parked streams"),
         ]
 
     async def ready(self) -> None:
@@ -103,6 +121,26 @@ class ProjectionsRole:
                 await self._nc.publish(self._moved, encoded(each))
         except (nats.errors.Error, OSError) as error:  # who waits looks for himself
             log.debug("hint not sent", error=repr(error))
+
+    async def _review_parked(self) -> None:
+        """Fold once what is parked at a fact that this version knows: the one that parked it may not have."""
+        tried: set[tuple[str, UUID, int]] = set()
+        await self._made.wait()
+        while True:
+            try:
+                for model in self._models:
+                    await self._review(model, tried)
+            except (StoreError, psycopg.Error, OSError) as error:
+                log.warning("parked streams wait for the database", error=str(error))
+            await asyncio.sleep(REVIEW * random.uniform(0.8, 1.2))  # noqa: S311
+
+    async def _review(self, model: ReadModel, tried: set[tuple[str, UUID, int]]) -> None:
+        parked = await parked_streams(self._connections, model.name)
+        found = {(model.name, each.stream_id, each.position) for each in parked if each.topic in EVENTS}
+        if found - tried:
+            await retry(self._connections, model)
+            tried |= found
+            self.projector.refresh()
 
     async def _make_missing(self) -> None:
         """Build what is not live, or was made by an older revision of the code."""

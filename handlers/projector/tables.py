@@ -131,10 +131,11 @@ class Writer:
         self._statement = f"WITH {', '.join(parts)}, parked AS ({_PARK}) {_PROJECT}".encode()
         self._connections = connections
 
-    async def write(self, written: Sequence[Written]) -> None:
+    async def write(self, written: Sequence[Written], incarnation: int | None = None) -> None:
         """Write what each read model gets, in the order of the places given before.
 
-        Raises Outrun (nothing was written) and StoreUnavailable (it may have been).
+        `incarnation` is the number of the database's that the events were read of. Raises Outrun (nothing was
+        written) and StoreUnavailable (it may have been).
         """
         values = [column for each in written for column in packed(each.place.model, each.folded.rows)]
         values += _parking(written)
@@ -146,7 +147,7 @@ class Writer:
             bigints(each.position for each in written),
         )
         try:
-            await self._connections.fetch(self._statement, values)
+            await self._connections.fetch(self._statement, values, incarnation=incarnation)
         except psycopg.Error as error:
             if error.sqlstate in _MOVED_ON:
                 raise Outrun(str(error)) from error

@@ -89,10 +89,15 @@ class Queries:
         self._most_waiting = waiting
         self._patience = unavailable_after
         self._waiting = 0
+        connections.incarnation.heard_by(self._begin_anew)
 
     async def close(self) -> None:
         """Stop watching positions; the connections are their owner's to close."""
         await self.positions.close()
+
+    def _begin_anew(self) -> None:
+        for each in (self._generations, self.positions, self.memory):
+            each.forget()
 
     def at_once(self, tenant: str, query: str, fields: bytes) -> bytes | None:
         """Return the answer when it is in memory, and None when `answer` has to be asked."""

@@ -26,6 +26,10 @@ class Generations:
         self._connections = connections
         self._live: dict[str, tuple[int, int]] = {}
 
+    def forget(self) -> None:
+        """Look anew which generations are live."""
+        self._live.clear()
+
     async def position(self) -> int:
         """Return the position that all live read models include."""
         rows = await self._connections.fetch(

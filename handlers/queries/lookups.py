@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from handlers.adapters.tasks import watched
 from handlers.queries.following import next_event
 from handlers.queries.generations import Generations
 from handlers.queries.memory import Mark
@@ -59,7 +60,7 @@ class Lookups:
         future: asyncio.Future[Found] = asyncio.get_running_loop().create_future()
         self._asked.setdefault(key, []).append(future)
         if self._runner is None or self._runner.done():
-            self._runner = asyncio.create_task(self._run(), name=f"look-ups of {self._question.name}")
+            self._runner = watched(self._run(), f"look-ups of {self._question.name}")
         return await future
 
     async def _run(self) -> None:

@@ -89,6 +89,13 @@ class Memory:
     def _settled(self, stream: str, now: float) -> bool:
         return now - self._written[stream] > self._unsettled
 
+    def forget(self) -> None:
+        """Begin anew: the database is another incarnation, and positions may have another meaning."""
+        self._kept.clear()
+        self._mark = Mark(0, 0)
+        self._position = self._shown = 0
+        self._heard_at = -self._fresh
+
     def showed(self, position: int) -> None:
         """Note that this process answered from `position`: nothing older is given from now on."""
         self._shown = max(self._shown, position)

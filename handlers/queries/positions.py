@@ -8,6 +8,8 @@ import heapq
 from collections.abc import Awaitable, Callable
 from itertools import count
 
+from handlers.adapters.tasks import watched
+
 
 class Positions:
     """How far the read models are known to be.
@@ -37,6 +39,10 @@ class Positions:
             if not future.done():
                 future.set_result(None)
 
+    def forget(self) -> None:
+        """Begin anew: the database is another incarnation, which may not have got as far."""
+        self._position = 0
+
     async def reached(self, position: int, within: float) -> bool:
         """Wait until the read models include `position`; returns whether they do `within` so many seconds."""
         if position <= self._position:
@@ -44,7 +50,7 @@ class Positions:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._waiting, (position, next(self._turn), future))
         if self._looking is None or self._looking.done():
-            self._looking = asyncio.create_task(self._keep_looking(), name="position watch")
+            self._looking = watched(self._keep_looking(), "position watch")
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within):
                 await future

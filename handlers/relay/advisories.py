@@ -21,6 +21,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from handlers.adapters import jetstream
+from handlers.adapters.beats import Beat, Beats
 from handlers.adapters.jetstream import StreamMessage
 from handlers.adapters.keyring import Keyring
 from handlers.store.batch import Batch, DeadLetterRow, KeyRow
@@ -68,8 +69,15 @@ class AdvisoryWatcher:
     """Writes a dead letter for each message that a consumer gave up; `run` it."""
 
     def __init__(
-        self, nc: Client, store: EventStore, keyring: Keyring, subjects: Subjects, streams: Streams
+        self,
+        nc: Client,
+        store: EventStore,
+        keyring: Keyring,
+        subjects: Subjects,
+        streams: Streams,
+        beat: Beat | None = None,
     ) -> None:
+        self._beat = beat or Beats().engine("watch over advisories")
         self._nc = nc
         self._store = store
         self._keyring = keyring
@@ -83,6 +91,7 @@ class AdvisoryWatcher:
             try:
                 await self._watch()
                 pause = 0.1
+                self._beat.well()
             except Exception as error:  # noqa: BLE001 - an engine outlives whatever befalls it
                 log.warning("advisories wait", error=repr(error), pause=pause)
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
@@ -96,6 +105,7 @@ class AdvisoryWatcher:
             while True:
                 messages = await pull.fetch(AT_ONCE, timeout=LOOK)
                 await self._bury(messages)
+                self._beat.well()
         except TimeoutError:
             return
         finally:

@@ -1,6 +1,9 @@
 """A committed event as the message it becomes: CloudEvents 1.0, NATS binding, binary mode.
 
 Everything here follows from the stored row alone, so a rebuilt stream has the same bytes.
+
+What no message can carry becomes a claim check (CloudEvents' extension `dataref`): the same id, headers and
+place, no content, and the address where the fact is found.
 """
 
 from __future__ import annotations
@@ -11,6 +14,8 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import NamedTuple
 from urllib.parse import quote
+
+import msgspec
 
 from handlers.store.event_store import StoredEvent
 from handlers.wire import headers as names
@@ -31,6 +36,11 @@ class Message(NamedTuple):
     headers: str
     body: bytes
 
+    @property
+    def size(self) -> int:
+        """The bytes of headers and body; headers are ASCII."""
+        return len(self.headers) + len(self.body)
+
 
 _HEADERS = "".join(
     f"{name}: {value}\r\n"
@@ -42,7 +52,7 @@ _HEADERS = "".join(
         (names.CE_TYPE, "%(topic)s"),
         (names.CE_SUBJECT, "%(tenant)s"),
         (names.CE_TIME, "%(time)s"),
-        (names.CE_DATACONTENTTYPE, "application/json"),
+        ("%(about_data)s", "%(value)s"),
         (names.CE_POSITION, "%(position)d"),
         (names.CE_STREAMVERSION, "%(version)d"),
         (names.CE_SCHEMAVERSION, "%(schema)d"),
@@ -53,6 +63,24 @@ _HEADERS = "".join(
 def message(event: StoredEvent, subjects: Subjects) -> Message:
     """Return the message of a stored event. Raises msgspec.DecodeError for a body that is none."""
     stored = opened(event.state)
+    head = _head(event, subjects, stored.v, names.CE_DATACONTENTTYPE, "application/json")
+    return head._replace(headers=head.headers + _carried(stored.meta), body=bytes(stored.data))
+
+
+def claim_check(event: StoredEvent, subjects: Subjects) -> Message:
+    """Return the message without content of a stored event; its schema version is 0 where it has none."""
+    at = f"from_position={event.position}&to_position={event.position}"
+    where = f"/api/v1/tenants/{event.tenant_id}/history?{at}"
+    try:
+        stored = opened(event.state)
+    except (msgspec.MsgspecError, UnicodeError):
+        return _head(event, subjects, 0, names.CE_DATAREF, where)
+    head = _head(event, subjects, stored.v, names.CE_DATAREF, where)
+    return head._replace(headers=head.headers + _carried(stored.meta))
+
+
+def _head(event: StoredEvent, subjects: Subjects, schema: int, about_data: str, value: str) -> Message:
+    """Return what all messages have, and one header: of what kind the content is, or where."""
     time = _rfc3339(event.recorded_at)
     tenant = str(event.tenant_id)
     event_id = _event_id(event, time)
@@ -62,17 +90,13 @@ def message(event: StoredEvent, subjects: Subjects) -> Message:
         "topic": event.topic,
         "tenant": tenant,
         "time": time,
+        "about_data": about_data,
+        "value": value,
         "position": event.position,
         "version": event.version,
-        "schema": stored.v,
+        "schema": schema,
     }
-    return Message(
-        event.position,
-        event_id,
-        subjects.event(tenant, event.topic),
-        headers + _carried(stored.meta),
-        bytes(stored.data),
-    )
+    return Message(event.position, event_id, subjects.event(tenant, event.topic), headers, b"")
 
 
 def event_id(event: StoredEvent) -> str:

@@ -6,6 +6,10 @@ and of two relays one is refused and stands by. Whatever else stands at the end 
 lost; a stranger's message; what the log does not have, after a backup was restored) makes it begin at the
 first event. An entry is made from the tenant's state as it is now: nobody sees a former one meanwhile.
 Keys that somebody purged leave no trace at the end; they are counted now and then, and written again.
+
+Each entry says in which form it was made (a header). Where the last one was made in an earlier form than this
+version's, all are written anew: the version before may have left out what it did not know. Of two versions at
+work the later one goes on; the earlier one takes over only after the bucket stood still for long.
 """
 
 from __future__ import annotations
@@ -13,7 +17,8 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import NamedTuple, NoReturn
+from datetime import datetime
+from typing import NoReturn
 from uuid import UUID
 
 import msgspec
@@ -21,18 +26,19 @@ import structlog
 from nats.aio.client import Client
 
 from handlers.adapters import jetstream
+from handlers.adapters.beats import Beat, Beats
 from handlers.adapters.hints import CommitListener
-from handlers.adapters.jetstream import StreamMessage
 from handlers.relay.cloud_events import Message
-from handlers.relay.context_keys import lacking
+from handlers.relay.context_keys import lacking, surplus
+from handlers.relay.context_place import FORM_HEADER, Place, place_of, time_of
 from handlers.relay.metrics import RelayMetrics
 from handlers.relay.outlet import Outlet, OutOfPlace
-from handlers.relay.standby import Hints, keep_on
+from handlers.relay.standby import Hints, Restarted, keep_on
 from handlers.store.event_store import EventStore, Latest
 from handlers.wire.events import UnknownEvent
 from handlers.wire.headers import MSG_ID
 from handlers.wire.subjects import Streams, Subjects
-from projections.context import FACTS, TenantContext, context_of
+from projections.context import FACTS, FORM, Form, TenantContext, context_of
 from tenant_domain.tenant.decide import ref
 from tenant_domain.tenant.state import Tenant
 
@@ -48,51 +54,15 @@ goes at once, and a flood of commands, which seldom changes an entry, costs twen
 CHECK = 60.0
 """Seconds between two counts of the bucket's keys."""
 
+_KV_OPERATION = "KV-Operation"
+
 _UNFOLDABLE = (UnknownEvent, msgspec.MsgspecError, ValueError)
 
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(TenantContext).decode
 
-
-class Place(NamedTuple):
-    """Where a bucket (made at `created`) is: its stream's last sequence, and the position it includes."""
-
-    created: str
-    sequence: int
-    position: int
-
-
-async def place_of(
-    nc: Client, store: EventStore, streams: Streams, known: Place | None = None
-) -> Place | None:
-    """Return where the bucket is, which is still as `known` unless it has moved; None when there is none.
-
-    Raises JetStreamError, StoreError, and nats-py's errors.
-    """
-    info = await jetstream.stream_info(nc, streams.context_stream)
-    if info is None:
-        return None
-    created, sequence = info["created"], info["state"]["last_seq"]
-    if known is not None and known[:2] == (created, sequence):
-        return known
-    last = await jetstream.last_message(nc, streams.context_stream, streams.context_subject(">"))
-    return Place(created, sequence, await _position_of(last, store))
-
-
-async def _position_of(last: StreamMessage | None, store: EventStore) -> int:
-    """Return the position of the last entry; 0 for what the log does not have like this."""
-    if last is None:
-        return 0
-    try:
-        entry = _decode(last.body)
-    except (msgspec.ValidationError, msgspec.DecodeError):
-        entry = None
-    if entry is not None and entry.position > 0:
-        there = [(event.stream_id, event.version) for event in await store.read(entry.position - 1, 1)]
-        if there == [(entry.tenant_id, entry.version)]:
-            return entry.position
-    log.warning("last entry of the live context is not the log's", sequence=last.sequence)
-    return 0
+LONG = 20
+"""Looks, one each `takeover`, for which a bucket with entries of a later version has to stand still before
+this one takes over: that version is more likely on its way back than gone."""
 
 
 class ContextRelay:
@@ -102,6 +72,7 @@ class ContextRelay:
     looks by itself, at the log and at the bucket's end, `patience` how long for an acknowledgement,
     `takeover` how long it lets the bucket of another relay stand still while the log has more, `check` lies
     between two counts of the bucket's keys. `commits` is the process's, where it has more that listens.
+    `form` is this version's.
     """
 
     def __init__(
@@ -118,7 +89,11 @@ class ContextRelay:
         check: float = CHECK,
         metrics: RelayMetrics,
         commits: CommitListener | None = None,
+        beat: Beat | None = None,
+        form: Form = FORM,
     ) -> None:
+        self._form = form
+        self._beat = beat or Beats().engine("relay of the live context")
         self._nc = nc
         self._store = store
         self._commits = commits or CommitListener(nc, subjects.hint("committed"))
@@ -131,6 +106,8 @@ class ContextRelay:
         self._hints = Hints(poll)
         self._former = ""
         self._place: Place | None = None
+        self._held: int | None = None
+        """The incarnation of the database that the bucket was held against last."""
 
     async def run(self) -> NoReturn:
         """Relay until cancelled; a lost server is waited for."""
@@ -161,7 +138,9 @@ class ContextRelay:
 
     def _ended(self, error: Exception, failures: int) -> None:
         self._forget()
-        if isinstance(error, OutOfPlace):
+        if isinstance(error, Restarted):
+            log.info("relay looks at the live context again")
+        elif isinstance(error, OutOfPlace):
             log.info("relay of the live context stands by", reason=str(error))
         else:
             log.warning("relay of the live context interrupted", error=repr(error), failures=failures)
@@ -174,20 +153,42 @@ class ContextRelay:
         """Bring the bucket to the log's end again and again, until nothing came for the time of a poll."""
         now = asyncio.get_running_loop().time
         self._former = ""
-        self._place = place = await self.place()
+        incarnation = self._store.incarnation.number
+        self._place = place = await self._begin(incarnation)
         while True:
             self._hints.looking()
             looked_at = now()
             head = await self._store.head()
+            if self._store.incarnation.number != incarnation:
+                raise Restarted
             while place.position < head:
                 self._place = place = await self._advance(place, head)
+                self._beat.well()
             self._metrics.context_position.set(place.position)
             if looked_at >= self._check_at:
                 self._place = place = await self._mend(place)
                 self._check_at = looked_at + self._check
+            self._beat.well()
             if not await self._hints.come():
                 return
             await asyncio.sleep(max(0.0, looked_at + PACE - now()))
+
+    async def _begin(self, incarnation: int) -> Place:
+        """Return where the bucket is; with another incarnation of the database, a little before.
+
+        Entries of the last facts may have been made from a state that the database lost.
+        """
+        place = await self.place()
+        if place.is_before(self._form):
+            log.info("live context is written anew", former=str(place.form), form=str(self._form))
+            place = place._replace(position=0)
+        if incarnation == self._held:
+            return place
+        if self._held is not None:
+            place = place._replace(position=max(0, place.position - RANGE))
+            self._check_at = 0.0
+        self._held = incarnation
+        return place
 
     async def _advance(self, place: Place, head: int) -> Place:
         """Write what the next positions changed, and return where the bucket is then. Raises NotStored."""
@@ -202,10 +203,23 @@ class ContextRelay:
             log.warning("entries of the live context were gone", written=len(facts))
         for begin in range(0, len(facts), RANGE):
             place = await self._write(place, facts[begin : begin + RANGE])
+        return await self._clear(place)
+
+    async def _clear(self, place: Place) -> Place:
+        """Delete the entries of tenants that the log has not, and return where the bucket is then."""
+        keys = await surplus(self._nc, self._store, self._streams, place.position)
+        if keys:
+            log.warning("entries of the live context are of tenants that the log has not", deleted=len(keys))
+        for begin in range(0, len(keys), RANGE):
+            place = await self._sent(place, _deletions(keys[begin : begin + RANGE], place))
+        for key in keys:  # who watches has been told
+            await jetstream.call(self._nc, f"STREAM.PURGE.{self._streams.context_stream}", {"filter": key})
         return place
 
     async def _write(self, place: Place, changed: Sequence[Latest]) -> Place:
-        messages = self._messages(await self._entries(changed), place.sequence)
+        return await self._sent(place, self._messages(await self._entries(changed), place.sequence))
+
+    async def _sent(self, place: Place, messages: list[Message]) -> Place:
         left = messages
         while left:
             run = await self._outlet.send(left, self._former)
@@ -213,21 +227,29 @@ class ContextRelay:
             self._former = run.last_id
             left = left[run.size :]
         self._metrics.contexts.inc(len(messages))
-        return place._replace(sequence=place.sequence + len(messages))
+        form = self._form if messages else place.form
+        return place._replace(sequence=place.sequence + len(messages), form=form)
 
-    def _messages(self, entries: Iterable[TenantContext], sequence: int) -> list[Message]:
-        """Return the entries as messages, the first behind `sequence`. Their ids only chain them together."""
+    def _messages(self, entries: Iterable[tuple[TenantContext, datetime]], sequence: int) -> list[Message]:
+        """Return the entries as messages, the first behind `sequence`.
+
+        Their ids chain them together, and say when the event was recorded that the entry names.
+        """
         messages: list[Message] = []
-        for number, entry in enumerate(entries, sequence + 1):
-            name = f"{number}-{entry.position}"
+        for number, (entry, recorded_at) in enumerate(entries, sequence + 1):
+            name = f"{number}-{entry.position}@{time_of(recorded_at)}"
             subject = self._streams.context_subject(str(entry.tenant_id))
-            messages.append(Message(number, name, subject, f"{MSG_ID}: {name}\r\n", _encode(entry)))
+            headers = f"{MSG_ID}: {name}\r\n{FORM_HEADER}: {self._form}\r\n"
+            messages.append(Message(number, name, subject, headers, _encode(entry)))
         return messages
 
-    async def _entries(self, changed: Sequence[Latest]) -> list[TenantContext]:
+    async def _entries(self, changed: Sequence[Latest]) -> list[tuple[TenantContext, datetime]]:
         states = await self._states([each.tenant_id for each in changed])
         return [
-            context_of(each.tenant_id, states[each.tenant_id], each.version, each.position)
+            (
+                context_of(each.tenant_id, states[each.tenant_id], each.version, each.position),
+                each.recorded_at,
+            )
             for each in changed
             if each.tenant_id in states
         ]
@@ -247,14 +269,26 @@ class ContextRelay:
         return {stream: each.state for stream, each in loaded.items() if each.state is not None}
 
     async def _stand_by(self) -> None:
-        """Return when the bucket stands still while the log has more for it."""
-        former, looked = await self.place(), 0
-        while True:
+        """Return when the bucket stands still while the log has more for it, or is an earlier version's."""
+        former, looked, stood = await self.place(), 0, 0
+        while not former.is_before(self._form):
             await asyncio.sleep(self._takeover * random.uniform(1, 1.5))  # noqa: S311 - jitter
             head, place = await self._store.head(), await self.place()
             if place != former:
-                former, looked = place, 0
+                former, looked, stood = place, 0, 0
             elif await self._store.latest(FACTS, max(place.position, looked), head):
-                return
+                stood += 1
+                if stood >= (LONG if place.form > self._form else 1):
+                    return
             else:
                 looked = head
+            self._beat.well()
+
+
+def _deletions(keys: Sequence[str], place: Place) -> list[Message]:
+    """Return the messages that delete these keys (subjects), as clients of a bucket know them."""
+    messages: list[Message] = []
+    for number, key in enumerate(keys, place.sequence + 1):
+        name = f"{number}-deleted"
+        messages.append(Message(number, name, key, f"{_KV_OPERATION}: DEL\r\n{MSG_ID}: {name}\r\n", b""))
+    return messages

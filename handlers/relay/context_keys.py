@@ -1,4 +1,7 @@
-"""Keys that the bucket of the live context lacks: a purge takes them away, and moves no sequence."""
+"""Keys that the bucket of the live context lacks, or has too many: neither shows at its end.
+
+A purge takes keys away and moves no sequence; tenants whose birth a failover lost leave theirs behind.
+"""
 
 from __future__ import annotations
 
@@ -24,3 +27,16 @@ async def lacking(nc: Client, store: EventStore, streams: Streams, position: int
     facts = await store.latest(FACTS, 0, position)
     gone = [fact for fact in facts if streams.context_subject(str(fact.tenant_id)) not in keys]
     return [*gone, facts[-1]] if gone and gone[-1] != facts[-1] else gone
+
+
+async def surplus(nc: Client, store: EventStore, streams: Streams, position: int) -> list[str]:
+    """Return the subjects of keys of tenants that the log, up to `position`, has no fact of.
+
+    Raises as `lacking` does.
+    """
+    info = await jetstream.stream_info(nc, streams.context_stream)
+    if info is None or info["state"].get("num_subjects", 0) <= await store.tenants_born(position):
+        return []
+    keys = await jetstream.subjects_of(nc, streams.context_stream)
+    facts = await store.latest(FACTS, 0, position)
+    return sorted(keys - {streams.context_subject(str(fact.tenant_id)) for fact in facts})

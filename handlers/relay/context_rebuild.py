@@ -12,7 +12,8 @@ from nats.aio.client import Client
 
 from handlers.adapters import jetstream
 from handlers.adapters.tasks import end
-from handlers.relay.context import ContextRelay, Place
+from handlers.relay.context import ContextRelay
+from handlers.relay.context_place import Place
 from handlers.relay.outlet import NotStored
 from handlers.store.event_store import EventStore
 from projections.context import FACTS

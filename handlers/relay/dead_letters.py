@@ -4,6 +4,9 @@ A letter is marked as published once the stream has acknowledged it; its id is i
 published again (by another relay, or because its mark was lost) is dropped by the server. A stream that has
 never held a letter is a new one: it gets all that the database has. What was published is forgotten here
 after a while: the stream has it.
+
+Of a letter to a tenant whose data is erased only what tells of nobody goes on: its id and its command's, its
+place, and the problem's name. The rest goes from its row, too.
 """
 
 from __future__ import annotations
@@ -20,9 +23,10 @@ import structlog
 from nats.aio.client import Client
 
 from handlers.adapters import jetstream
+from handlers.adapters.beats import Beat, Beats
 from handlers.relay.metrics import RelayMetrics
 from handlers.store.event_store import EventStore
-from handlers.wire.dead_letters import DeadLetter, packed, token
+from handlers.wire.dead_letters import DeadLetter, emptied, packed, token
 from handlers.wire.subjects import Streams, Subjects
 
 log = structlog.get_logger()
@@ -43,10 +47,14 @@ AT_MOST = 1000
 """Letters forgotten in one transaction."""
 
 _PENDING = """
-SELECT id, tenant, stream, sequence, reason, subject, headers, body, error, at
-FROM service.dead_letters WHERE published_at IS NULL ORDER BY at, id LIMIT %s"""
+SELECT d.id, d.tenant, d.stream, d.sequence, d.reason, d.subject, d.headers, d.body, d.error, d.at, EXISTS (
+    SELECT FROM service.tenant_keys k WHERE k.destroyed_at IS NOT NULL
+    AND k.tenant_id = CASE WHEN d.tenant <> 'unknown' THEN d.tenant::uuid END)
+FROM service.dead_letters d WHERE d.published_at IS NULL ORDER BY d.at, d.id LIMIT %s"""
 
 _PUBLISHED = "UPDATE service.dead_letters SET published_at = now() WHERE id = ANY (%s)"
+
+_EMPTIED = "UPDATE service.dead_letters SET headers = %s, body = %s, error = %s WHERE id = %s"
 
 _FORGET = """
 DELETE FROM service.dead_letters WHERE id = ANY (ARRAY(
@@ -74,7 +82,9 @@ class DeadLetterRelay:
         retention: float = MONTH,
         cleaning: float = HOUR,
         metrics: RelayMetrics,
+        beat: Beat | None = None,
     ) -> None:
+        self._beat = beat or Beats().engine("relay of dead letters")
         self._nc = nc
         self._store = store
         self._subjects = subjects
@@ -96,6 +106,7 @@ class DeadLetterRelay:
                     cleaned = loop.time()
                     await self.forget()
                 pause = self._poll
+                self._beat.well()
             except Exception as error:  # noqa: BLE001 - an engine outlives whatever befalls it
                 log.warning("dead letters wait", error=repr(error), pause=pause)
                 published, pause = 0, min(pause * 2, LONGEST_WAIT)
@@ -112,6 +123,7 @@ class DeadLetterRelay:
             cursor = transaction.connection.cursor(binary=True)
             rows = await (await cursor.execute(_PENDING, (AT_ONCE,))).fetchall()
         letters = [(row[0], row[1], _letter(self._subjects, row)) for row in rows]
+        await self._empty([(key, letter) for key, _, letter in letters if letter.omitted])
         outcomes = await asyncio.gather(
             *(self._publish(tenant, letter) for _, tenant, letter in letters), return_exceptions=True
         )
@@ -148,6 +160,15 @@ class DeadLetterRelay:
             "dead letter", letter=letter.id, tenant_id=tenant, stream=letter.stream, reason=letter.reason
         )
 
+    async def _empty(self, letters: Collection[tuple[UUID, DeadLetter]]) -> None:
+        """Keep no more of these letters than is told of them."""
+        if not letters:
+            return
+        async with self._store.transaction() as transaction:
+            for key, letter in letters:
+                values = (json.dumps(dict(letter.headers)), letter.body, json.dumps(letter.error), key)
+                await transaction.connection.execute(_EMPTIED, values)
+
     async def _mark(self, ids: Collection[UUID]) -> None:
         if ids:
             async with self._store.transaction() as transaction:
@@ -155,8 +176,8 @@ class DeadLetterRelay:
 
 
 def _letter(subjects: Subjects, row: tuple[Any, ...]) -> DeadLetter:
-    key, _tenant, stream, sequence, reason, subject, headers, body, error, at = row
-    return DeadLetter(
+    key, _tenant, stream, sequence, reason, subject, headers, body, error, at, erased = row
+    letter = DeadLetter(
         id=str(key),
         stream=stream,
         sequence=sequence,
@@ -167,6 +188,7 @@ def _letter(subjects: Subjects, row: tuple[Any, ...]) -> DeadLetter:
         headers=json.loads(headers),
         body=body,
     )
+    return emptied(letter) if erased else letter
 
 
 def _json(text: str) -> Any:

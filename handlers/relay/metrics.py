@@ -16,9 +16,13 @@ class RelayMetrics:
         self.events = Counter("tenants_relay_events", "Events published", registry=registry)
         self.refusals = Counter("tenants_relay_refusals", "Runs refused by the stream", registry=registry)
         self.astray = Gauge("tenants_relay_astray", "1: the stream needs a rebuild", registry=registry)
+        self.rebuilds = Counter("tenants_relay_rebuilds", "Streams made anew from the log", registry=registry)
         self.contexts = Counter("tenants_context_entries", "Entries of the live context", registry=registry)
         self.context_position = Gauge(
             "tenants_context_position", "Position that the live context includes", registry=registry
+        )
+        self.claim_checks = Counter(
+            "tenants_relay_claim_checks", "Messages sent without their content", ["outlet"], registry=registry
         )
         self._letters = Counter("tenants_dead_letters", "Letters published", ["reason"], registry=registry)
 

@@ -35,12 +35,23 @@ GLANCE = 0.2
 OUT_OF_PLACE = frozenset((10070, 10071))
 """JetStream's codes for another last id, or another last sequence, than the expected one."""
 
+_BAD_REQUEST = 400
+"""JetStream's status of a refusal for what a message is; with others the trouble is the server's own."""
+
 _FENCES = 256
 """Bytes that a message's size may grow by what is put around its own headers and body."""
 
 
 class NotStored(Exception):
     """A run was refused, or its acknowledgement did not come: none, some or all of it may be stored."""
+
+
+class Refused(NotStored):
+    """The server refused a run for what it is: `for_good` tells that it will never take its last message."""
+
+    def __init__(self, description: str, for_good: bool) -> None:
+        super().__init__(description)
+        self.for_good = for_good
 
 
 class OutOfPlace(NotStored):
@@ -86,6 +97,11 @@ class Outlet:
         if waiting is not None and not waiting.done():
             waiting.set_result(answer.data)  # empty when no stream listens
 
+    @property
+    def largest(self) -> int:
+        """The bytes that headers and body of a message may have in all, as the connection says now."""
+        return self._nc.max_payload - _FENCES
+
     async def send(self, messages: Sequence[Message], former: str) -> Run:
         """Publish consecutive messages, and return the run: up to the first that is too large for the server.
 
@@ -94,10 +110,10 @@ class Outlet:
         """
         if not self._nc.is_connected:
             raise NotStored("no connection to NATS")
-        largest = self._nc.max_payload - _FENCES
-        fitting = list(takewhile(lambda m: len(m.headers) + len(m.body) <= largest, messages))
+        largest = self.largest
+        fitting = list(takewhile(lambda m: m.size <= largest, messages))
         if not fitting:
-            raise TooLarge(f"event {messages[0].position} is larger than the server's max_payload")
+            raise TooLarge(f"message {messages[0].position} is larger than the server's max_payload")
         number = str(next(self._numbers))
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._answers[number] = answer
@@ -168,7 +184,9 @@ def _check(answer: bytes, position: int) -> None:
         raise NotStored("no stream takes the events")
     ack: dict[str, Any] = msgspec.json.decode(answer)
     if error := ack.get("error"):
-        kind = OutOfPlace if error.get("err_code") in OUT_OF_PLACE else NotStored
-        raise kind(error.get("description", "refused"))
+        description = error.get("description", "refused")
+        if error.get("err_code") in OUT_OF_PLACE:
+            raise OutOfPlace(description)
+        raise Refused(description, error.get("code") == _BAD_REQUEST)
     if ack["seq"] != position:
         raise OutOfPlace(f"event {position} has sequence {ack['seq']}")

@@ -9,14 +9,16 @@ from typing import Any
 
 from nats.aio.client import Client
 
+from handlers.adapters.beats import Beats
 from handlers.adapters.hints import CommitListener
 from handlers.adapters.keyring import Keyring
-from handlers.adapters.tasks import end
+from handlers.adapters.tasks import end, watched
 from handlers.relay.advisories import AdvisoryWatcher
 from handlers.relay.context import ContextRelay
 from handlers.relay.dead_letters import MONTH, DeadLetterRelay
 from handlers.relay.events import EventRelay
 from handlers.relay.metrics import RelayMetrics
+from handlers.relay.replacing import Recreate
 from handlers.store.event_store import EventStore
 from handlers.wire.subjects import Streams, Subjects
 
@@ -25,7 +27,8 @@ class RelayRole:
     """Relays from `start` to `stop`; any number of them may run. Connection and store are their owner's.
 
     `keyring` seals the bodies of dead letters. `declare` makes the streams that are missing. `window` is in
-    events, `poll` in seconds (see EventRelay), and so is `letter_retention` (see DeadLetterRelay).
+    events, `poll` in seconds (see EventRelay), and so is `letter_retention` (see DeadLetterRelay). `recreate`
+    makes the stream of events anew (see EventRelay).
     """
 
     def __init__(
@@ -42,7 +45,10 @@ class RelayRole:
         letter_retention: float = MONTH,
         metrics: RelayMetrics | None = None,
         commits: CommitListener | None = None,
+        beats: Beats | None = None,
+        recreate: Recreate | None = None,
     ) -> None:
+        beats = beats or Beats()
         counted = metrics or RelayMetrics()
         heard = commits or CommitListener(nc, subjects.hint("committed"))
         self._events = EventRelay(
@@ -55,23 +61,43 @@ class RelayRole:
             poll=poll,
             metrics=counted,
             commits=heard,
+            beat=beats.engine("relay of events"),
+            recreate=recreate,
         )
         self._context = ContextRelay(
-            nc, store, subjects, streams, declare, poll=poll, metrics=counted, commits=heard
+            nc,
+            store,
+            subjects,
+            streams,
+            declare,
+            poll=poll,
+            metrics=counted,
+            commits=heard,
+            beat=beats.engine("relay of the live context"),
         )
         self._letters = DeadLetterRelay(
-            nc, store, subjects, streams, declare, poll=poll, retention=letter_retention, metrics=counted
+            nc,
+            store,
+            subjects,
+            streams,
+            declare,
+            poll=poll,
+            retention=letter_retention,
+            metrics=counted,
+            beat=beats.engine("relay of dead letters"),
         )
-        self._advisories = AdvisoryWatcher(nc, store, keyring, subjects, streams)
+        self._advisories = AdvisoryWatcher(
+            nc, store, keyring, subjects, streams, beat=beats.engine("watch over advisories")
+        )
         self._tasks: list[asyncio.Task[Any]] = []
 
     async def start(self) -> None:
         """Begin; does not wait for the database, nor for the streams."""
         self._tasks = [
-            asyncio.create_task(self._events.run(), name="relay of events"),
-            asyncio.create_task(self._context.run(), name="relay of the live context"),
-            asyncio.create_task(self._letters.run(), name="relay of dead letters"),
-            asyncio.create_task(self._advisories.run(), name="watch over advisories"),
+            watched(self._events.run(), "relay of events"),
+            watched(self._context.run(), "relay of the live context"),
+            watched(self._letters.run(), "relay of dead letters"),
+            watched(self._advisories.run(), "watch over advisories"),
         ]
 
     async def stop(self) -> None:

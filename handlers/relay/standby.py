@@ -16,6 +16,11 @@ from handlers.relay.outlet import OutOfPlace
 LONGEST_WAIT = 5.0
 """Seconds between two tries at most, while NATS or PostgreSQL is away."""
 
+
+class Restarted(Exception):
+    """The database is another incarnation: what was held against it before may be true no more."""
+
+
 Ended: TypeAlias = Callable[[Exception, int], None]
 """Is told what ended a try, and of how many failures in a row: none, where another relay was quicker."""
 

@@ -1,19 +1,22 @@
 """The agenda: which runs are due, and the one lease under which a worker holds the runs it took.
 
-A lease is a row of saga_workers: as long as it stands, the worker's runs are its own; anybody may delete it
-once its time is over, and takes the runs of workers without one. So no two workers ever hold the same run.
+A lease is a row of saga_workers: as long as it stands, the worker's runs are its own; anybody may delete one
+that nobody renews, and takes the runs of workers without one. So no two workers ever hold the same run. Who
+watches a lease counts by its own monotonic clock how long it was not renewed: the times in rows are the
+server's, whose clock may jump (decision 0029).
 All statements go over a connection of their own, so a renewal never waits behind the work it protects.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
+from handlers.adapters.standstill import Standstill
 from handlers.store.connections import LASTING
+from handlers.store.own_connection import OwnConnection
 from handlers.store.watched import WatchedConnection
 
 HORIZON = 20_000
@@ -39,12 +42,17 @@ WITH busy AS MATERIALIZED (
 UPDATE service.saga_agenda a SET owner = %(owner)s
 FROM locked d
 WHERE a.operation_id = d.operation_id
-    AND EXISTS (SELECT FROM service.saga_workers w WHERE w.owner = %(owner)s AND w.lease_until > now())
+    AND EXISTS (SELECT FROM service.saga_workers w WHERE w.owner = %(owner)s)
 RETURNING a.operation_id, a.tenant_id, a.kind, (
     SELECT e.state FROM service.events e WHERE e.originator_id = a.operation_id AND e.originator_version = 1)
 """
 _OWNS = "SELECT FROM service.saga_agenda WHERE operation_id = %(operation)s AND owner = %(owner)s"
-_BURY = "DELETE FROM service.saga_workers WHERE lease_until < now()"
+_OTHERS = """
+SELECT w.owner, w.lease_until, w.pid IS NULL OR EXISTS (
+    SELECT FROM pg_stat_activity a WHERE a.pid = w.pid AND a.backend_start = w.backend_start)
+FROM service.saga_workers w WHERE w.owner <> %(owner)s
+"""
+_BURY = "DELETE FROM service.saga_workers WHERE owner = %(dead)s AND lease_until = %(until)s"
 _FREE = """
 UPDATE service.saga_agenda SET owner = NULL WHERE operation_id IN (
     SELECT a.operation_id FROM service.saga_agenda a
@@ -54,8 +62,16 @@ UPDATE service.saga_agenda SET owner = NULL WHERE operation_id IN (
 _LET_GO = """
 UPDATE service.saga_agenda SET owner = NULL WHERE owner = %(owner)s AND operation_id <> ALL (%(known)s)
 """
-_REGISTER = "INSERT INTO service.saga_workers (owner, lease_until) VALUES (%(owner)s, now() + %(ttl)s)"
-_RENEW = "UPDATE service.saga_workers SET lease_until = now() + %(ttl)s WHERE owner = %(owner)s"
+_REGISTER = """
+INSERT INTO service.saga_workers (owner, lease_until, pid, backend_start)
+SELECT %(owner)s, clock_timestamp() + %(ttl)s, a.pid, a.backend_start
+FROM pg_stat_activity a WHERE a.pid = pg_backend_pid()
+"""
+_RENEW = """
+UPDATE service.saga_workers w
+SET lease_until = clock_timestamp() + %(ttl)s, pid = a.pid, backend_start = a.backend_start
+FROM pg_stat_activity a WHERE a.pid = pg_backend_pid() AND w.owner = %(owner)s
+"""
 _LEAVE = "DELETE FROM service.saga_workers WHERE owner = %(owner)s"
 
 _PATIENCE = "5s"
@@ -76,8 +92,15 @@ class Agenda:
 
     def __init__(self, postgres_url: str, lease: timedelta) -> None:
         self._url, self._lease = postgres_url, lease
-        self._connection: WatchedConnection | None = None
-        self._connecting = asyncio.Lock()
+        self._connection = OwnConnection(self._connect)
+        seconds = lease.total_seconds()
+        self._still, self._gone = seconds, seconds / 2
+        self._others = Standstill[UUID](seconds / 6)
+
+    @property
+    def standing(self) -> bool:
+        """Whether the connection stands under which others see that this worker lives."""
+        return self._connection.standing is not None
 
     async def register(self, owner: UUID) -> None:
         """Begin a lease."""
@@ -114,14 +137,20 @@ class Agenda:
         return found.rowcount == 1
 
     async def free(self, owner: UUID, known: Collection[UUID]) -> int:
-        """End the leases whose time is over; returns how many runs became free.
+        """End the leases of the dead; returns how many runs became free.
+
+        Dead is who did not renew for the length of a lease, or for half of it with its connection gone.
 
         So do runs of `owner` that are not among those it is `known` to work on: when the answer that gives
         it a run is lost, nobody else would ever take that run.
         """
         connection = await self._connected()
         await connection.execute(_LET_GO, {"owner": owner, "known": list(known)})
-        await connection.execute(_BURY)
+        others = await (await connection.execute(_OTHERS, {"owner": owner}, binary=True)).fetchall()
+        still = self._others.look({each: until for each, until, _ in others})
+        for each, until, stands in others:
+            if still[each] >= (self._still if stands else self._gone):
+                await connection.execute(_BURY, {"dead": each, "until": until})
         return (await connection.execute(_FREE)).rowcount
 
     async def leave(self, owner: UUID) -> None:
@@ -132,13 +161,12 @@ class Agenda:
 
     async def close(self) -> None:
         """Close the connection."""
-        if self._connection is not None:
-            await self._connection.close()
+        await self._connection.close()
 
     async def _connected(self) -> WatchedConnection:
-        async with self._connecting:  # who renews and who takes may both find it lost
-            if self._connection is None or self._connection.closed:
-                # What is lost in a crash of the server is taken anew: nothing needs to wait for its disk.
-                options = f"-c synchronous_commit=off -c statement_timeout={_PATIENCE} -c enable_seqscan=off"
-                self._connection = await WatchedConnection.connect(self._url, options=options, **LASTING)
-            return self._connection
+        return await self._connection.get()
+
+    async def _connect(self) -> WatchedConnection:
+        # What is lost in a crash of the server is taken anew: nothing needs to wait for its disk.
+        options = f"-c synchronous_commit=off -c statement_timeout={_PATIENCE} -c enable_seqscan=off"
+        return await WatchedConnection.connect(self._url, options=options, **LASTING)

@@ -13,7 +13,6 @@ from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 from uuid import UUID
 
-import psycopg
 import structlog
 from psycopg import AsyncConnection
 
@@ -28,7 +27,7 @@ from handlers.saga_runner.run import RunState, Sagas, load
 from handlers.saga_runner.shelf import shelve
 from handlers.saga_runner.spans import stepping
 from handlers.saga_runner.turns import Turns
-from handlers.store.errors import StoreError
+from handlers.store.errors import StoreError, StoreUnavailable, is_away, is_outage
 from handlers.store.event_store import EventStore
 from sagas.definition import Deed, Rest, RetryPolicy, Run, Undo
 from sagas.journal import Moved, advance, compensated, completed, failed, go_on
@@ -98,12 +97,13 @@ class Driver:
                 return None
             except Overtaken:
                 trouble, tries, overtaken = None, 0, True
-            except (StoreError, psycopg.OperationalError) as error:
-                tries += 1
-                await self._wait_for_store(due, tries, error)
             except Exception as error:  # noqa: BLE001 - whatever it is, the run is not lost
-                log.error("run in trouble", **_names(due), error=type(error).__name__, where=place(error))
-                trouble = error
+                if is_outage(error):
+                    tries += 1
+                    await self._wait_for_store(due, tries, error)
+                else:
+                    log.error("run in trouble", **_names(due), error=type(error).__name__, where=place(error))
+                    trouble = error
             run = None
 
     async def _wait_for_store(self, due: Due, tries: int, error: Exception) -> None:
@@ -154,6 +154,8 @@ class Driver:
             return await lane.commit(Entry(run, follow, inside, step.limit, alone, step.blind, then))
         except EffectRaised as raised:
             cause = raised.cause
+            if is_away(cause):  # that was no attempt: nothing is recorded, and no try is used up
+                raise StoreUnavailable(type(cause).__name__) from cause
             if isinstance(raised.action, Run | Undo):
                 action, started = raised.action, parts.now()
         failure = described(cause)

@@ -114,7 +114,13 @@ class Lane:
         """Return how many of those that wait go into the next transaction, so that none stands idle."""
         return min(self._size, ceil(len(self._waiting) / self._idle))
 
-    async def _commit(self, pairs: list[Pair]) -> None:
+    async def _commit(self, taken: list[Pair]) -> None:
+        pairs: list[Pair] = []
+        for pair in taken:
+            if pair[0].run.incarnation == self._store.incarnation.number:
+                pairs.append(pair)
+            else:  # the database has been restored, or failed over: the run may not be there any more
+                _settle(pair[1], Overtaken())
         together = [pair for pair in pairs if not pair[0].alone]
         apart = [pair for pair in pairs if pair[0].alone]
         acting = [entry for entry, _ in together if entry.inside]
@@ -179,7 +185,7 @@ class Lane:
 
 
 def _batch(entries: list[Entry], moves: list[Moved]) -> Batch:
-    batch = Batch()
+    batch = Batch(incarnation=min(entry.run.incarnation for entry in entries))
     for group, (entry, moved) in enumerate(zip(entries, moves, strict=True)):
         write(batch, group, entry.run, moved)
     return batch

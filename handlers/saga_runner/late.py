@@ -10,13 +10,12 @@ import asyncio
 from collections.abc import Callable
 from uuid import UUID
 
-import psycopg
 import structlog
 
 from handlers.adapters.effects import Effects, Work
 from handlers.saga_runner.failures import place
 from handlers.saga_runner.run import RunState
-from handlers.store.errors import StoreError
+from handlers.store.errors import is_outage
 from handlers.store.event_store import EventStore
 from sagas.definition import RetryPolicy, Run, Undo, next_action
 from tenant_domain.operation import decide as operation_decide
@@ -66,8 +65,7 @@ class Late:
             except Exception as error:  # noqa: BLE001 - whatever it is, the effect is not forgotten
                 tries += 1
                 last += self._ending()
-                away = isinstance(error, StoreError | psycopg.OperationalError)
-                if last >= _LAST_TRIES or (tries >= _TRIES and not away):
+                if last >= _LAST_TRIES or (tries >= _TRIES and not is_outage(error)):
                     log.error("late effect may stay", **_names(run, action), error=type(error).__name__)
                     return None
                 told = {**_names(run, action), "error": type(error).__name__, "where": place(error)}

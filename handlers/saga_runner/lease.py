@@ -36,8 +36,11 @@ class Lease:
         return True
 
     async def held(self) -> None:
-        """Wait until the lease certainly holds: a worker that was paused must look before it acts."""
-        while asyncio.get_running_loop().time() >= self._until:
+        """Wait until the lease certainly holds: a worker that was paused must look before it acts.
+
+        So must one whose connection is gone: others may take it for dead before its time is over.
+        """
+        while asyncio.get_running_loop().time() >= self._until or not self._agenda.standing:
             await self._renewed.wait()
 
     async def owns(self, operation_id: UUID) -> bool:

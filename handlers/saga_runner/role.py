@@ -15,6 +15,7 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from prometheus_client import CollectorRegistry
 
+from handlers.adapters.beats import Beats
 from handlers.adapters.clock import utc_now
 from handlers.adapters.effects import Effects
 from handlers.adapters.hints import CommitListener
@@ -69,6 +70,7 @@ class SagasRole:
         chance: Callable[[], float] = random.random,
         new_id: Callable[[], UUID] = uuid4,
         commits: CommitListener | None = None,
+        beats: Beats | None = None,
     ) -> None:
         self._nats, self._hints = nats, subjects.hint("committed")
         self._own: deque[bytes] = deque(maxlen=_REMEMBERED)
@@ -95,7 +97,7 @@ class SagasRole:
             )
 
         agenda = Agenda(postgres_url, timedelta(seconds=limits.lease))
-        self._worker = Worker(agenda, parts, limits, new_id)
+        self._worker = Worker(agenda, parts, limits, new_id, (beats or Beats()).engine("saga worker"))
         self._metrics.running.set_function(lambda: self._worker.running)
 
     async def start(self) -> None:

@@ -32,7 +32,7 @@ class Unreadable(Exception):
 class RunState:
     """A run that the worker `owner` took: what is known of it, the versions that this rests on.
 
-    `meta` is what its events carry along.
+    `meta` is what its events carry along, `incarnation` the number of the database's that it was read of.
     """
 
     operation_id: UUID
@@ -42,6 +42,7 @@ class RunState:
     scene: Scene
     versions: dict[UUID, int]
     meta: Meta
+    incarnation: int
 
     def moved(self, to: Moved) -> None:
         """Take over what was committed."""
@@ -57,11 +58,12 @@ async def load(
 
     Raises Unreadable when one of them cannot be read, and StoreUnavailable.
     """
+    incarnation = store.incarnation.number
     refs = [ref for due in dues for ref in _own(due)]
     known = await store.load(refs)
     more = [ref for due in dues for ref in _read_by(due, sagas, known)]
     known |= await store.load(more)
-    return {due.operation_id: _state(due, owner, sagas, known, policy) for due in dues}
+    return {due.operation_id: _state(due, owner, sagas, known, policy, incarnation) for due in dues}
 
 
 def _own(due: Due) -> tuple[Ref, Ref]:
@@ -86,7 +88,9 @@ def _read_by(due: Due, sagas: Sagas, known: dict[UUID, Loaded]) -> Iterable[Ref]
     return _saga(due, sagas).reads(*_subjects(due, known))
 
 
-def _state(due: Due, owner: UUID, sagas: Sagas, known: dict[UUID, Loaded], policy: Policy) -> RunState:
+def _state(
+    due: Due, owner: UUID, sagas: Sagas, known: dict[UUID, Loaded], policy: Policy, incarnation: int
+) -> RunState:
     saga = _saga(due, sagas)
     operation, tenant = _subjects(due, known)
     streams = {ref.stream for ref in (*_own(due), *saga.reads(operation, tenant))}
@@ -100,7 +104,7 @@ def _state(due: Due, owner: UUID, sagas: Sagas, known: dict[UUID, Loaded], polic
         traceparent=begun.traceparent,
     )
     versions = {stream: known[stream].version for stream in streams}
-    return RunState(due.operation_id, due.tenant_id, owner, saga, scene, versions, meta)
+    return RunState(due.operation_id, due.tenant_id, owner, saga, scene, versions, meta, incarnation)
 
 
 def write(batch: Batch, group: int, run: RunState, moved: Moved) -> None:

@@ -9,13 +9,15 @@ from datetime import timedelta
 from typing import NamedTuple
 from uuid import UUID
 
-import psycopg
 import structlog
 
+from handlers.adapters.beats import Beat, Beats
+from handlers.adapters.tasks import watched
 from handlers.saga_runner.agenda import Agenda, Due
 from handlers.saga_runner.driver import Driver, Held, Owns, Parts
 from handlers.saga_runner.lease import Lease
 from handlers.saga_runner.run import RunState
+from handlers.store.errors import is_outage
 from sagas.definition import RetryPolicy
 
 log = structlog.get_logger()
@@ -60,7 +62,9 @@ class Worker:
         parts: Callable[[Held, Owns], Parts],
         limits: Limits,
         new_id: Callable[[], UUID],
+        beat: Beat | None = None,
     ) -> None:
+        self._beat = beat or Beats().engine("saga worker")
         self._agenda, self._limits = agenda, limits
         self._lease = Lease(agenda, timedelta(seconds=limits.lease), new_id)
         self._parts = parts(self._lease.held, self._lease.owns)
@@ -78,8 +82,9 @@ class Worker:
 
     def start(self) -> None:
         """Begin to work; does not wait for the database."""
-        self._lanes = [asyncio.create_task(lane.run()) for lane in (self._parts.quick, self._parts.heavy)]
-        self._engine = asyncio.create_task(self._work())
+        lanes = {"quick lane of sagas": self._parts.quick, "heavy lane of sagas": self._parts.heavy}
+        self._lanes = [watched(lane.run(), name) for name, lane in lanes.items()]
+        self._engine = watched(self._work(), "saga worker")
 
     def wake(self) -> None:
         """Look at the agenda now: something may be due."""
@@ -96,7 +101,7 @@ class Worker:
         await _cancelled(self._lanes)
         try:
             await self._agenda.leave(self._lease.owner)
-        except psycopg.OperationalError as error:
+        except Exception as error:  # noqa: BLE001 - the others wait for its end
             log.warning("saga lease not given back", error=type(error).__name__)
         await self._agenda.close()
 
@@ -105,13 +110,13 @@ class Worker:
         while True:
             try:
                 await self._lease.begin()
-            except psycopg.OperationalError as error:
+            except Exception as error:  # noqa: BLE001 - looked at there
                 tries += 1
                 await self._trouble(tries, error)
                 continue
             tries = 0
             self._driver = self._new_driver()
-            taking = asyncio.create_task(self._take())
+            taking = watched(self._take(), "taking of due runs")
             try:
                 await self._renew()
             finally:
@@ -133,7 +138,7 @@ class Worker:
                 if not await self._lease.renew():
                     return
                 tries = 0
-            except psycopg.OperationalError as error:
+            except Exception as error:  # noqa: BLE001 - looked at there
                 tries += 1
                 await self._trouble(tries, error)
 
@@ -154,7 +159,8 @@ class Worker:
                     if len(due) == room:  # more may wait
                         self.wake()
                 tries = 0
-            except psycopg.OperationalError as error:
+                self._beat.well()
+            except Exception as error:  # noqa: BLE001 - looked at there
                 tries += 1
                 await self._trouble(tries, error)
             await self._wait_until_awake()
@@ -168,7 +174,7 @@ class Worker:
             log.warning("runs could not be read at once", error=type(error).__name__, runs=len(dues))
             known: dict[UUID, RunState] = {}
         for due in dues:
-            task = asyncio.create_task(self._drive(due, known.get(due.operation_id)))
+            task = watched(self._drive(due, known.get(due.operation_id)), f"run {due.operation_id}")
             self._runs[task] = due.operation_id
             task.add_done_callback(self._ended)
 
@@ -196,7 +202,10 @@ class Worker:
                 await self._awake.wait()
         self._awake.clear()
 
-    async def _trouble(self, tries: int, error: psycopg.OperationalError) -> None:
+    async def _trouble(self, tries: int, error: Exception) -> None:
+        """Pause after what a server said; a defect of our own is raised again."""
+        if not is_outage(error):
+            raise error
         log.warning("saga agenda not available", error=type(error).__name__)
         await asyncio.sleep(_TROUBLE.delay(tries, self._parts.chance()).total_seconds())
 

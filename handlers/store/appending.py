@@ -18,7 +18,7 @@ from uuid import UUID
 
 from psycopg.sql import SQL, Identifier, Placeholder
 
-from handlers.store.batch import AgendaRow, Appended, Batch, ReadRow, Recorded
+from handlers.store.batch import AgendaRow, Appended, Batch, ProgressRow, ReadRow, Recorded
 from handlers.store.packing import (
     Bigints,
     Bytea,
@@ -45,6 +45,7 @@ _EVENTS = (uuids, uuids, bigints, names, byteas, integers)
 _READS = (uuids, bigints, integers)
 _LEDGER = (uuids, uuids, byteas, byteas, booleans, _running, integers)
 _PROGRESS = (integers, uuids, bigints, bigints)
+_MARKS = (integers, bigints, bigints)
 _AGENDA = (uuids, uuids, names, times, uuids, integers)
 _DEAD_LETTERS = (uuids, texts, names, bigints, names, texts, texts, byteas, texts, integers)
 _KEYS = (uuids, uuids, byteas, integers)
@@ -53,14 +54,20 @@ _EVENTS_ALONE = (True, *[False] * (len(_PARTS) - 1))
 
 
 @cache
-def _statement(schema: str, function: str, given: tuple[bool, ...]) -> bytes:
-    """Return the call of an append function, with parameters for the parts that are `given`."""
+def _statement(schema: str, function: str, given: tuple[bool, ...], *, marked: bool = False) -> bytes:
+    """Return the call of an append function, with parameters for the parts that are `given`.
+
+    With `marked`, `service.mark_progress` is called behind it, in the same transaction.
+    """
     places = [
         Placeholder() if has_rows else SQL("'{{}}'")
         for has_rows, packers in zip(given, _PARTS, strict=True)
         for _ in packers
     ]
-    call = SQL("SELECT * FROM {}({})").format(Identifier(schema, function), SQL(", ").join(places))
+    call = SQL("SELECT a.* FROM {}({}) a").format(Identifier(schema, function), SQL(", ").join(places))
+    if marked:
+        marks = SQL(", ").join([Placeholder()] * len(_MARKS))
+        call += SQL(", LATERAL service.mark_progress(a.dropped, {})").format(marks)
     return call.as_bytes(None)
 
 
@@ -105,7 +112,15 @@ def append_call(batch: Batch) -> tuple[bytes, list[Packed]]:
         _columns(batch.dead_letters),
         _columns(batch.keys),
     )
-    return _statement("service", "append", tuple(len(columns) > 0 for columns in parts)), _packed(parts)
+    given = tuple(len(columns) > 0 for columns in parts)
+    marks = _marks(batch.progress)
+    return _statement("service", "append", given, marked=len(marks) > 0), _packed(parts) + marks
+
+
+def _marks(progress: Iterable[ProgressRow]) -> list[Packed]:
+    """Return the columns that say which message each partition has come to."""
+    columns = _columns((row.partition, row.sequence, row.stored_at) for row in progress)
+    return [pack(column) for pack, column in zip(_MARKS, columns, strict=bool(columns))]
 
 
 def _is_one_command(batch: Batch) -> bool:

@@ -48,12 +48,16 @@ class LedgerRow(NamedTuple):
 
 
 class ProgressRow(NamedTuple):
-    """A partition that `owner` holds goes on from the sequence `expected` to `sequence`."""
+    """A partition that `owner` holds goes on from the sequence `expected` to `sequence`.
+
+    `stored_at` is when the stream stored the message at `sequence` (ns), 0 where nobody knows.
+    """
 
     partition: int
     owner: UUID
     expected: int
     sequence: int
+    stored_at: int = 0
 
 
 class AgendaRow(NamedTuple):
@@ -97,7 +101,10 @@ class KeyRow(NamedTuple):
 
 @dataclass(slots=True)
 class Batch:
-    """One transaction. The same command id twice in one batch is the caller's mistake."""
+    """One transaction. The same command id twice in one batch is the caller's mistake.
+
+    `incarnation` is the number of that which the batch was decided on: in another one it is not written.
+    """
 
     events: list[EventRow] = field(default_factory=list[EventRow])
     reads: list[ReadRow] = field(default_factory=list[ReadRow])
@@ -106,6 +113,7 @@ class Batch:
     agenda: list[AgendaRow] = field(default_factory=list[AgendaRow])
     dead_letters: list[DeadLetterRow] = field(default_factory=list[DeadLetterRow])
     keys: list[KeyRow] = field(default_factory=list[KeyRow])
+    incarnation: int | None = None
 
 
 class Recorded(NamedTuple):

@@ -38,6 +38,10 @@ class StreamCache:
         while len(self._entries) > self._size:
             self._entries.popitem(last=False)
 
+    def clear(self) -> None:
+        """Forget all streams."""
+        self._entries.clear()
+
     def evict(self, streams: Iterable[UUID]) -> None:
         """Forget these streams."""
         for stream in streams:

@@ -15,6 +15,7 @@ import psycopg
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
 from handlers.store.errors import StoreUnavailable, explained
+from handlers.store.incarnation import ORIGIN, Incarnation
 from handlers.store.packing import Packed
 from handlers.store.watched import WatchedConnection
 from handlers.store.writer import Writer
@@ -38,8 +39,8 @@ minutes: the end of a long outage would be noticed late."""
 _MARGIN = 5.0
 """Seconds that an answer may be late after the server's own time limit before its connection is given up."""
 
-_SESSION = """
-SELECT set_config('statement_timeout', %s, false), set_config('lock_timeout', %s, false),
+_SESSION = f"""
+SELECT {ORIGIN}, set_config('statement_timeout', %s, false), set_config('lock_timeout', %s, false),
     set_config('idle_in_transaction_session_timeout', %s, false), set_config('TimeZone', 'UTC', false),
     set_config('default_transaction_isolation', 'read committed', false),
     set_config('enable_seqscan', 'off', false), set_config('plan_cache_mode', %s, false)"""
@@ -54,6 +55,8 @@ class _Connection(WatchedConnection):
     """
 
     repeatable = True
+    met = 0
+    """The number of the incarnation that it was made to."""
 
     async def cancel_safe(self, *, timeout: float = 30.0) -> None:  # noqa: ASYNC109 - the driver's
         """End what is under way; the driver calls this when a task is cancelled in it."""
@@ -72,7 +75,8 @@ class Connections:
     """The store's connections (see EventStore for the parameters).
 
     Statements are planned once for all values; with `plans` "auto" the server plans for the values where it
-    thinks that better, for statements that are put together as somebody asks.
+    thinks that better, for statements that are put together as somebody asks. `incarnation` is the process's,
+    where it has more connections than these.
     """
 
     def __init__(
@@ -86,7 +90,9 @@ class Connections:
         pool_timeout: float,
         turn_timeout: float = 5.0,
         plans: Plans = "force_generic_plan",
+        incarnation: Incarnation | None = None,
     ) -> None:
+        self.incarnation = incarnation or Incarnation()
         self._url = postgres_url
         timeouts = (f"{int(limit * 1000)}ms" for limit in (statement_timeout, lock_timeout, idle_timeout))
         self._session = [*timeouts, plans]
@@ -105,6 +111,7 @@ class Connections:
             name="store",
         )
         self._writer: Writer | None = None
+        self._written_to = 0
         self._writing = asyncio.Lock()
         self._in_line = 0
 
@@ -118,10 +125,16 @@ class Connections:
             await self._writer.close()
         await self._pool.close()
 
-    async def write(self, statement: bytes, values: Sequence[Packed]) -> tuple[Any, ...]:
-        """Run a statement that is a transaction of its own, and return its one row."""
+    async def write(
+        self, statement: bytes, values: Sequence[Packed], incarnation: int | None = None
+    ) -> tuple[Any, ...]:
+        """Run a statement that is a transaction of its own, and return its one row.
+
+        With the number of an `incarnation` it is run there or nowhere: else it raises StoreUnavailable.
+        """
         writer = await self._turn()
         try:
+            self.incarnation.require(incarnation)
             return await writer.row(statement, values)
         except psycopg.Error as error:
             raise explained(error, connected=not writer.connection.closed) from error
@@ -132,14 +145,20 @@ class Connections:
             self._writing.release()
 
     async def fetch(
-        self, statement: bytes, values: Sequence[Any], *, prepare: bool = True
+        self,
+        statement: bytes,
+        values: Sequence[Any],
+        *,
+        prepare: bool = True,
+        incarnation: int | None = None,
     ) -> list[tuple[Any, ...]]:
         """Run a statement that can be repeated, and return its rows.
 
-        With `prepare` off it is planned for its values, each time.
+        With `prepare` off it is planned for its values, each time. `incarnation` is as with `write`.
         """
         for last in (False, True):
             async with self._reader() as connection:
+                self.incarnation.require(incarnation)
                 patience = _Patience(partial(_hang_up, connection), self._patience)
                 try:
                     with patience:
@@ -149,6 +168,8 @@ class Connections:
                 except psycopg.OperationalError as error:
                     if last or patience.lost or not connection.closed:
                         raise StoreUnavailable(str(error)) from error
+                except psycopg.Error as error:
+                    raise explained(error, connected=True) from error
             await self._pool.check()  # the server was away: drop whatever died with it
         raise AssertionError
 
@@ -177,7 +198,7 @@ class Connections:
         Whoever gets it has to release `_writing`.
         """
         free = not self._in_line and not self._writing.locked()
-        if free and self._writer is not None and not self._writer.lost():
+        if free and self._writer is not None and self._stands(self._writer):
             await self._writing.acquire()  # does not wait; a time limit would cost more than all of this
             return self._writer
         self._in_line += 1
@@ -196,18 +217,30 @@ class Connections:
 
     @asynccontextmanager
     async def _reader(self) -> AsyncGenerator[_Connection]:
-        try:
-            connection = await self._pool.getconn()
-        except (PoolTimeout, PoolClosed) as error:
-            raise StoreUnavailable("no connection to the database") from error
+        connection = await self._taken()
         try:
             yield connection
         finally:
             await self._pool.putconn(connection)
 
+    async def _taken(self) -> _Connection:
+        """Return a connection of the pool; those to a former incarnation are dropped."""
+        while True:
+            try:
+                connection = await self._pool.getconn()
+            except (PoolTimeout, PoolClosed) as error:
+                raise StoreUnavailable("no connection to the database") from error
+            if connection.met == self.incarnation.number:
+                return connection
+            await connection.close()
+            await self._pool.putconn(connection)
+
+    def _stands(self, writer: Writer) -> bool:
+        return self._written_to == self.incarnation.number and not writer.lost()
+
     async def _connected(self) -> Writer:
         if self._writer is not None:
-            if not self._writer.lost():
+            if self._stands(self._writer):
                 return self._writer
             await self._writer.close()
         try:
@@ -215,11 +248,13 @@ class Connections:
             await self._configure(connection)
         except psycopg.OperationalError as error:
             raise StoreUnavailable(f"no connection to the database: {error}") from error
-        self._writer = Writer(connection, self._patience)
+        self._writer, self._written_to = Writer(connection, self._patience), connection.met
         return self._writer
 
-    async def _configure(self, connection: psycopg.AsyncConnection) -> None:
-        await connection.execute(_SESSION, self._session)
+    async def _configure(self, connection: _Connection) -> None:
+        cursor = await connection.execute(_SESSION.encode(), self._session)
+        [(origin, *_)] = await cursor.fetchall()
+        connection.met = self.incarnation.met(origin)
 
 
 class _Patience:

@@ -11,8 +11,13 @@ from __future__ import annotations
 import psycopg
 
 _FENCED = "TS001"
-_PASSING = ("08", "25P03", "25P04", "40", "53", "55P03", "57", "58")
-"""States that say nothing about what was asked: connection, timeouts, deadlock, resources, shutdown, disk."""
+_AWAY = ("08", "25006", "25P03", "25P04", "53", "57P", "58", "F0", "XX")
+"""States of a server that could do nothing of the kind now, whatever was asked: connection, read-only,
+resources, disk, shutdown and start, its configuration, its own failure."""
+_PASSING = (*_AWAY, "40", "55P03", "57")
+"""States that say nothing about what was asked: those, deadlock, locks of others, time."""
+_ABOUT_VALUES = ("21", "22", "23", "44", "54")
+"""States that say that the database cannot hold just these values: asked again, it says the same."""
 
 
 class StoreError(Exception):
@@ -34,6 +39,28 @@ class AmbiguousCommit(StoreError):
 
 class Fenced(StoreError):
     """Another worker owns a partition of this batch, or has moved it on; nothing was written."""
+
+
+def is_outage(error: BaseException) -> bool:
+    """Return whether `error` is a server's, and may pass: an engine pauses and goes on, whatever was said.
+
+    It is not where the values are to blame, nor where our own code is.
+    """
+    if isinstance(error, psycopg.Error):
+        return not (error.sqlstate or "").startswith(_ABOUT_VALUES)
+    return isinstance(error, StoreError | OSError | TimeoutError)
+
+
+def is_away(error: BaseException) -> bool:
+    """Return whether the server could not do anything of the kind, so that the attempt was none.
+
+    A lock of somebody else, or a time limit, may be about what was asked: that is an attempt that failed.
+    """
+    if not isinstance(error, psycopg.Error):
+        return isinstance(error, StoreError)
+    if error.sqlstate is None:
+        return isinstance(error, psycopg.OperationalError)
+    return error.sqlstate.startswith(_AWAY)
 
 
 def explained(error: psycopg.Error, *, connected: bool) -> Exception:

@@ -19,7 +19,10 @@ from handlers.store import queries
 from handlers.store.appending import APPEND_ONE, append_call, appended, one_command
 from handlers.store.batch import Appended, Batch, Recorded
 from handlers.store.connections import Connections
+from handlers.store.identity import LogIdentity, identity_of
+from handlers.store.incarnation import Incarnation
 from handlers.store.packing import Packed, bigints, byteas, names, texts, uuids
+from handlers.store.partition_owners import PartitionOwners
 from handlers.store.snapshots import EMPTY, Loaded, folded, snapshot_format
 from handlers.store.tenant_keys import TenantKeyRows
 from tenant_domain.decision import Ref
@@ -47,6 +50,7 @@ class Latest(NamedTuple):
     tenant_id: UUID
     version: int
     position: int
+    recorded_at: datetime
 
 
 _END = 2**63 - 1
@@ -69,9 +73,10 @@ class Transaction:
     def __init__(
         self,
         connection: psycopg.AsyncConnection,
+        incarnation: Incarnation,
         announced: Callable[[Batch], AbstractContextManager[None]],
     ) -> None:
-        self.connection = connection
+        self.connection, self._incarnation = connection, incarnation
         self._announced = announced
 
     async def append(self, batch: Batch) -> Appended:
@@ -83,7 +88,11 @@ class Transaction:
         return await (await self.send(batch))()
 
     async def send(self, batch: Batch) -> Callable[[], Awaitable[Appended]]:
-        """Append `batch`, and return what gives the answer: on a pipeline, once that has ended."""
+        """Append `batch`, and return what gives the answer: on a pipeline, once that has ended.
+
+        Raises StoreUnavailable where it was decided on another incarnation.
+        """
+        self._incarnation.require(batch.incarnation)
         cursor = self.connection.cursor(binary=True)
         with self._announced(batch):
             await cursor.execute(*append_call(batch), prepare=True)
@@ -129,9 +138,13 @@ class EventStore:
             pool_timeout=pool_timeout,
             turn_timeout=turn_timeout,
         )
+        self.incarnation = self._connections.incarnation
+        """That of PostgreSQL; other connections of the process may share it."""
         self._snapshot_every = snapshot_every
         self.tenant_keys = TenantKeyRows(self._connections)
         """The wrapped data keys, for a keyring."""
+        self.partition_owners = PartitionOwners(self._connections)
+        """Who decides which partition's commands."""
         self.announce: Callable[[Sequence[str]], None] = _tell_nobody
         """Is called with the tenants whose own streams are being written, while their commit is under way."""
         self._saving: asyncio.Task[None] | None = None
@@ -163,10 +176,10 @@ class EventStore:
         with self._announced(batch):
             lone = one_command(batch)
             if lone is not None:
-                [position] = await self._connections.write(APPEND_ONE, lone)
+                [position] = await self._connections.write(APPEND_ONE, lone, batch.incarnation)
                 if position is not None:
                     return Appended(position, [position], frozenset(), {})
-            return appended(batch, await self._connections.write(*append_call(batch)))
+            return appended(batch, await self._connections.write(*append_call(batch), batch.incarnation))
 
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[Transaction]:
@@ -176,7 +189,7 @@ class EventStore:
         AmbiguousCommit when the connection was lost during the commit.
         """
         async with self._connections.transaction() as connection:
-            yield Transaction(connection, self._announced)
+            yield Transaction(connection, self.incarnation, self._announced)
 
     @contextmanager
     def _announced(self, batch: Batch) -> Generator[None]:
@@ -279,6 +292,15 @@ class EventStore:
     async def head(self) -> int:
         """Return the position of the log's last event, 0 when there is none."""
         rows = await self._connections.fetch(queries.HEAD, ())
+        return rows[0][0]
+
+    async def identity(self) -> LogIdentity:
+        """Return which log this is."""
+        return await identity_of(self._connections)
+
+    async def clock_behind(self) -> float:
+        """Return by how many seconds the database's clock is behind the latest time that it gave an event."""
+        rows = await self._connections.fetch(queries.CLOCK_BEHIND, ())
         return rows[0][0]
 
     async def _save_snapshots(self, entities: dict[UUID, str], states: list[tuple[UUID, Loaded]]) -> None:

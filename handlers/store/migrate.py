@@ -10,8 +10,17 @@ import structlog
 
 log = structlog.get_logger()
 
-_LOCK = 0x7E4A4715
-"""The advisory lock that lets one migration run at a time: any constant that nobody else uses."""
+_BEGIN = b"""
+DO $$ BEGIN
+    CREATE SCHEMA IF NOT EXISTS service;
+    CREATE TABLE IF NOT EXISTS service.migrations (
+        number integer PRIMARY KEY, name text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now());
+EXCEPTION WHEN duplicate_schema OR duplicate_table OR unique_violation THEN
+    NULL;  -- another process was quicker, and has committed
+END $$"""
+
+_TURN = b"LOCK TABLE service.migrations IN EXCLUSIVE MODE"
+"""One migration at a time. An advisory lock would be anybody's who may connect, a tenant's too."""
 
 
 class SchemaTooNew(Exception):
@@ -36,17 +45,19 @@ def migrations() -> list[Migration]:
 async def migrate(postgres_url: str, *, partitions: int = 64) -> None:
     """Bring the schema `service` up to date; a second call changes nothing.
 
-    `partitions` rows of command_progress are made; those that are there stay as they are.
+    `partitions` rows of command_progress are made, and one for commands that belong to no partition (number
+    -1); those that are there stay as they are.
     Raises SchemaTooNew, and psycopg.OperationalError when the database cannot be reached.
     """
     connecting = psycopg.AsyncConnection.connect(postgres_url, autocommit=True, connect_timeout=10)
-    async with await connecting as connection, connection.transaction():
-        await connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
-        await connection.execute("CREATE SCHEMA IF NOT EXISTS service")
-        await connection.execute(
-            "CREATE TABLE IF NOT EXISTS service.migrations ("
-            "number integer PRIMARY KEY, name text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
-        )
+    async with await connecting as connection:
+        await connection.execute(_BEGIN)
+        await _bring_up_to_date(connection, partitions)
+
+
+async def _bring_up_to_date(connection: psycopg.AsyncConnection, partitions: int) -> None:
+    async with connection.transaction():
+        await connection.execute(_TURN)
         known = migrations()
         cursor = await connection.execute("SELECT coalesce(max(number), 0) FROM service.migrations")
         row = await cursor.fetchone()
@@ -57,7 +68,7 @@ async def migrate(postgres_url: str, *, partitions: int = 64) -> None:
             if migration.number > present:
                 await _apply(connection, migration)
         await connection.execute(
-            "INSERT INTO service.command_progress (partition) SELECT generate_series(0, %s - 1)"
+            "INSERT INTO service.command_progress (partition) SELECT generate_series(-1, %s - 1)"
             " ON CONFLICT DO NOTHING",
             (partitions,),
         )

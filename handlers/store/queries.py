@@ -12,7 +12,7 @@ WHERE tenant_id = %s AND notification_id > %s AND notification_id <= %s AND (%s 
 ORDER BY notification_id LIMIT %s"""
 
 LATEST = b"""
-SELECT tenant_id, max(originator_version), max(notification_id)
+SELECT tenant_id, max(originator_version), max(notification_id), max(recorded_at)
 FROM service.events
 WHERE notification_id > %s AND notification_id <= %s AND originator_id = tenant_id AND topic = ANY (%s)
 GROUP BY tenant_id ORDER BY 3"""
@@ -48,6 +48,13 @@ CROSS JOIN LATERAL (
 ) l"""
 
 HEAD = b"SELECT position FROM service.event_head WHERE single"
+
+CLOCK_BEHIND = b"""
+SELECT greatest(0, extract(epoch FROM greatest(h.recorded_at, e.recorded_at))::float8
+    - extract(epoch FROM clock_timestamp())::float8)
+FROM service.event_head h LEFT JOIN (
+    SELECT o.recorded_at FROM service.events o ORDER BY o.notification_id DESC LIMIT 1
+) e ON true"""
 
 SAVE_SNAPSHOTS = b"""
 INSERT INTO service.snapshots AS s (stream_id, version, format, state)

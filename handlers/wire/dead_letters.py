@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
-from handlers.wire.headers import MSG_ID
+from handlers.wire.headers import COMMAND_ID, MSG_ID
 
 ID = "Dead-Letter-Id"
 STREAM = "Dead-Letter-Stream"
@@ -22,6 +22,9 @@ TIME = "Dead-Letter-Time"
 ERROR = "Dead-Letter-Error"
 HEADERS = "Dead-Letter-Headers"
 OMITTED = "Dead-Letter-Omitted"
+
+ERASED = "body, which is erased"
+"""What is omitted of a letter whose tenant's data is erased."""
 
 LONGEST_ERROR = 64 * 1024
 """Bytes of a problem document in a header; of a longer one only the summary is kept."""
@@ -53,6 +56,12 @@ def token(text: str) -> str:
     return _NOT_IN_TOKEN.sub("-", text) or "unknown"
 
 
+def emptied(letter: DeadLetter) -> DeadLetter:
+    """Return what of a letter tells of nobody, once its tenant's data is erased."""
+    headers = {COMMAND_ID: letter.headers[COMMAND_ID]} if COMMAND_ID in letter.headers else {}
+    return letter._replace(headers=headers, body=b"", error=_named(letter.error), omitted=ERASED)
+
+
 def packed(letter: DeadLetter, largest: int) -> tuple[dict[str, str], bytes]:
     """Return headers and body of the message, which together are not larger than `largest` bytes.
 
@@ -60,7 +69,8 @@ def packed(letter: DeadLetter, largest: int) -> tuple[dict[str, str], bytes]:
     """
     for omitted in ("", "body", "headers, body"):
         headers = {} if "headers" in omitted else _carried(letter.headers)
-        headers |= _about(letter) | ({OMITTED: omitted} if omitted else {})
+        said = omitted or letter.omitted
+        headers |= _about(letter) | ({OMITTED: said} if said else {})
         body = b"" if omitted else letter.body
         if _size(headers) + len(body) <= largest:
             return headers, body
@@ -82,10 +92,15 @@ def _about(letter: DeadLetter) -> dict[str, str]:
 
 def _summary(error: Any) -> str:
     text = json.dumps(error)
-    if len(text) <= LONGEST_ERROR:
-        return text
-    kept = ("type", "title", "status")
-    return json.dumps({key: error[key] for key in kept if key in error} if isinstance(error, dict) else "…")
+    return text if len(text) <= LONGEST_ERROR else json.dumps(_named(error))
+
+
+def _named(error: Any) -> Any:
+    """Return of a problem document only what every problem of this name has."""
+    if not isinstance(error, dict):
+        return "…"
+    problem = cast("dict[str, Any]", error)
+    return {key: problem[key] for key in ("type", "title", "status") if key in problem}
 
 
 def _carried(headers: Mapping[str, str]) -> dict[str, str]:

@@ -4,6 +4,10 @@ A value is sealed as a token `sealed:<key id>:<base64>`, the base64 being a nonc
 value's JSON, bound to the tenant and the key. A token is a plain text in JSON, so whatever holds one (an
 event, a state, an answer) is opened by putting the value's JSON in the token's place. Once the key is
 destroyed, `erased` stands there instead.
+
+An object is sealed as one value, its keys too, and stays an object: `{"sealed:": token}`. Nobody can send
+such a key. In place of this object stands what the token holds, or `{"sealed:": "erased"}`. Objects that were
+stored before have each of their values sealed by itself; they are opened like any other.
 """
 
 from __future__ import annotations
@@ -35,8 +39,13 @@ _NONCE = 12
 _PREFIX = SEALED.encode()
 _ID_LENGTH = 36
 
-_TOKEN = re.compile(rb'"sealed:([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}):([A-Za-z0-9_-]+)"')
-_ERASED_JSON = b'"%b"' % ERASED.encode()
+_TOKEN = re.compile(
+    rb'(?P<object>\{"sealed:": ?)?'
+    rb'"sealed:(?P<key>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}):(?P<content>[A-Za-z0-9_-]+)"'
+    rb"(?(object)\})"
+)
+_ERASED_TEXT = b'"%b"' % ERASED.encode()
+_ERASED_OBJECT = b'{"%b":%b}' % (SEALED.encode(), _ERASED_TEXT)
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
@@ -87,7 +96,7 @@ def key_ids(text: bytes) -> set[UUID]:
     """Return the ids of the keys that the tokens in JSON were sealed with."""
     if _PREFIX not in text:
         return set()
-    return {msgspec.convert(found[0].decode(), UUID) for found in _TOKEN.findall(text)}
+    return {msgspec.convert(found["key"].decode(), UUID) for found in _TOKEN.finditer(text)}
 
 
 def opened_json(text: bytes, keys: Keys) -> bytes:
@@ -96,9 +105,11 @@ def opened_json(text: bytes, keys: Keys) -> bytes:
 
 
 def _plain(keys: Keys, found: re.Match[bytes]) -> bytes:
-    key = keys.get(UUID(found[1].decode()))
-    content = None if key is None else key.open(_decoded(found[2]))
-    return _ERASED_JSON if content is None else content
+    key = keys.get(UUID(found["key"].decode()))
+    content = None if key is None else key.open(_decoded(found["content"]))
+    if content is None:
+        return _ERASED_TEXT if found["object"] is None else _ERASED_OBJECT
+    return content
 
 
 def _decoded(text: bytes) -> bytes:
@@ -132,7 +143,7 @@ def needs_sealing(value: msgspec.Struct) -> bool:
     plain: list[Any] = []
 
     def look(field: Any) -> Any:
-        if not (isinstance(field, str) and field.startswith(SEALED)):
+        if not _is_sealed(field):
             plain.append(field)
         return field
 
@@ -144,7 +155,10 @@ def sealed(value: Struct, key: DataKey) -> Struct:
     """Return an event or a state with its personal fields sealed; those that are sealed stay as they are."""
 
     def seal(field: Any) -> Any:
-        return field if isinstance(field, str) and field.startswith(SEALED) else key.token(field)
+        if _is_sealed(field):
+            return field
+        token = key.token(field)
+        return {SEALED: token} if isinstance(field, dict) else token
 
     return _changed(value, seal)
 
@@ -153,12 +167,23 @@ def opened(value: Struct, keys: Keys) -> Struct:
     """Return an event or a state with its personal fields opened."""
 
     def unseal(field: Any) -> Any:
-        if not isinstance(field, str) or not field.startswith(SEALED):
+        if isinstance(field, dict):
+            text = _encode(field)
+            return _decode(opened_json(text, keys)) if _PREFIX in text else cast("Any", field)
+        if not _is_sealed(field):
             return field
         found = _TOKEN.fullmatch(b'"%b"' % field.encode())
         return field if found is None else _decode(_plain(keys, found))
 
     return _changed(value, unseal)
+
+
+def _is_sealed(field: Any) -> bool:
+    """Return whether a personal field is sealed; an object that is empty needs not be."""
+    if isinstance(field, dict):
+        values = cast("dict[str, Any]", field)
+        return not values or (len(values) == 1 and _is_sealed(values.get(SEALED)))
+    return isinstance(field, str) and field.startswith(SEALED)
 
 
 # What is personal in a type is found once for each: a type without it costs one look-up.
@@ -190,9 +215,6 @@ def _walk(kind: inspect.Type) -> _Walk | None:
             return _value if kind.extra and kind.extra.get("personal") else _walk(kind.type)
         case inspect.UnionType():
             return next((walk for each in kind.types if (walk := _walk(each))), None)
-        case inspect.DictType():
-            inner = _walk(kind.value_type)
-            return None if inner is None else partial(_values, inner)
         case inspect.StructType():
             return _struct if _fields(kind.cls) else None
         case _:
@@ -201,12 +223,6 @@ def _walk(kind: inspect.Type) -> _Walk | None:
 
 def _value(value: Any, change: _Change) -> Any:
     return value if value is None or value is UNSET else change(value)
-
-
-def _values(inner: _Walk, value: Any, change: _Change) -> Any:
-    if not isinstance(value, dict):
-        return value
-    return {key: inner(each, change) for key, each in cast("dict[str, Any]", value).items()}
 
 
 def _struct(value: Any, change: _Change) -> Any:

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 from uuid import UUID
 
 FLEET = "fleet"
 """Stands in a subject where a tenant id would, for a query or a command over all tenants."""
 
+UNPLACED = -1
+"""The partition of commands whose subject the server's transform left as it was: one with a token `*` or `>`.
+
+The server stores such a message and acknowledges it, but puts it into no partition.
+"""
+
 INBOX = "_INBOX"
 """Replies and outcomes go only to subjects that begin with this token (or `_INBOX_<name>`)."""
 
 
+PREFIX = "tenants"
+"""The first token of every subject, unless the settings say another."""
+
+
 class Streams(NamedTuple):
-    """Names of the JetStream streams, and of the key-value bucket."""
+    """Names of the JetStream streams, and of the key-value bucket, below the prefix PREFIX."""
 
     commands: str = "TENANT_COMMANDS"
     usage: str = "TENANT_USAGE"
@@ -23,6 +34,12 @@ class Streams(NamedTuple):
     context: str = "TENANT_CONTEXT"
     advisories: str = "TENANT_ADVISORIES"
     """What the server tells of messages that a consumer gave up; read by the relay."""
+
+    @classmethod
+    def of(cls, prefix: str) -> Streams:
+        """Return the names that go with a prefix, so that two services on one NATS share none."""
+        own = "" if prefix == PREFIX else f"{prefix.upper()}_"
+        return cls(*(f"{own}{name}" for name in cls()))
 
     @property
     def context_stream(self) -> str:
@@ -37,7 +54,7 @@ class Streams(NamedTuple):
 class Subjects(NamedTuple):
     """The subjects below one prefix."""
 
-    prefix: str = "tenants"
+    prefix: str = PREFIX
 
     def command(self, tenant_id: UUID | str, command: str) -> str:
         """Return the durable door of a command."""
@@ -46,6 +63,19 @@ class Subjects(NamedTuple):
     def rpc(self, tenant_id: UUID | str, command: str) -> str:
         """Return the answered door of a command."""
         return f"{self.prefix}.rpc.{tenant_id}.{command}"
+
+    def rpc_partition(self, partition: int | str) -> str:
+        """Return where commands of the answered door arrive that the server sorted by partition."""
+        return f"{self.prefix}.rpc_partitions.{partition}.>"
+
+    def rpc_mapping(self, partitions: int) -> tuple[str, str]:
+        """Return the subject mapping by which a server sorts the answered door's commands: from, to."""
+        sorted_by = f"{{{{partition({partitions},1)}}}}.{{{{wildcard(1)}}}}.{{{{wildcard(2)}}}}"
+        return self.rpc("*", "*"), f"{self.prefix}.rpc_partitions.{sorted_by}"
+
+    def worker(self, owner: UUID) -> str:
+        """Return where a worker takes the commands of its partitions that came in through others' doors."""
+        return f"{self.prefix}.workers.{owner}"
 
     def query(self, tenant_id: UUID | str, query: str) -> str:
         """Return the subject of a query; with FLEET as tenant, of one over all tenants."""
@@ -65,14 +95,21 @@ class Subjects(NamedTuple):
 
     def partition(self, number: int) -> str:
         """Return what the stream stores a partition's commands under (its subject transform)."""
+        if number == UNPLACED:
+            return f"{self.prefix}.commands.>"
         return f"{self.prefix}.partitions.{number}.>"
 
-    def partitioned(self, tenant_id: UUID) -> str:
-        """Return what the stream stores all commands of a tenant under, whatever their partition."""
-        return f"{self.prefix}.partitions.*.{tenant_id}.>"
+    def partition_of(self, stored: str) -> int:
+        """Return in which partition a message stands that is stored under this subject."""
+        head = f"{self.prefix}.partitions."
+        return int(stored.removeprefix(head).partition(".")[0]) if stored.startswith(head) else UNPLACED
+
+    def partitioned(self, tenant_id: UUID) -> tuple[str, str]:
+        """Return what the stream stores all commands of a tenant under, in whatever partition, or in none."""
+        return f"{self.prefix}.partitions.*.{tenant_id}.>", f"{self.prefix}.commands.{tenant_id}.>"
 
     def door(self, stored: str) -> str:
-        """Return the subject that a message was sent to: of a command, from its partition's subject."""
+        """Return the subject that a message was sent to: of a command, from what it is stored under."""
         head = f"{self.prefix}.partitions."
         if not stored.startswith(head):
             return stored
@@ -84,9 +121,19 @@ class Subjects(NamedTuple):
 
         `committed`: events were committed; `projected`: read models moved; body: the position. `moved`: which
         rows of a read model changed (handlers/wire/hints.py). `erased`: the keys of a tenant, whom
-        the body names.
+        the body names. `partitions`: a worker came, or gave partitions back; `owners`: one holds others
+        than before.
         """
         return f"{self.prefix}.hints.{what}"
+
+
+@lru_cache(maxsize=65_536)
+def partition_of(token: str, partitions: int) -> int:
+    """Return where the server's `partition(…,1)` puts a subject by this token: FNV-1a, of 32 bits."""
+    digest = 0x811C9DC5
+    for byte in token.encode():
+        digest = (digest ^ byte) * 0x01000193 & 0xFFFFFFFF
+    return digest % partitions
 
 
 _tenant_id = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}").fullmatch

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from tenant_domain.authorisation import Authority
 from tenant_domain.decision import Event, Upcaster
-from tenant_domain.values import Personal, PersonalJson
+from tenant_domain.values import Personal, PersonalObject, PersonalTexts
 
 
 class AdminContact(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,6 +26,7 @@ class ProvisioningStarted(Event, frozen=True, kw_only=True):
     """The tenant exists from now on, and is being made."""
 
     name: ClassVar[str] = "tenant.provisioning_started"
+    schema: ClassVar[int] = 2
     operation_id: str
     tenant_name: str = msgspec.field(name="name")
     subdomain: str
@@ -33,8 +34,8 @@ class ProvisioningStarted(Event, frozen=True, kw_only=True):
     region: str
     admin: AdminContact
     trial_ends_at: datetime | None = None
-    metadata: dict[str, Personal] = {}
-    settings: dict[str, PersonalJson] = {}
+    metadata: PersonalTexts = {}
+    settings: PersonalObject = {}
 
 
 class DefaultsConfigured(Event, frozen=True, kw_only=True):
@@ -63,13 +64,18 @@ class ProvisioningFailed(Event, frozen=True, kw_only=True):
 
 
 class ProfileUpdated(Event, frozen=True, kw_only=True):
-    """The fields that changed; in `settings` only the keys that changed, null for a removed one."""
+    """The fields that changed; in `settings` only the keys that changed, null for a removed one.
+
+    `settings_after` is all that they come to: sealed values cannot be merged. Version 1 did not have it.
+    """
 
     name: ClassVar[str] = "tenant.profile_updated"
+    schema: ClassVar[int] = 2
     tenant_name: str | UnsetType = msgspec.field(name="name", default=UNSET)
     subdomain: str | UnsetType = UNSET
-    metadata: dict[str, Personal] | UnsetType = UNSET
-    settings: dict[str, PersonalJson] | UnsetType = UNSET
+    metadata: PersonalTexts | UnsetType = UNSET
+    settings: PersonalObject | UnsetType = UNSET
+    settings_after: PersonalObject | UnsetType = UNSET
 
 
 class Suspended(Event, frozen=True, kw_only=True):
@@ -251,4 +257,17 @@ EVENTS = (
     LegalHoldPlaced,
     LegalHoldReleased,
 )
-UPCASTERS: Mapping[tuple[str, int], Upcaster] = {}
+
+
+def _as_it_is(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a version 1, which sealed each value of `metadata` and `settings` by itself.
+
+    Whoever folds or opens them knows both forms.
+    """
+    return fields
+
+
+UPCASTERS: Mapping[tuple[str, int], Upcaster] = {
+    (ProvisioningStarted.name, 1): _as_it_is,
+    (ProfileUpdated.name, 1): _as_it_is,
+}

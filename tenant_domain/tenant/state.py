@@ -41,7 +41,7 @@ from tenant_domain.tenant.events import (
     TerminationCancelled,
     TerminationScheduled,
 )
-from tenant_domain.values import Json, Personal, PersonalJson, Status
+from tenant_domain.values import Json, Personal, PersonalObject, PersonalTexts, Status
 
 
 class PlanChange(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,8 +75,8 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True):
     region: str
     admin: AdminContact
     trial_ends_at: datetime | None = None
-    metadata: dict[str, Personal] = {}
-    settings: dict[str, PersonalJson] = {}
+    metadata: PersonalTexts = {}
+    settings: PersonalObject = {}
     quotas: dict[str, int] = {}
     flags: dict[str, bool] = {}
     branding: dict[str, str] = {}
@@ -135,8 +135,14 @@ def _profile(state: Tenant, event: ProfileUpdated) -> Tenant:
         name=state.name if event.tenant_name is UNSET else event.tenant_name,
         subdomain=state.subdomain if event.subdomain is UNSET else event.subdomain,
         metadata=state.metadata if event.metadata is UNSET else event.metadata,
-        settings=state.settings if event.settings is UNSET else merged(state.settings, event.settings),
+        settings=_settings(state, event),
     )
+
+
+def _settings(state: Tenant, event: ProfileUpdated) -> dict[str, Json]:
+    if event.settings_after is not UNSET:
+        return event.settings_after
+    return state.settings if event.settings is UNSET else merged(state.settings, event.settings)
 
 
 def _suspended(state: Tenant, event: Suspended) -> Tenant:

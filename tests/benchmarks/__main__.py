@@ -11,7 +11,18 @@ from functools import partial
 from rich.console import Console
 
 from handlers import logs
-from tests.benchmarks import bulk, drain, event_store, http, latency, rebuild, sagas, suspension, timers
+from tests.benchmarks import (
+    bulk,
+    drain,
+    event_store,
+    fleet,
+    http,
+    latency,
+    rebuild,
+    sagas,
+    suspension,
+    timers,
+)
 from tests.benchmarks.peers.engines import PEERS
 from tests.benchmarks.peers.rows import WHAT, against
 from tests.benchmarks.table import Row, show
@@ -21,6 +32,12 @@ ROWS: dict[str, Callable[[int], Awaitable[Row]]] = {
     "event_store": event_store.append,
     "event_batches": event_store.batches,
     "lone_command": latency.lone_command,
+    "cold_command": fleet.cold,
+    "sealed_command": fleet.sealed,
+    "sealed_cold_command": fleet.sealed_cold,
+    "command_all_roles": fleet.all_roles,
+    **fleet.TWO_WORKERS,
+    "strangers_drain": fleet.strangers_drain,
     "query": latency.query,
     "sagas": sagas.provisioning,
     "bulk": bulk.publish,

@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import asynccontextmanager
 from uuid import UUID
 
@@ -41,7 +41,7 @@ HELD = {"partition_lease": "60"}
 async def drain(rounds: int) -> Row:
     """Compare commands a second, from the stream to the events' stream."""
     row = Row("durable commands drained, 2 workers", "/s", "≥ 0.64", "bare loop, lazy server")
-    async with _ours(WORKERS) as ours, _bare() as theirs:
+    async with _ours(WORKERS) as ours, bare() as theirs:
         return await compare(row, ours, theirs, rounds)
 
 
@@ -62,15 +62,15 @@ async def _ours(workers: int) -> AsyncGenerator[Side]:
             connection(stack.endpoints) as nc,
             await psycopg.AsyncConnection.connect(postgres_url, autocommit=True) as log,
         ):
-            await until(lambda: _shared(log, workers), 0.1)
-            await until(lambda: _published(nc, log, 2 * TENANTS))
+            await until(lambda: shared(log, workers), 0.1)
+            await until(lambda: published(nc, log, 2 * TENANTS))
             goal = 2 * TENANTS
             turn = 0
 
             async def once() -> Sample:
                 nonlocal goal, turn
                 turn += 1
-                with _frozen([process.pid for process in running.processes[1:]]):
+                with frozen([process.pid for process in running.processes[1:]]):
                     await _fill(nc, tenants, turn)
                 goal += COMMANDS
                 return await _timed(running, nc, log, goal)
@@ -80,12 +80,13 @@ async def _ours(workers: int) -> AsyncGenerator[Side]:
 
 async def _timed(running: Service, nc: Client, log: psycopg.AsyncConnection, goal: int) -> Sample:
     with measured(everything(running.pids)) as usage:
-        await until(lambda: _published(nc, log, goal))
+        await until(lambda: published(nc, log, goal))
     return Sample(COMMANDS / usage.wall, usage.cpu / COMMANDS, usage.foreign)
 
 
 @contextlib.contextmanager
-def _frozen(pids: Sequence[int]):
+def frozen(pids: Sequence[int]) -> Generator[None]:
+    """Have processes stand still inside."""
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
     try:
@@ -104,7 +105,7 @@ async def _fill(nc: Client, tenants: Sequence[UUID], turn: int) -> None:
     assert all(each.error is None for each in sent)
 
 
-async def _shared(log: psycopg.AsyncConnection, workers: int) -> bool:
+async def shared(log: psycopg.AsyncConnection, workers: int) -> bool:
     """Say whether every partition has an owner, and every worker some."""
     found = await log.execute(
         "SELECT count(DISTINCT owner), count(*) FILTER (WHERE owner IS NULL), count(*)"
@@ -114,7 +115,7 @@ async def _shared(log: psycopg.AsyncConnection, workers: int) -> bool:
     return owners == workers and not free and partitions > 0
 
 
-async def _published(nc: Client, log: psycopg.AsyncConnection, goal: int) -> bool:
+async def published(nc: Client, log: psycopg.AsyncConnection, goal: int) -> bool:
     """Say whether the log has come to `goal`, and the events' stream has all of it."""
     state = (await nc.jetstream().stream_info(Streams().events)).state
     if state.last_seq < goal:
@@ -125,7 +126,8 @@ async def _published(nc: Client, log: psycopg.AsyncConnection, goal: int) -> boo
 
 
 @asynccontextmanager
-async def _bare() -> AsyncGenerator[Side]:
+async def bare() -> AsyncGenerator[Side]:
+    """Run the reference."""
     async with servers(LAZY) as stack, connection(stack.endpoints) as nc:
         endpoints = stack.endpoints
         await bare_loop.lay_out(nc, endpoints.postgres_url, WORKERS)
@@ -139,7 +141,7 @@ async def _bare() -> AsyncGenerator[Side]:
             async def once() -> Sample:
                 nonlocal goal
                 goal += COMMANDS
-                with _frozen(pids):
+                with frozen(pids):
                     await bare_loop.fill(nc, COMMANDS, TENANTS)
                 with measured(everything([endpoints.nats_pid, endpoints.postgres_pid])) as usage:
                     await until(drained)

@@ -23,7 +23,8 @@ from deploy.embedded import EmbeddedStack, process
 async def supervise(folder: Path) -> None:
     main = asyncio.current_task()
     assert main is not None
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, main.cancel)
+    for sign in (signal.SIGTERM, signal.SIGINT):  # a background job of a shell ignores SIGINT otherwise
+        asyncio.get_running_loop().add_signal_handler(sign, main.cancel)
     async with EmbeddedStack(folder) as stack:
         print(json.dumps(asdict(stack.endpoints)), flush=True)
         await asyncio.Event().wait()

@@ -16,7 +16,7 @@ import pytest
 import structlog
 
 from deploy.embedded import EmbeddedError, EmbeddedStack, nats, ports, postgres, process
-from deploy.embedded.datafolder import DataFolder, Memory
+from deploy.embedded.datafolder import DataFolder
 from tests.support.processes import appears, is_alive, processes_on
 from tests.support.servers import SharedStack, nats_refuses, recall, remember
 
@@ -91,7 +91,7 @@ async def test_a_stranger_that_answers_on_our_port_is_told_from_our_server(
     memory = replace(strangers, nats_port=port, postgres_port=port)
     folder = DataFolder(data_dir)
     programs = {
-        "nats": nats.program(folder, memory, None, "always"),
+        "nats": nats.program(folder, memory, None, "always", {}),
         "postgres": postgres.program(folder, memory, None, 10.0),
     }
     with pytest.raises(EmbeddedError, match=f"listens on port {port} does not know our password"):
@@ -220,8 +220,8 @@ async def test_a_nats_server_that_would_not_sync_every_message_is_refused(
 ) -> None:
     configured = nats.configuration
 
-    def lazily(folder: DataFolder, memory: Memory, sync_interval: str) -> dict[str, Any]:
-        content = configured(folder, memory, sync_interval)
+    def lazily(*given: Any) -> dict[str, Any]:
+        content = configured(*given)
         content["jetstream"]["sync_interval"] = "2m"
         return content
 

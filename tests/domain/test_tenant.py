@@ -202,13 +202,22 @@ def test_metadata_replaces_the_former():
 
 def test_given_settings_are_set_and_null_removes_one():
     change: dict[str, Any] = {"locale": None, "theme": "dark"}
-    facts = given(*IN_SERVICE).when(UpdateProfile(settings=change)).then(ProfileUpdated(settings=change))
-    assert facts.states[TENANT].settings == {"mfa": {"required": True}, "theme": "dark"}
+    after = {"mfa": {"required": True}, "theme": "dark"}
+    updated = ProfileUpdated(settings=change, settings_after=after)
+    facts = given(*IN_SERVICE).when(UpdateProfile(settings=change)).then(updated)
+    assert facts.states[TENANT].settings == after
+
+
+def test_settings_of_a_former_version_are_merged_as_they_come():
+    tenant = given(*IN_SERVICE, ProfileUpdated(settings={"locale": None, "theme": "dark"})).state(TENANT)
+    assert tenant.settings == {"mfa": {"required": True}, "theme": "dark"}
 
 
 def test_a_setting_that_becomes_one_where_it_was_true_has_changed():
     change: dict[str, Any] = {"mfa": {"required": 1}}
-    given(*IN_SERVICE).when(UpdateProfile(settings=change)).then(ProfileUpdated(settings=change))
+    after = {"locale": "en-GB", **change}
+    updated = ProfileUpdated(settings=change, settings_after=after)
+    given(*IN_SERVICE).when(UpdateProfile(settings=change)).then(updated)
 
 
 @pytest.mark.parametrize(

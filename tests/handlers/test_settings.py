@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from handlers.settings import STEP_LIMITS, Unknown, load, unknown
+from handlers.cli.exits import Misuse
+from handlers.cli.where import given_settings
+from handlers.settings import STEP_LIMITS, Settings, Unknown, load, unit, unknown
 from sagas.registry import SAGAS
 
 
@@ -43,6 +45,31 @@ def test_a_url_that_no_client_could_use_is_refused_with_an_example(
     assert getattr(load(), variable.lower())
 
 
+def test_several_nats_servers_stand_in_one_setting(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TENANTS_NATS_URL", "nats://u:swordfish@one:4222, nats://u:swordfish@two:4223")
+    assert load().nats_servers == ["nats://u:swordfish@one:4222", "nats://u:swordfish@two:4223"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ("nats://u:swordfish@one:4222,http://u:swordfish@two:4223", "server 2 (two:4223)"),
+        ("nats://u:swordfish@one:port,nats://two:4223", "server 1 (one:port)"),
+        ("nats://one:4222,", "server 2 (which is empty)"),
+        ("nats://one:4222;nats://two:4222", "server 1 (nats://one:4222;nats://two:4222)"),
+    ],
+)
+def test_each_of_several_nats_servers_is_checked_and_the_wrong_one_named(
+    monkeypatch: pytest.MonkeyPatch, wrong: str, named: str
+):
+    monkeypatch.setenv("TENANTS_NATS_URL", wrong)
+    with pytest.raises(ValidationError) as refused:
+        load()
+    (error,) = refused.value.errors()
+    assert named in error["msg"]
+    assert "swordfish" not in error["msg"]
+
+
 def test_a_variable_that_is_no_setting_is_known_also_from_a_file(
     nothing_set: pytest.MonkeyPatch, tmp_path: Path
 ):
@@ -58,3 +85,34 @@ def test_what_kubernetes_tells_of_a_service_is_no_mistake(nothing_set: pytest.Mo
     for name in ("SERVICE_HOST", "SERVICE_PORT_HTTP", "PORT", "PORT_8085_TCP_ADDR"):
         nothing_set.setenv(f"TENANTS_{name}", "10.0.0.7")
     assert unknown() == []
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"REGIONS": "mars,moon"}, ("DEFAULT_REGION", "REGIONS", "mars")),
+        ({"SAGA_STEP_LIMITS": "close_acess=3"}, ("SAGA_STEP_LIMITS", "close_acess")),
+        ({"BATCH_SIZE": "100", "WAITING_COMMANDS": "10"}, ("BATCH_SIZE", "WAITING_COMMANDS")),
+        ({"COMMAND_RETENTION": "5"}, ("COMMAND_RETENTION", "COMMAND_TRIES", "UNAVAILABLE_AFTER")),
+        ({"METRICS_PORT": "7000", "HTTP_PORT": "7000"}, ("METRICS_PORT", "HTTP_PORT")),
+        ({"OBJECTS_ACCESS_KEY": "id"}, ("OBJECTS_ACCESS_KEY", "OBJECTS_SECRET_KEY")),
+        ({"MASTER_KEY_FILE": "k", "SIGNING_KEY_FILE": "k"}, ("MASTER_KEY_FILE", "SIGNING_KEY_FILE")),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused_in_a_sentence_that_names_both(
+    nothing_set: pytest.MonkeyPatch, given: dict[str, str], named: tuple[str, ...]
+):
+    for name, value in given.items():
+        nothing_set.setenv(f"TENANTS_{name}", value)
+    with pytest.raises(Misuse) as refused:
+        given_settings()
+    assert all(name in str(refused.value) for name in named), str(refused.value)
+
+
+def test_whatever_is_measured_has_a_unit():
+    units = {name: unit(name) for name in Settings.model_fields}
+    assert (units["unavailable_after"], units["commands_max_bytes"], units["pool_size"]) == (
+        "seconds",
+        "bytes",
+        None,
+    )

@@ -15,6 +15,7 @@ from handlers.saga_runner.agenda import Agenda, Due
 from handlers.store.batch import Appended, Batch
 from handlers.store.errors import AmbiguousCommit, StoreUnavailable
 from handlers.store.event_store import EventStore, Loaded, StoredEvent, Transaction
+from handlers.store.incarnation import Incarnation
 from handlers.wire.events import Meta, encoded
 from tenant_domain.decision import Ref
 from tests.simulation.database import Connection, Database
@@ -144,7 +145,7 @@ class Link:
 
 class _SimulatedTransaction(Transaction):
     def __init__(self, link: Link, connection: Connection) -> None:
-        super().__init__(cast("psycopg.AsyncConnection", connection))
+        super().__init__(cast("psycopg.AsyncConnection", connection), Incarnation())
         self._link, self._own = link, connection
 
     async def append(self, batch: Batch) -> Appended:
@@ -157,6 +158,7 @@ class SimulatedStore(EventStore):
 
     def __init__(self, link: Link) -> None:
         self._link, self._database = link, link.database
+        self.incarnation = Incarnation()
 
     async def append(self, batch: Batch) -> Appended:
         return await self._link.ask(_APPEND, self._database.append, batch)
@@ -208,6 +210,11 @@ class SimulatedAgenda(Agenda):
 
     def __init__(self, link: Link, lease: float) -> None:
         self._link, self._database, self._seconds = link, link.database, lease
+
+    @property
+    def standing(self) -> bool:
+        """Its connection: who has none here is dead, and asks nothing."""
+        return True
 
     async def register(self, owner: UUID) -> None:
         await self._link.ask(_AGENDA, self._database.register, owner, self._seconds)

@@ -12,13 +12,14 @@ import os
 import sys
 from typing import Any
 
-from handlers.cli import checks, run, where
+from handlers.cli import run, where
+from handlers.cli.findings import doors
 
 
 def main() -> None:
     """Serve until standard input closes."""
-    where.REACH, checks.QUICK = map(float, sys.argv[1:])
-    where.PATIENCE = checks.PATIENCE = max(where.PATIENCE, where.REACH)
+    where.REACH, doors.QUICK = map(float, sys.argv[1:])
+    where.PATIENCE = max(where.PATIENCE, where.REACH)
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
     for line in sys.stdin:
         request: dict[str, Any] = json.loads(line)

@@ -105,6 +105,7 @@ _EVENTS: tuple[Event, ...] = (
         subdomain="acme-insight",
         metadata={"crm_id": "A-4712"},
         settings={"locale": None, "theme": "dark"},
+        settings_after={"mfa": {"required": True}, "theme": "dark"},
     ),
     Suspended(operation_id=_operation, reason="Invoice 2026-10 is unpaid."),
     SuspensionRaised(reason="The account sends spam.", by=Authority.OPERATOR),
@@ -194,6 +195,16 @@ _EVENTS: tuple[Event, ...] = (
 
 EVENT_EXAMPLES: Mapping[str, Event] = {event.name: event for event in _EVENTS}
 """By stored name."""
+
+FORMER_EXAMPLES: Mapping[tuple[str, int], Event] = {
+    (ProfileUpdated.name, 1): ProfileUpdated(
+        tenant_name="Acme Insight",
+        subdomain="acme-insight",
+        metadata={"crm_id": "A-4712"},
+        settings={"locale": None, "theme": "dark"},
+    )
+}
+"""What the samples of former versions come to, where that is not today's example."""
 
 _COMMANDS: tuple[Command, ...] = (
     Provision(

@@ -22,10 +22,12 @@ def reading_keyring(connections: Connections) -> Keyring:
 
 
 def same_but_sealed(sealed: Any, plain: Any) -> bool:
-    """Return whether two JSON values are the same, save that texts of the first may be sealed."""
+    """Return whether two JSON values are the same, save that texts and objects of the first may be sealed."""
     if isinstance(sealed, str) and sealed.startswith("sealed:"):
         return not str(plain).startswith("sealed:")
     if isinstance(sealed, dict) and isinstance(plain, dict):
         one, other = cast("dict[str, Any]", sealed), cast("dict[str, Any]", plain)
+        if one.keys() == {"sealed:"} != other.keys():
+            return same_but_sealed(one["sealed:"], "an object")
         return one.keys() == other.keys() and all(same_but_sealed(one[key], other[key]) for key in one)
     return sealed == plain

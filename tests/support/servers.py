@@ -124,6 +124,11 @@ class SharedStack:
         """The shared nats-server, with the credentials of a trusted service."""
         return self.endpoints.nats_url
 
+    @property
+    def admin_url(self) -> str:
+        """The superuser's URL, for what an administrator does before the service may start."""
+        return self._admin_url
+
     def files_of(self, stream: str) -> Path:
         """Return the folder in which the nats-server keeps a stream."""
         return next(DataFolder(self._folder).nats.glob(f"**/streams/{stream}"))

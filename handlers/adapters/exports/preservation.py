@@ -25,7 +25,8 @@ from handlers.adapters.exports.sources import (
     of_objects,
 )
 from handlers.adapters.objects import Buckets
-from handlers.adapters.schemas import Connect, as_owner
+from handlers.adapters.roles import has_role, lend
+from handlers.adapters.schemas import Connect
 from tenant_domain.values import Json
 
 HandOver: TypeAlias = Callable[[Work, Mapping[str, Json]], Awaitable[list[str]]]
@@ -84,7 +85,8 @@ class Preservation:
         await shelf.begin(tenant_id, operation_id)
         async with self._connect() as data, data.transaction(force_rollback=True):
             await data.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
-            await as_owner(data, tenant_id)
+            if await has_role(data, tenant_id):
+                await lend(data, tenant_id)
             manifest = Source(MANIFEST, "manifest", lambda: self._manifest(work, shelf, data))
             part = await shelf.keep(tenant_id, operation_id, manifest)
         await shelf.finish(operation_id, part, self._now())

@@ -13,7 +13,7 @@ from psycopg import AsyncConnection
 
 from handlers.adapters.exports import parquet, tables
 from handlers.adapters.objects import Buckets
-from handlers.adapters.schemas import schema_of
+from handlers.adapters.roles import schema_of
 from handlers.wire.events import decoded, opened
 
 CHUNK = 1024 * 1024

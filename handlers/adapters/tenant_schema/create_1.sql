@@ -1,6 +1,5 @@
--- A tenant's schema and its role, both called {tenant}, version 1.
--- The role owns nothing and is granted only what stands here. It finds its schema by the default search_path.
-CREATE ROLE {tenant} LOGIN CONNECTION LIMIT {connections} PASSWORD '{verifier}';
+-- A tenant's schema and the grants of its role, both called {tenant}, version 1. The role is made before.
+-- It owns nothing and is granted only what stands here. It finds its schema by the default search_path.
 CREATE SCHEMA {tenant};
 CREATE TABLE {tenant}.schema_version (
     version integer NOT NULL,
@@ -46,3 +45,5 @@ GRANT USAGE ON SCHEMA {tenant} TO {tenant};
 GRANT SELECT ON {tenant}.schema_version, {tenant}.settings, {tenant}.usage TO {tenant};
 GRANT SELECT, INSERT, UPDATE, DELETE ON {tenant}.users, {tenant}.files TO {tenant};
 GRANT SELECT, INSERT ON {tenant}.audit TO {tenant};
+INSERT INTO service.tenant_roles (tenant_id, operation_id, schema_oid, role_oid, role_xid)
+VALUES (substr('{tenant}', 3)::uuid, '{operation}', '{tenant}'::regnamespace, '{tenant}'::regrole, pg_current_xact_id()::xid);

@@ -1,6 +1,5 @@
 -- Takes from everybody what a tenant's role must not have in this database. Everybody may still connect: granting
 -- that to each role instead costs a look at all roles for each new one, unless the service were a superuser.
-SELECT pg_advisory_xact_lock(7211953106312418);
 REVOKE ALL ON DATABASE {database} FROM PUBLIC;
 GRANT CONNECT ON DATABASE {database} TO PUBLIC;
 REVOKE ALL ON SCHEMA public FROM PUBLIC;

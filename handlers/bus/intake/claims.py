@@ -3,53 +3,65 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from datetime import timedelta
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
 import psycopg
 
-from handlers.adapters.command_stream import PLACES
+from handlers.adapters.command_places import PLACES, Place
+from handlers.adapters.standstill import Standstill
 from handlers.store.connections import LASTING
+from handlers.store.own_connection import OwnConnection
 
 _TIMEOUT = 5.0
 """Seconds for an answer; the statements take milliseconds, so a slower database is one that is away."""
 
 
-class Place(NamedTuple):
-    """Up to which sequence a partition is decided, in the stream that was made at `stream` (None: any)."""
+_OWN = f"{PLACES} WHERE owner = %s AND partition = ANY (%s)"
 
-    sequence: int
-    stream: str | None
+_MOVE = """
+UPDATE service.command_progress
+SET sequence = %(sequence)s, stream = %(stream)s, mark_sequence = %(sequence)s, mark_stored_at = %(stored_at)s
+WHERE partition = %(partition)s AND owner = %(owner)s AND sequence = %(former)s RETURNING true"""
 
 
 class Share(NamedTuple):
     """How many partitions are this worker's part, and which it holds."""
 
     size: int
-    held: dict[int, Place]
+    held: list[int]
 
 
 class Claims:
     """One worker's claims, on a connection of its own: while that stands, the others know that it lives.
 
-    `lease` is how many seconds a worker that hangs keeps its partitions. All methods raise psycopg.Error or
-    TimeoutError when the database is away; the next call connects again.
+    `lease` is how many seconds a worker that hangs keeps its partitions, by the clocks of those that watch
+    it. All methods raise psycopg.Error or TimeoutError when the database is away; the next call connects
+    again.
     """
 
     def __init__(self, postgres_url: str, owner: UUID, *, lease: float = 3.0) -> None:
         self._url = postgres_url
         self.owner = owner
         self._lease = timedelta(seconds=lease)
-        self._connection: asyncio.Task[psycopg.AsyncConnection] | None = None
+        self._connection = OwnConnection(self._connect)
+        self._others = Standstill[UUID](lease / 6)
+        self._dead: dict[UUID, datetime] = {}
 
     async def claim(self) -> Share:
         """Renew the lease and take what is free, up to a fair share."""
-        rows = await self._rows("SELECT * FROM service.claim_partitions(%s, %s)", (self.owner, self._lease))
-        size, partitions, sequences, streams = rows[0]
-        places = map(Place, sequences, streams)
-        return Share(size, dict(zip(partitions, places, strict=True)))
+        rows = await self._rows(
+            "SELECT * FROM service.claim_partitions(%s, %s, %s::uuid[], %s::timestamptz[])",
+            (self.owner, self._lease, list(self._dead), list(self._dead.values())),
+        )
+        size, partitions, _, _, others, until = rows[0]
+        leases = dict(zip(others, until, strict=True))
+        still = self._others.look(leases)
+        limit = self._lease.total_seconds()
+        self._dead = {each: leases[each] for each, seconds in still.items() if seconds >= limit}
+        return Share(size, partitions)
 
     async def release(self, partitions: Sequence[int]) -> None:
         """Give partitions back."""
@@ -62,38 +74,32 @@ class Claims:
         finally:
             await self.close()
 
-    async def place(self, partition: int) -> Place | None:
-        """Return where a partition is now; None when another worker holds it."""
-        rows = await self._rows(
-            "SELECT sequence, stream FROM service.command_progress WHERE partition = %s AND owner = %s",
-            (partition, self.owner),
-        )
-        return Place(*rows[0]) if rows else None
+    async def places(self, partitions: Sequence[int]) -> dict[int, Place]:
+        """Return where those of these partitions are now that this worker holds."""
+        rows = await self._rows(_OWN, (self.owner, list(partitions)))
+        return {partition: Place(*place) for partition, *place in rows}
 
     async def move(self, partition: int, former: Place, new: Place) -> bool:
         """Set a partition to another place without deciding anything; False when it is not at `former`."""
-        rows = await self._rows(
-            "UPDATE service.command_progress SET sequence = %s, stream = %s"
-            " WHERE partition = %s AND owner = %s AND sequence = %s RETURNING true",
-            (new.sequence, new.stream, partition, self.owner, former.sequence),
-        )
-        return bool(rows)
+        values = {
+            **new._asdict(),
+            "partition": partition,
+            "owner": self.owner,
+            "former": former.sequence,
+        }
+        return bool(await self._rows(_MOVE, values))
 
     async def everywhere(self) -> dict[int, Place]:
         """Return where all partitions are, whoever holds them."""
         rows = await self._rows(PLACES, ())
-        return {partition: Place(sequence, stream) for partition, sequence, stream in rows}
+        return {partition: Place(*place) for partition, *place in rows}
 
     async def close(self) -> None:
         """Close the connection."""
-        if self._connection is None:
-            return
-        await asyncio.wait([self._connection])
-        if self._connection.exception() is None:
-            await self._connection.result().close()
+        await self._connection.close()
 
-    async def _rows(self, statement: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
-        connection = await self._connected()
+    async def _rows(self, statement: str, values: Sequence[Any] | Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        connection = await self._connection.get()
         try:
             async with asyncio.timeout(_TIMEOUT):
                 cursor = await connection.execute(statement.encode(), values)
@@ -102,17 +108,7 @@ class Claims:
             await connection.close()
             raise
 
-    async def _connected(self) -> psycopg.AsyncConnection:
-        """Return the connection; it is made by a task of its own, since one cancelled half-way would stay."""
-        if self._connection is None or _is_over(self._connection):
-            self._connection = asyncio.create_task(self._connect())
-        return await asyncio.shield(self._connection)
-
     async def _connect(self) -> psycopg.AsyncConnection:
         return await psycopg.AsyncConnection.connect(
             self._url, application_name="tenants-partitions", options="-c statement_timeout=5s", **LASTING
         )
-
-
-def _is_over(connection: asyncio.Task[psycopg.AsyncConnection]) -> bool:
-    return connection.done() and (connection.exception() is not None or connection.result().closed)

@@ -11,8 +11,11 @@ import structlog
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
+from handlers.adapters.beats import Beat, Beats
+from handlers.adapters.tasks import watched
 from handlers.bus.intake.claims import Share
 from handlers.bus.intake.pump import Door, Pump
+from handlers.bus.routing import owners
 from handlers.execution.metrics import CommandMetrics
 
 log = structlog.get_logger()
@@ -31,8 +34,15 @@ class DurableDoor:
     """
 
     def __init__(
-        self, door: Door, metrics: CommandMetrics, *, tick: float = 0.25, grace: float = 3.0
+        self,
+        door: Door,
+        metrics: CommandMetrics,
+        *,
+        tick: float = 0.25,
+        grace: float = 3.0,
+        beat: Beat | None = None,
     ) -> None:
+        self._beat = beat or Beats().engine("durable door")
         self._door = door
         self._metrics = metrics
         self._tick = tick
@@ -54,7 +64,7 @@ class DurableDoor:
         nc = self._door.connection()
         self._reconnects = nc.stats["reconnects"]
         self._hints = await nc.subscribe(self._door.subjects.hint(HINT), cb=self._hinted)
-        self._task = asyncio.create_task(self._run(), name="durable-door")
+        self._task = watched(self._run(), "durable-door")
 
     async def stop(self) -> None:
         """Settle what is being settled, and give all partitions back."""
@@ -67,6 +77,7 @@ class DurableDoor:
         except _AWAY:
             log.warning("partitions not given back: the others wait for the lease to end")
         await self._hint()
+        await self._hint(owners.HINT)
         if self._hints is not None:
             with contextlib.suppress(nats.errors.Error):
                 await self._hints.unsubscribe()
@@ -76,6 +87,7 @@ class DurableDoor:
         while True:
             try:
                 await self._look()
+                self._beat.well()
                 if not came:
                     await self._hint()
                 came = True
@@ -93,12 +105,15 @@ class DurableDoor:
 
     async def _look(self) -> None:
         share = await self._door.claims.claim()
+        former = self.partitions
         await self._stop([each for each in self._pumps if each not in share.held or self._pumps[each].ended])
         await self._give_back(share)
-        for partition, place in share.held.items():
-            if partition not in self._pumps:
-                self._pumps[partition] = Pump(self._door, partition, place)
+        new = [each for each in share.held if each not in self._pumps]
+        for partition, place in (await self._door.claims.places(new) if new else {}).items():
+            self._pumps[partition] = Pump(self._door, partition, place)
         self._metrics.holding(len(self._pumps))
+        if self.partitions != former:
+            await self._hint(owners.HINT)
         self._check_connection()
 
     async def _give_back(self, share: Share) -> None:
@@ -108,7 +123,7 @@ class DurableDoor:
         await self._stop([each for each in surplus if each in self._pumps])
         await self._door.claims.release(surplus)
         for partition in surplus:
-            del share.held[partition]
+            share.held.remove(partition)
         log.info("partitions given back", count=len(surplus), share=share.size)
         await self._hint()
 
@@ -127,6 +142,6 @@ class DurableDoor:
     async def _hinted(self, _message: Msg) -> None:
         self._wake.set()
 
-    async def _hint(self) -> None:
+    async def _hint(self, what: str = HINT) -> None:
         with contextlib.suppress(nats.errors.Error, OSError):
-            await self._door.connection().publish(self._door.subjects.hint(HINT))
+            await self._door.connection().publish(self._door.subjects.hint(what))

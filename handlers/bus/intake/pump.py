@@ -16,8 +16,10 @@ from nats.aio.client import Client
 
 from handlers import tracing
 from handlers.adapters import jetstream
+from handlers.adapters.command_places import Place, compared
 from handlers.adapters.jetstream import JetStreamError
-from handlers.bus.intake.claims import Claims, Place
+from handlers.adapters.tasks import watched
+from handlers.bus.intake.claims import Claims
 from handlers.bus.intake.feed import Delivery, Feed, FeedLost
 from handlers.bus.replies import Replies
 from handlers.execution.decode import command_id_of, decoded
@@ -72,7 +74,7 @@ class Pump:
         self._place = place
         self._feed: Feed | None = None
         self._stopping = False
-        self._task = asyncio.create_task(self._run(), name=f"partition-{partition}")
+        self._task = watched(self._run(), f"partition-{partition}")
 
     @property
     def ended(self) -> bool:
@@ -115,13 +117,16 @@ class Pump:
             await self._rest(failures)
 
     async def _read(self) -> None:
-        door = self._door
-        await self._locate()
+        door, nc = self._door, self._door.connection()
+        came_back = nc.stats["reconnects"]
         subject = door.subjects.partition(self._partition)
-        feed = Feed(door.connection(), door.stream, subject, window=door.window, max_bytes=door.max_bytes)
+        await self._locate(subject)
+        feed = Feed(nc, door.stream, subject, window=door.window, max_bytes=door.max_bytes)
         self._feed = feed
         try:
             await feed.open(self._place.sequence)
+            if not nc.is_connected or nc.stats["reconnects"] != came_back:
+                raise FeedLost("the connection was lost: the stream may be another one than was looked at")
             while not self._stopping:
                 await feed.ready()
                 await self._next(feed)
@@ -139,29 +144,33 @@ class Pump:
             async with self._door.turns:
                 failed = await self._settle(jobs)
 
-    async def _locate(self) -> None:
+    async def _locate(self, subject: str) -> None:
         """Make sure that the partition's sequence counts in the stream that is there now.
 
         Another stream, or one put back to an earlier state, is read from its beginning: nobody knows what
         of it is new, but the ledger knows what was decided.
         """
-        info = await jetstream.stream_info(self._door.connection(), self._door.stream)
+        nc = self._door.connection()
+        info = await jetstream.stream_info(nc, self._door.stream)
         if info is None:
             raise JetStreamError("STREAM.INFO", jetstream.STREAM_NOT_FOUND, "the stream is not there")
-        made, last = info["created"], info["state"]["last_seq"]
-        sequence, stream = self._place
-        if (stream is not None and stream != made) or sequence > last:
+        made, place = info["created"], self._place
+        found = await compared(nc, info, subject, place)
+        if found.wrong is None:
+            place = Place(place.sequence, made, found.stored_at)
+        else:
             log.error(
                 "stream was made anew or put back: its partition is read from the beginning",
                 partition=self._partition,
-                decided=sequence,
-                last=last,
+                why=found.wrong,
+                decided=place.sequence,
+                last=info["state"]["last_seq"],
                 made=made,
-                former=stream,
+                former=place.stream,
             )
-            sequence = 0
-        if (sequence, made) != self._place:
-            await self._move(Place(sequence, made))
+            place = Place(0, made)
+        if place != self._place:
+            await self._move(place)
 
     async def _move(self, place: Place) -> None:
         if not await self._door.claims.move(self._partition, self._place, place):
@@ -170,7 +179,7 @@ class Pump:
         self._place = place
 
     async def _refresh(self) -> None:
-        place = await self._door.claims.place(self._partition)
+        place = (await self._door.claims.places([self._partition])).get(self._partition)
         if place is None:
             raise _Taken
         self._place = place
@@ -178,13 +187,14 @@ class Pump:
     def _job(self, delivery: Delivery) -> Job:
         message = delivery.message
         headers = message.headers or {}
-        tenant, _, command = message.subject.split(".", 3)[3].partition(".")
+        subject = self._door.subjects.door(message.subject)
+        tenant, command = subject.split(".")[-2:]
         origin = Origin(
             stream=self._door.stream,
             sequence=delivery.sequence,
             stored_at=delivery.stored_at,
             tenant=tenant if is_tenant_id(tenant) else "unknown",
-            subject=self._door.subjects.command(tenant, command),
+            subject=subject,
             headers=headers,
             body=message.data,
         )
@@ -215,7 +225,8 @@ class Pump:
                 if await self._moved(jobs):
                     raise FeedLost("the partition moved on") from None
             else:
-                self._place = self._place._replace(sequence=piece.sequence)
+                if piece.sequence != self._place.sequence:
+                    self._place = self._place._replace(sequence=piece.sequence, stored_at=piece.stored_at)
                 return piece if piece.failed is not None else None
 
     async def _moved(self, jobs: list[Job]) -> bool:

@@ -15,6 +15,7 @@ import structlog
 
 from handlers.adapters.command_stream import CommandStream
 from handlers.adapters.jetstream import JetStreamError
+from handlers.adapters.tasks import watched
 from handlers.store.errors import StoreError
 from handlers.store.event_store import EventStore
 
@@ -52,7 +53,7 @@ class Upkeep:
 
     async def start(self) -> None:
         """Begin to clean up."""
-        self._task = asyncio.create_task(self._run(), name="command-upkeep")
+        self._task = watched(self._run(), "command-upkeep")
 
     async def stop(self) -> None:
         """End."""

@@ -16,8 +16,19 @@ from handlers.store.appending import append_events_statement, event_parameters
 from handlers.store.library.names import append_sql, log_names, tables_sql
 from handlers.store.packing import Packed, bigints, byteas, names, texts, uuids
 
-_CREATING = 0x7E4A4716
-"""The advisory lock under which tables are made: any constant that nobody else uses."""
+_MAKE = """
+DO $make$ BEGIN
+    {tables}
+EXCEPTION WHEN duplicate_table OR unique_violation THEN
+    NULL;  -- another process was quicker, and has committed
+END $make$"""
+
+_TURN = SQL("LOCK TABLE {} IN SHARE UPDATE EXCLUSIVE MODE")
+"""One process at a time makes what goes with a log, and its writers go on. An advisory lock would be
+anybody's who may connect, a tenant's too."""
+
+_STAGES = ("events", "event_lock")
+"""What the files of a log make, one each, in order."""
 
 _POLL = 0.05
 """Seconds between two looks of a subscription at the end of the log."""
@@ -102,13 +113,19 @@ class TenantApplicationRecorder(TenantAggregateRecorder, postgres.PostgresApplic
         return list(range(found[0] + 1, found[0] + 1 + len(rows)))
 
     def _create_table(self, curs: Cursor[DictRow]) -> None:
-        curs.execute("SELECT pg_advisory_xact_lock(%s)", (_CREATING,))
         id_type = self.datastore.originator_id_type
-        if self._missing(curs, "to_regclass", self._names.events):
-            curs.execute(tables_sql(self._names, id_type).encode())
+        if self._stages(curs) == 0:
+            curs.execute(_MAKE.format(tables=tables_sql(self._names, id_type)).encode())
+        curs.execute(_TURN.format(Identifier(self._names.schema, self._names.events)))
+        if (made := self._stages(curs)) < len(_STAGES):
+            curs.execute(tables_sql(self._names, id_type, made=made).encode())
         if self._missing(curs, "to_regproc", self._names.append):
             curs.execute(append_sql(self._names, id_type).encode())
         super()._create_table(curs)
+
+    def _stages(self, curs: Cursor[DictRow]) -> int:
+        """Return how many of the files of a log it has been made by already."""
+        return sum(not self._missing(curs, "to_regclass", getattr(self._names, table)) for table in _STAGES)
 
     def _missing(self, curs: Cursor[DictRow], look_up: str, name: str) -> bool:
         qualified = Identifier(self._names.schema, name).as_string()

@@ -41,8 +41,9 @@ def update_profile(command: UpdateProfile, world: World, ctx: Context) -> Decisi
         for key, value in (command.settings or {}).items()
         if not same_json(tenant.settings.get(key), value)
     }
+    settings = merged(tenant.settings, changes)
     if changes:
-        check_settings(merged(tenant.settings, changes), ctx.policy)
+        check_settings(settings, ctx.policy)
     renamed = command.name is not None and command.name != tenant.name
     relabelled = command.metadata is not None and command.metadata != tenant.metadata
     if not (moved or changes or renamed or relabelled):
@@ -52,6 +53,7 @@ def update_profile(command: UpdateProfile, world: World, ctx: Context) -> Decisi
         subdomain=command.subdomain if moved and command.subdomain is not None else UNSET,
         metadata=command.metadata if relabelled and command.metadata is not None else UNSET,
         settings=changes or UNSET,
+        settings_after=settings if changes else UNSET,
     )
     return Decision((NewEvent(ref(ctx.tenant_id), updated), *claims))
 

@@ -10,6 +10,7 @@ from uuid import uuid4
 import pytest
 
 from handlers.adapters import jetstream
+from handlers.adapters.command_places import Place
 from handlers.adapters.command_stream import CommandStream
 from handlers.adapters.effects import EffectFailed
 from handlers.adapters.tasks import end
@@ -60,10 +61,10 @@ class Commands:
     def _found(self) -> bool:
         return any(PLANTED in file.read_bytes() for file in self._files.rglob("*.blk"))
 
-    async def _places(self) -> dict[int, tuple[int, str | None]]:
+    async def _places(self) -> dict[int, Place]:
         info = await jetstream.stream_info(self._bus.nc, self._bus.streams.commands)
         assert info is not None
-        return {0: (self.decided, info["created"])}
+        return {0: Place(self.decided, info["created"])}
 
 
 @pytest.fixture

@@ -54,6 +54,12 @@ def test_what_derives_is_the_same_again_and_differs_by_tenant_purpose_and_key():
     assert "a" * 32 not in repr(key)
 
 
+def test_what_marks_a_command_is_guessed_by_nobody_without_the_key():
+    one, other = MasterKey(b"a" * 32), MasterKey(b"b" * 32)
+    assert one.fingerprint(b"digest") == one.fingerprint(b"digest")
+    assert len({one.fingerprint(b"digest"), other.fingerprint(b"digest"), one.fingerprint(b"other")}) == 3
+
+
 def test_the_verifier_is_that_of_the_password():
     key = MasterKey(b"a" * 32)
     iterations, _, rest = key.scram_verifier(ONE).removeprefix("SCRAM-SHA-256$").partition(":")

@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from handlers.adapters.command_places import Place
 from handlers.adapters.command_stream import CommandStream
 from handlers.adapters.effects import EffectFailed
 from handlers.adapters.sweep import MEANS, Means, Sweep
@@ -40,7 +41,7 @@ class Door:
 async def commands(nats_url: str) -> AsyncIterator[CommandStream]:
     """A stream that was never declared."""
 
-    async def nowhere() -> dict[int, tuple[int, str | None]]:
+    async def nowhere() -> dict[int, Place]:
         return {}
 
     async with own_bus(nats_url) as bus:

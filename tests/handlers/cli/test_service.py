@@ -121,7 +121,14 @@ def test_all_settings_are_listed_and_secrets_are_not(lonely: CommandLine) -> Non
     result = lonely.json("settings", env=given)
     listed = {line["variable"]: line for line in result.lines}
     assert set(listed) == {f"TENANTS_{name.upper()}" for name in Settings.model_fields}
-    assert set(listed["TENANTS_HTTP_PORT"]) == {"variable", "value", "default", "set", "meaning"}
+    assert set(listed["TENANTS_HTTP_PORT"]) == {
+        "variable",
+        "value",
+        "default",
+        "unit",
+        "set",
+        "meaning",
+    }
     assert (listed["TENANTS_HTTP_PORT"]["value"], listed["TENANTS_HTTP_PORT"]["default"]) == (1, 8085)
     assert listed["TENANTS_REGIONS"]["value"] == "mars,moon"
     assert listed["TENANTS_NATS_URL"]["value"] == "********"

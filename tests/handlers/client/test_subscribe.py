@@ -52,7 +52,7 @@ async def test_every_kind_of_event_comes_as_itself(bus: Bus):
     assert [event.type for event in came] == [event.name for event in STORY]
     assert positions(came) == list(range(1, len(STORY) + 1))
     first = came[0]
-    assert (first.tenant_id, first.version, first.schema) == (TENANT, 1, 1)
+    assert (first.tenant_id, first.version, first.schema) == (TENANT, 1, STORY[0].schema)
     assert first.time == datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
     assert (first.actor, first.correlation_id, first.causation_id) == ("Ada Lövelace", "order 7", "click")
     assert first.traceparent == "00-1-2-01"

@@ -58,8 +58,14 @@ async def test_a_part_that_is_down_or_silent_is_named_and_nothing_more(
     async with asyncio.timeout(60), anybody(signer, health=health) as caller:
         answer = await caller.get("/health/ready")
         assert answer.status_code == 503
-        assert answer.json() == {"status": "unavailable", "parts": {"postgres": "down", "nats": "ok"}}
+        reason = "OSError" if broken is down else "no answer"
+        assert answer.json() == {
+            "status": "unavailable",
+            "parts": {"postgres": "down", "nats": "ok"},
+            "reasons": {"postgres": reason},
+        }
         assert (await caller.get("/health/live")).json() == {"status": "ok"}
+        await health.close()
 
 
 async def test_many_callers_do_not_ask_the_parts_many_times() -> None:
@@ -70,16 +76,16 @@ async def test_many_callers_do_not_ask_the_parts_many_times() -> None:
         await asyncio.sleep(0)
 
     health = Health({"postgres": probe}, fresh=60)
-    await asyncio.gather(*(health.parts() for _ in range(50)))
-    await health.parts()
+    await asyncio.gather(*(health.report() for _ in range(50)))
+    await health.report()
     assert len(asked) == 1
 
 
 async def test_a_part_that_came_back_is_seen() -> None:
     health = Health({"postgres": down}, fresh=-1)
-    assert await health.parts() == {"postgres": "down"}
+    assert await health.report() == ({"postgres": "down"}, {"postgres": "OSError"})
     health._probes = {"postgres": well}  # pyright: ignore[reportPrivateUsage]
-    assert await health.parts() == {"postgres": "ok"}
+    assert await health.report() == ({"postgres": "ok"}, {})
 
 
 async def test_metrics_count_requests_by_route_and_not_by_path(signer: Signer) -> None:

@@ -1,13 +1,17 @@
 """A fact that cannot be folded parks its stream, and nothing else."""
 
-from uuid import UUID
+import asyncio
+from uuid import UUID, uuid4
 
+import nats
 import pytest
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from handlers.projector.metrics import ProjectorMetrics
 from handlers.projector.parking import parked_streams, retry
+from handlers.projector.role import ProjectionsRole
+from handlers.wire.subjects import Subjects
 from projections import tenants
 from tenant_domain.refusals import StaleRead, TenantNotFound
 from tenant_domain.tenant.events import ProfileUpdated
@@ -137,3 +141,25 @@ async def test_a_gap_in_a_stream_parks_it(side: ReadSide) -> None:
     assert await side.projector.step()
     (parked,) = await parked_streams(side.connections)
     assert parked.error == "ValueError: version 3 follows 1"
+
+
+async def test_the_next_version_folds_by_itself_what_the_one_before_did_not_know(
+    side: ReadSide, nats_url: str
+) -> None:
+    ill = side.history.tenant("Ill")
+    poison(side.history, ill, "tenant.profile_updated", BROKEN)
+    await side.project()
+    assert [each.stream_id for each in await parked_streams(side.connections)] == [ill]
+    known = b'{"v":1,"data":{"name":"Known"},"meta":{}}'
+    await side.execute("UPDATE service.events SET state = %s WHERE originator_version = 2", known)
+    nc = await nats.connect(nats_url)
+    role = ProjectionsRole(nc, side.store, side.url, Subjects(f"t{uuid4().hex}"), poll=0.05)
+    try:
+        await role.start()
+        async with asyncio.timeout(60):
+            while await parked_streams(side.connections):  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.02)
+        assert (await side.ask(ill, "tenant"))["name"] == "Known"
+    finally:
+        await role.stop()
+        await nc.close()

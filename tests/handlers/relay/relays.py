@@ -11,8 +11,10 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
+from uuid import UUID, uuid4
 
 import nats
+import psycopg
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from prometheus_client import CollectorRegistry
@@ -25,9 +27,11 @@ from handlers.relay.cloud_events import event_id
 from handlers.relay.context import ContextRelay
 from handlers.relay.events import EventRelay
 from handlers.relay.metrics import RelayMetrics
+from handlers.store.batch import Batch, EventRow
 from handlers.store.event_store import EventStore, StoredEvent
-from handlers.wire.events import opened
+from handlers.wire.events import Meta, encoded, opened
 from handlers.wire.subjects import Streams, Subjects
+from tenant_domain.tenant.events import ProfileUpdated
 from tests.support.bus import Bus, messages_of
 from tests.support.log import events_of
 
@@ -92,6 +96,31 @@ def told(message: StreamMessage) -> tuple[object, ...]:
 def expected(bus: Bus, event: StoredEvent) -> tuple[object, ...]:
     subject = bus.subjects.event(event.tenant_id, event.topic)
     return event.position, event_id(event), subject, bytes(opened(event.state).data)
+
+
+def large(size: int, tenant: UUID | None = None, meta: Meta | None = None) -> Batch:
+    """Return a batch of one event of so many bytes."""
+    tenant = tenant or uuid4()
+    body = encoded(ProfileUpdated(tenant_name="x" * size), meta or Meta())
+    return Batch(events=[EventRow(tenant, tenant, 1, ProfileUpdated.name, body, 0)])
+
+
+async def limit_messages(bus: Bus, size: int) -> None:
+    """Let the stream of events take messages of so many bytes at most."""
+    info = await jetstream.stream_info(bus.nc, bus.streams.events)
+    assert info is not None
+    await jetstream.call(
+        bus.nc, f"STREAM.UPDATE.{bus.streams.events}", info["config"] | {"max_msg_size": size}
+    )
+
+
+async def kept(store_url: str) -> list[tuple[Any, ...]]:
+    """Return position and reason of what was kept as claimed."""
+    async with await psycopg.AsyncConnection.connect(store_url) as connection:
+        cursor = await connection.execute(
+            "SELECT position, reason FROM service.claim_checks ORDER BY position"
+        )
+        return await cursor.fetchall()
 
 
 async def _main(nats_url: str, postgres_url: str, prefix: str, *streams: str) -> None:

@@ -27,7 +27,7 @@ from handlers.relay.metrics import RelayMetrics
 from handlers.store.batch import Batch, EventRow
 from handlers.store.event_store import EventStore
 from handlers.wire.events import Meta, encoded, event_of
-from projections.context import FACTS, context_of
+from projections.context import FACTS, FORM, Form, context_of
 from tenant_domain.decision import Event
 from tenant_domain.tenant import events as ten
 from tenant_domain.tenant.state import Tenant, evolve
@@ -343,3 +343,70 @@ async def _agrees_again(house: House) -> bool:
         return await house.agrees()
     except (NatsError, jetstream.JetStreamError):
         return False
+
+
+EARLIER, LATER = FORM._replace(known=FORM.known - 1), FORM._replace(known=FORM.known + 1)
+
+
+@pytest.mark.parametrize("form", [EARLIER, Form.parsed("")])
+async def test_what_a_version_before_left_out_is_written_by_the_next_one(
+    house: House, monkeypatch: pytest.MonkeyPatch, form: Form
+):
+    monkeypatch.setattr(context, "FACTS", FACTS - {SUSPENDED.name})
+    async with running(a_relay(house.bus, house.store, form=form)):
+        suspended, other = await house.tenant(), await house.tenant()
+        await until(house.agrees)
+        await house.add((suspended, SUSPENDED))
+        last = await house.tenant()
+        subject = house.bus.streams.context_subject(str(last))
+
+        async def passed() -> bool:
+            return subject in await house.entries()
+
+        await until(passed)
+        assert not await house.agrees()
+    monkeypatch.undo()
+    async with running(a_relay(house.bus, house.store)):
+        await until(house.agrees)
+        entries = await house.entries()
+        assert {house.bus.streams.context_subject(str(each)) for each in (suspended, other, last)} == set(
+            entries
+        )
+        await house.add((suspended, RESUMED))
+        await until(house.agrees)
+
+
+async def test_a_later_version_does_not_wait_until_the_one_before_stands_still(house: House):
+    before = a_relay(house.bus, house.store, form=EARLIER, takeover=60.0)
+    async with running(before):
+        tenant = await house.tenant()
+        await until(house.agrees)
+        async with running(a_relay(house.bus, house.store, takeover=60.0)):
+            former = await house.sequences()
+
+            async def written_anew() -> bool:
+                return all(sequence > former[key] for key, sequence in (await house.sequences()).items())
+
+            await until(written_anew)
+            for fact in (SUSPENDED, RESUMED) * 5:
+                await house.add((tenant, fact))
+                await until(house.agrees)
+            assert await written_by(house, FORM)
+
+
+async def test_a_version_before_goes_on_where_the_later_one_is_gone_and_leaves_its_entries(house: House):
+    async with running(a_relay(house.bus, house.store, form=LATER)):
+        kept = await house.tenant()
+        await until(house.agrees)
+    former = await house.sequences()
+    async with running(a_relay(house.bus, house.store)):
+        await house.tenant()
+        await until(house.agrees)
+    subject = house.bus.streams.context_subject(str(kept))
+    assert (await house.sequences())[subject] == former[subject]
+
+
+async def written_by(house: House, form: Form) -> bool:
+    """Return whether the bucket's last entry was made in this form."""
+    last = max(await messages_of(house.bus.nc, house.bus.streams.context_stream))
+    return Form.parsed(last.headers[context.FORM_HEADER]) == form

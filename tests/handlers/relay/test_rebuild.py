@@ -10,7 +10,7 @@ from handlers.adapters import jetstream
 from handlers.bus.streams import Limits, recreate_events
 from handlers.relay.rebuild import rebuild
 from handlers.store.event_store import EventStore
-from tests.handlers.relay.relays import a_relay, assert_mirrors, reached, running
+from tests.handlers.relay.relays import a_relay, assert_mirrors, kept, large, limit_messages, reached, running
 from tests.support.bus import Bus
 from tests.support.log import facts
 
@@ -178,3 +178,18 @@ async def test_settings_of_the_stream_that_the_service_does_not_know_stay(
     info = await jetstream.call(bus.nc, f"STREAM.INFO.{name}")
     assert info["config"]["description"] == "ours"
     assert info["config"]["persist_mode"] == "async"
+
+
+async def test_what_stood_there_without_its_content_is_whole_when_the_servers_carry_more(
+    bus: Bus, store: EventStore, store_url: str
+) -> None:
+    await limit_messages(bus, 20_000)
+    await store.append(large(30_000))
+    await store.append(facts(1))
+    async with running(a_relay(bus, store, poll=0.05, takeover=0.05)):
+        await reached(bus, 2)
+    assert [position for position, _ in await kept(store_url)] == [1]
+    await limit_messages(bus, -1)
+    await rebuilt(bus, store)
+    await assert_mirrors(bus, store)
+    assert await kept(store_url) == []

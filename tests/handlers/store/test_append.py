@@ -1,6 +1,7 @@
 """What an append writes, what it drops, and that nothing comes between its checks and its writes."""
 
 import asyncio
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -9,7 +10,7 @@ import pytest
 
 from handlers.store.batch import AgendaRow, Batch, DeadLetterRow, ProgressRow, ReadRow, Recorded
 from handlers.store.errors import Fenced
-from handlers.store.event_store import EventStore
+from handlers.store.event_store import EventStore, StoredEvent
 from tests.handlers.store.batches import command, event, merged, one_command
 
 OWNER = UUID(int=1)
@@ -308,13 +309,60 @@ async def test_the_same_dead_letter_is_written_once(store: EventStore):
     assert len(await rows(store, "SELECT id FROM service.dead_letters")) == 1
 
 
-async def test_times_never_fall(store: EventStore):
-    ahead = datetime.now(UTC) + timedelta(hours=1)
+def times(log: Iterable[StoredEvent], tenant: UUID) -> list[datetime]:
+    return [item.recorded_at for item in log if item.tenant_id == tenant]
+
+
+async def test_times_never_fall_within_a_tenant(store: EventStore):
+    # Given the clock was a month ahead for one commit of one tenant, and was put right
+    met, other = uuid4(), uuid4()
+    await store.append(one_command(met))
+    ahead = datetime.now(UTC) + timedelta(days=30)
     async with store.transaction() as transaction:
-        await transaction.connection.execute("UPDATE service.event_head SET recorded_at = %s", (ahead,))
-    await store.append(one_command(uuid4()))
+        await transaction.connection.execute("UPDATE service.events SET recorded_at = %s", (ahead,))
+    # When both it and another tenant go on, alone and in one batch
+    await store.append(one_command(other))
+    await store.append(one_command(met, 1))
+    await store.append(Batch(events=[event(other, 2, 0), event(met, 3, 1), event(other, 3, 0)]))
+    await store.append(one_command(other, 3))
+    # Then only the tenant that met that clock keeps its time
+    log = await store.read(0, 10)
+    assert times(log, met) == [ahead] * 3
+    now = datetime.now(UTC)
+    assert all(now - timedelta(minutes=1) < at <= now + timedelta(seconds=1) for at in times(log, other))
+    assert times(log, other) == sorted(times(log, other))
+    assert await rows(store, "SELECT recorded_at FROM service.event_head") == [(ahead,)]
+    # And what is not a tenant's has the clock's time
+    assert await rows(store, "SELECT count(*) FROM service.command_ledger WHERE decided_at > now()") == [(0,)]
+
+
+async def test_a_mark_that_the_clock_left_behind_is_passed(store: EventStore):
+    tenant = uuid4()
+    before = datetime.now(UTC) - timedelta(hours=1)
+    async with store.transaction() as transaction:
+        await transaction.connection.execute("UPDATE service.event_head SET recorded_at = %s", (before,))
+    await store.append(one_command(tenant))
+    await store.append(one_command(tenant, 1))
+    assert times(await store.read(0, 10), tenant) > [before + timedelta(minutes=59)]
+    assert await rows(store, "SELECT recorded_at FROM service.event_head") == [(before,)]
+
+
+async def test_no_append_makes_a_new_version_of_the_row_that_orders_all(store: EventStore):
+    # Given the row as it stands: an older snapshot would keep each of its versions, for all to walk through
+    version = "SELECT ctid::text, xmin::text FROM service.event_lock"
+    before = await rows(store, version)
+    # When commands come alone and in batches, are repeated, refused and rolled back
+    tenant = uuid4()
+    lone = one_command(tenant)
+    for batch in (lone, lone, one_command(tenant, 1), one_command(tenant, 7)):
+        await store.append(batch)
     await store.append(Batch(events=[event(uuid4(), 1), event(uuid4(), 1)]))
-    assert [item.recorded_at for item in await store.read(0, 10)] == [ahead] * 3
+    async with store.transaction() as transaction:
+        await transaction.append(Batch(events=[event(uuid4(), 1)]))
+        raise psycopg.Rollback
+    # Then it is the same row
+    assert await rows(store, version) == before
+    assert [item.position for item in await store.read(0, 10)] == [1, 2, 3, 4]
 
 
 async def test_writers_at_once_are_put_in_one_gapless_order(store_url: str):

@@ -58,10 +58,27 @@ def test_applications_in_one_schema_have_logs_of_their_own(postgres_url: str) ->
         found = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
     assert {row[0] for row in found} == {
         "orders_events",
-        "orders_events_head",
+        "orders_events_lock",
         "invoices_events",
-        "invoices_events_head",
+        "invoices_events_lock",
     }
+
+
+def test_a_log_that_a_former_version_made_goes_on(postgres_url: str) -> None:
+    settings = environment(postgres_url, "public")
+    with Orders(env=settings) as orders:
+        orders.save(Aggregate())
+    # Given its head is a table, which each append updated
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(
+            "DROP VIEW orders_events_head; DROP TABLE orders_events_lock;"
+            "CREATE TABLE orders_events_head (single boolean PRIMARY KEY DEFAULT true, position bigint,"
+            " recorded_at timestamptz); INSERT INTO orders_events_head VALUES (true, 1, now())"
+        )
+    # When this version opens it
+    with Orders(env=settings) as orders:
+        (recording,) = orders.save(Aggregate())
+    assert recording.notification.id == 2
 
 
 def test_positions_stay_gapless_over_conflicts(postgres_url: str) -> None:

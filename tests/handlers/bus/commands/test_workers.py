@@ -37,16 +37,16 @@ async def test_partitions_are_shared_fairly_as_workers_come_and_go(
 ) -> None:
     quick = {"tick": 0.05}
     async with role_on(nats_url, migrated, bus, **quick) as first:
-        await until(shares(migrated, 8))
+        await until(shares(migrated, 9))
         async with role_on(nats_url, migrated, bus, **quick):
-            await until(shares(migrated, 4, 4))
+            await until(shares(migrated, 4, 5))
             async with role_on(nats_url, migrated, bus, **quick):
-                await until(shares(migrated, 2, 3, 3))
-            await until(shares(migrated, 4, 4))
-        await until(shares(migrated, 8))
+                await until(shares(migrated, 3, 3, 3))
+            await until(shares(migrated, 4, 5))
+        await until(shares(migrated, 9))
 
         async def read() -> bool:
-            return len(first.durable.partitions) == 8
+            return len(first.durable.partitions) == 9
 
         await until(read)
     assert {owner for _, owner in (await progress(migrated)).values()} == {None}
@@ -67,7 +67,7 @@ async def test_nothing_is_lost_doubled_or_reordered_when_a_worker_is_killed(
     caller = Caller(bus)
     async with Worker(nats_url, migrated, bus) as one, Worker(nats_url, migrated, bus):
         tenants = await active_tenants(store, caller, 6)
-        await until(shares(migrated, 4, 4))
+        await until(shares(migrated, 4, 5))
         start = await store.head()
         pouring = asyncio.create_task(caller.pour(flood(tenants, 0, 500)))
 
@@ -109,7 +109,7 @@ async def test_a_worker_that_hangs_loses_its_partitions_and_can_do_no_harm_when_
             await pouring
             await until(lambda: _at_least(store, start + 400 * 6))
             sleeper.send(signal.SIGCONT)
-            await until(shares(migrated, 4, 4))
+            await until(shares(migrated, 4, 5))
             await caller.pour(flood(tenants, 400, 500))
             await until(lambda: _at_least(store, start + 500 * 6))
 
@@ -123,8 +123,8 @@ async def test_a_worker_that_stops_hands_over_at_once(
     [tenant] = await active_tenants(store, caller)
     # so slow that nothing but the hand-over can explain that the other one goes on
     async with role_on(nats_url, migrated, bus, lease=600, tick=600):
-        await until(shares(migrated, 4, 4))
+        await until(shares(migrated, 4, 5))
         await role.stop()
-        await until(shares(migrated, 8))
+        await until(shares(migrated, 9))
         reply = await (await caller.put(tenant, "update_profile", {"settings": {"number": 1}}))
         assert outcome(reply)["status"] == "completed"

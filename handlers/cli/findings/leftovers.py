@@ -12,7 +12,7 @@ from uuid import UUID
 from handlers.adapters.bucket_names import Kind
 from handlers.adapters.effects import EffectFailed
 from handlers.bootstrap.adapters import buckets_of
-from handlers.cli.finding import Finding
+from handlers.cli.findings.finding import Finding
 from handlers.settings import Settings
 from handlers.store.connections import Connections
 from handlers.store.packing import uuids

@@ -1,0 +1,1 @@
+"""What `tenantctl doctor` looks at, a module for each topic."""

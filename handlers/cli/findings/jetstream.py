@@ -1,0 +1,49 @@
+"""NATS and JetStream: the server, this account's limits, the streams."""
+
+from __future__ import annotations
+
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+
+from handlers.adapters import jetstream
+from handlers.cli.findings.finding import Finding
+from handlers.settings import GIB, Settings
+
+ENABLE = "Start nats-server with JetStream (-js), and enable it for this user's account."
+ALLOW = "Let this user publish to $JS.API.> and subscribe to _INBOX.>, and look at the server's log."
+
+
+async def server(nc: Client) -> Finding:
+    """Tell the server's version."""
+    version = nc.connected_server_version
+    return Finding("nats", "ok", f"nats-server {version.major}.{version.minor}.{version.patch}")
+
+
+async def account(nc: Client, chosen: Settings) -> Finding:
+    """Look whether this account has JetStream, and room for the streams that have a size."""
+    try:
+        info = await jetstream.call(nc, "INFO")
+    except jetstream.JetStreamError as error:
+        return Finding("jetstream", "broken", str(error), ENABLE)
+    except NatsError:
+        return Finding("jetstream", "broken", f"no answer within {jetstream.TIMEOUT:g} s", ALLOW)
+    limit = info.get("limits", {}).get("max_storage", -1)
+    needed = (chosen.commands_max_bytes + chosen.dead_letters_max_bytes) * chosen.replicas
+    if 0 <= limit < needed:
+        found = f"the account may store {limit / GIB:.1f} GiB, and streams may need {needed / GIB:.1f}"
+        advice = "Raise the account's limit, or lower TENANTS_COMMANDS_MAX_BYTES."
+        return Finding("jetstream", "look", found, advice)
+    room = "without a limit" if limit < 0 else f"of {limit / GIB:.1f} GiB"
+    return Finding("jetstream", "ok", f"{info.get('storage', 0) / GIB:.2f} GiB stored, {room}")
+
+
+async def stream(nc: Client, name: str) -> Finding:
+    """Look whether a stream is there."""
+    try:
+        info = await jetstream.stream_info(nc, name)
+    except jetstream.JetStreamError as error:
+        return Finding(name, "broken", str(error), ENABLE)
+    if info is None:
+        return Finding(name, "broken", "missing", "Start the service: it declares its streams.")
+    state = info["state"]
+    return Finding(name, "ok", f"{state['messages']} messages, last {state['last_seq']}")

@@ -1,0 +1,130 @@
+"""`tenantctl serve` where nothing answers: what it says, from its first second on, and what ends it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.handlers.cli.conftest import ROOT
+
+NOWHERE = {
+    "TENANTS_NATS_URL": "nats://u:geheim@127.0.0.1:1",
+    "TENANTS_POSTGRES_URL": "postgresql://u:geheim@127.0.0.1:1/tenants",
+    "TENANTS_CREATE_KEYS": "true",
+    "TENANTS_UNAVAILABLE_AFTER": "0.1",
+}
+ROLE = ("--role", "relay")
+
+
+@contextmanager
+def serving(
+    folder: Path, *words: str, ignored: str = "", **settings: str
+) -> Generator[subprocess.Popen[str]]:
+    """A `tenantctl serve`, started by a shell that ignores a signal, as for background jobs or by nohup."""
+    environment = {**os.environ, **NOWHERE, "TENANTS_MASTER_KEY_FILE": str(folder / "master.key"), **settings}
+    ignoring = f"trap '' {ignored};" if ignored else ""
+    process = subprocess.Popen(
+        [
+            "/bin/sh",
+            "-c",
+            f'{ignoring} exec "$@"',
+            "sh",
+            sys.executable,
+            "-m",
+            "deploy.tenantctl",
+            "serve",
+            *words,
+        ],
+        cwd=ROOT,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def until(process: subprocess.Popen[str], words: str) -> dict[str, Any]:
+    """Return the first line of its log with these words."""
+    assert process.stderr is not None
+    while line := process.stderr.readline():
+        if words in line:
+            return json.loads(line)
+    raise AssertionError(f"it ended without {words!r}")
+
+
+def test_given_no_server_when_it_starts_then_it_says_what_it_waits_for_and_where(tmp_path: Path) -> None:
+    with serving(tmp_path, *ROLE) as process:
+        said = until(process, "waiting_for")
+        assert "tables" in said["waiting_for"]
+        assert said["server"] == "postgresql://127.0.0.1:1/tenants"
+        assert said["role"] == "relay"
+        assert isinstance(said["process"], int)
+        process.terminate()
+        _, rest = process.communicate(timeout=120)
+    assert process.returncode == 0
+    assert all(json.loads(line)["version"] for line in rest.splitlines())
+    assert "geheim" not in rest + str(said)
+
+
+@pytest.mark.parametrize(
+    ("ignored", "sent"),
+    [
+        ("", signal.SIGTERM),
+        ("", signal.SIGINT),
+        ("", signal.SIGHUP),
+        ("INT", signal.SIGINT),
+        ("TERM", signal.SIGTERM),
+    ],
+)
+def test_a_signal_to_stop_stops_it_also_where_the_shell_had_it_ignored(
+    tmp_path: Path, ignored: str, sent: signal.Signals
+) -> None:
+    with serving(tmp_path, *ROLE, ignored=ignored) as process:
+        until(process, "waiting_for")
+        process.send_signal(sent)
+        process.communicate(timeout=120)
+    assert process.returncode == 0
+
+
+def test_under_nohup_it_outlives_its_terminal(tmp_path: Path) -> None:
+    with serving(tmp_path, *ROLE, ignored="HUP") as process:
+        until(process, "waiting_for")
+        process.send_signal(signal.SIGHUP)
+        for _ in range(3):
+            until(process, "waiting_for")  # it goes on
+        process.terminate()
+        process.communicate(timeout=120)
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"TENANTS_PARTITIONS": "many"}, "TENANTS_PARTITIONS"),
+        ({"TENANTS_CREATE_KEYS": "false", "TENANTS_MASTER_KEY_FILE": "/none"}, "/none"),
+    ],
+)
+def test_what_it_cannot_run_with_is_its_last_line_as_json(
+    tmp_path: Path, settings: dict[str, str], words: str
+) -> None:
+    with serving(tmp_path, *ROLE, **settings) as process:
+        _, said = process.communicate(timeout=120)
+    last = json.loads(said.splitlines()[-1])
+    assert process.returncode == 2
+    assert words in last["event"]
+    assert (last["level"], last["problem"]) == ("error", "misuse")
