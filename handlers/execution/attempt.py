@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from handlers.adapters.keyring import TenantKeys
-from handlers.execution.decode import Request
+from handlers.execution.decode import ANY_VERSION, Request
 from handlers.execution.groups import Groups
 from handlers.execution.job import Job, tenant_of
 from handlers.execution.reply import Reply, reused
@@ -65,6 +65,7 @@ class Attempt:
         self.mark = object()
         self.verdicts: list[Verdict] = []
         self.assumed: list[Ref] = []
+        self._claims: dict[tuple[UUID, UUID], Verdict] = {}
 
     def add(self, loaded: Mapping[UUID, Loaded]) -> None:
         """Take states as they were loaded."""
@@ -154,6 +155,10 @@ class Attempt:
     def _verdict(self, job: Job, request: Request, tenant: Stream) -> Verdict | None:
         if tenant.commands is not None and request.command_id in tenant.commands:
             return _repeated(job, request, tenant.commands[request.command_id])
+        if request.claim is not None:
+            first = self._claims.get((request.claim, request.command_id))
+            if first is not None:
+                return _repeated(job, request, first)
         read = [tenant]
         for ref in COMMANDS[request.command].streams(request.tenant_id, request.form, tenant.state):
             stream = self._known(ref.stream)
@@ -170,6 +175,8 @@ class Attempt:
             if tenant.commands is None:
                 tenant.commands = {}
             tenant.commands[request.command_id] = verdict
+            if request.claim is not None:
+                self._claims[request.claim, request.command_id] = verdict
         return verdict
 
     def _decision(self, request: Request, read: list[Stream]) -> Decision:
@@ -180,9 +187,15 @@ class Attempt:
             operation_id=operation_id_of(request.tenant_id, request.command_id),
             actor=request.meta.actor,
             policy=self._policy,
+            authority=request.authority,
         )
         version = read[0].version
-        stale = request.expected_versions is not None and version not in request.expected_versions
+        others = request.other_versions
+        stale = (
+            version in others
+            or (version > 0 and ANY_VERSION in others)
+            or (request.expected_versions is not None and version not in request.expected_versions)
+        )
         conflict = VersionConflict(f"The tenant is at version {version}.", version=version) if stale else None
         try:
             decision = COMMANDS[request.command].decide(request.form, world, context)
@@ -269,6 +282,11 @@ class Attempt:
                     group,
                 )
             )
+            if request.claim not in (None, tenant_id):
+                claimed = self._fingerprint(request.claim_hash)
+                batch.ledger.append(
+                    batch.ledger[-1]._replace(tenant_id=request.claim, hash=claimed, events=0)
+                )
         if verdict.keys is not None:
             _keep(batch, verdict.keys, group)
         refusal = _burial(verdict)
@@ -295,7 +313,7 @@ def _keep(batch: Batch, keys: TenantKeys, group: int) -> None:
 def _repeated(job: Job, request: Request, first: Verdict) -> Verdict:
     verdict = Verdict(job, first.member)
     assert first.job.request is not None
-    if first.job.request.hash == request.hash:
+    if first.job.request.hash == request.hash and first.job.request.tenant_id == request.tenant_id:
         verdict.first = first
     else:
         verdict.know(reused(request.command_id, request.tenant_id))

@@ -209,6 +209,8 @@ class Settler:
         positions = iter(appended.positions)
         for verdict in attempt.verdicts:
             position = next(positions) if verdict.recorded is not None else None
+            if verdict.recorded is not None and _is_claimed(verdict.job.request):
+                next(positions)  # the claim's row says the same
             if attempt.group_of(verdict) in appended.dropped:
                 self._answer_repeated(verdict, appended)
             else:
@@ -218,10 +220,15 @@ class Settler:
 
     def _answer_repeated(self, verdict: Verdict, appended: Appended) -> None:
         job, request = verdict.job, verdict.job.request
-        recorded = appended.repeated.get((request.tenant_id, request.command_id)) if request else None
-        if request is None or recorded is None:
+        if request is None:
             return
-        reply = self._outcome(request, recorded)
+        recorded = appended.repeated.get((request.tenant_id, request.command_id))
+        if recorded is not None:
+            reply = self._outcome(request, recorded)
+        elif request.claim is not None and (request.claim, request.command_id) in appended.repeated:
+            reply = self._claimed(request, appended.repeated[request.claim, request.command_id])
+        else:
+            return
         job.know(reply)
         if job.origin is None:
             self._metrics.settled(job, reply)
@@ -232,6 +239,14 @@ class Settler:
         return (
             remembered(recorded)
             if recorded.hash == self._fingerprint(request.hash)
+            else reused(request.command_id, request.tenant_id)
+        )
+
+    def _claimed(self, request: Request, recorded: Recorded) -> Reply:
+        """Return what a command gets whose id was taken for its claim, by itself or by another one."""
+        return (
+            remembered(recorded)
+            if recorded.hash == self._fingerprint(request.claim_hash)
             else reused(request.command_id, request.tenant_id)
         )
 
@@ -255,6 +270,11 @@ class Settler:
 
 def _missing(attempt: Attempt, requests: Iterable[Request]) -> set[Ref]:
     return {ref for request in requests for ref in attempt.missing(request)}
+
+
+def _is_claimed(request: Request | None) -> bool:
+    """Return whether a command's id is taken in another place of the ledger, too."""
+    return request is not None and request.claim not in (None, request.tenant_id)
 
 
 def _has_personal(request: Request) -> bool:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Generator, Iterable, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from datetime import datetime
 from itertools import groupby
 from operator import itemgetter
@@ -54,6 +54,12 @@ class Latest(NamedTuple):
 
 _END = 2**63 - 1
 
+LONG_COMMIT = 0.5
+"""Seconds after which a write is announced again; less than anybody relies on one announcement."""
+
+
+def _tell_nobody(_tenants: Sequence[str]) -> None: ...
+
 
 class Transaction:
     """A transaction whose effects and whose batch are committed together.
@@ -63,8 +69,14 @@ class Transaction:
     they are locked after the log's head.
     """
 
-    def __init__(self, connection: psycopg.AsyncConnection, incarnation: Incarnation) -> None:
+    def __init__(
+        self,
+        connection: psycopg.AsyncConnection,
+        incarnation: Incarnation,
+        announced: Callable[[Batch], AbstractContextManager[None]],
+    ) -> None:
         self.connection, self._incarnation = connection, incarnation
+        self._announced = announced
 
     async def append(self, batch: Batch) -> Appended:
         """Append `batch`; it holds once the transaction has been left without an exception.
@@ -81,7 +93,8 @@ class Transaction:
         """
         self._incarnation.require(batch.incarnation)
         cursor = self.connection.cursor(binary=True)
-        await cursor.execute(*append_call(batch), prepare=True)
+        with self._announced(batch):
+            await cursor.execute(*append_call(batch), prepare=True)
 
         async def answer() -> Appended:
             return appended(batch, await _only(cursor))
@@ -131,6 +144,8 @@ class EventStore:
         """The wrapped data keys, for a keyring."""
         self.partition_owners = PartitionOwners(self._connections)
         """Who decides which partition's commands."""
+        self.announce: Callable[[Sequence[str]], None] = _tell_nobody
+        """Is called with the tenants whose own streams are being written, while their commit is under way."""
         self._saving: asyncio.Task[None] | None = None
         self._about_to_read: dict[int, asyncio.Future[list[StoredEvent] | None]] = {}
 
@@ -157,12 +172,13 @@ class EventStore:
         Raises Fenced and StoreUnavailable (nothing was written), AmbiguousCommit (repeat the batch), and
         ValueError for a batch that contradicts itself.
         """
-        lone = one_command(batch)
-        if lone is not None:
-            [position] = await self._connections.write(APPEND_ONE, lone, batch.incarnation)
-            if position is not None:
-                return Appended(position, [position], frozenset(), {})
-        return appended(batch, await self._connections.write(*append_call(batch), batch.incarnation))
+        with self._announced(batch):
+            lone = one_command(batch)
+            if lone is not None:
+                [position] = await self._connections.write(APPEND_ONE, lone, batch.incarnation)
+                if position is not None:
+                    return Appended(position, [position], frozenset(), {})
+            return appended(batch, await self._connections.write(*append_call(batch), batch.incarnation))
 
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[Transaction]:
@@ -172,7 +188,26 @@ class EventStore:
         AmbiguousCommit when the connection was lost during the commit.
         """
         async with self._connections.transaction() as connection:
-            yield Transaction(connection, self.incarnation)
+            yield Transaction(connection, self.incarnation, self._announced)
+
+    @contextmanager
+    def _announced(self, batch: Batch) -> Generator[None]:
+        """Announce what `batch` writes: in the next turn of the loop, when the database has it to do.
+
+        A commit that takes long is announced again, before anybody hears of it.
+        """
+        tenants = [str(each.stream_id) for each in batch.events if each.stream_id == each.tenant_id]
+        if not tenants:
+            yield
+            return
+        loop = asyncio.get_running_loop()
+        loop.call_soon(self.announce, tenants)
+        began = loop.time()
+        try:
+            yield
+        finally:
+            if loop.time() - began > LONG_COMMIT:
+                self.announce(tenants)
 
     async def load(self, refs: Collection[Ref]) -> dict[UUID, Loaded]:
         """Return state and version of each stream, all in one query; an empty stream is Loaded(None, 0).
