@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 OWN = "service"
 """What this process is called beside others."""
 
-PATIENCE = 1.0
+PATIENCE = 5.0
 """Seconds that another process has to answer: less than a scrape has."""
 
 
