@@ -243,6 +243,9 @@ class Settings(BaseSettings):
         le=65535,
         description="a port for this process's metrics and /health/ready; with the role http also /metrics",
     )
+    metrics_of: Names = Field(
+        (), description="other processes whose metrics /metrics shows as well, as name=URL,…; `dev` sets it"
+    )
     standstill_after: float = Field(
         15.0,
         gt=1.0,
@@ -252,7 +255,7 @@ class Settings(BaseSettings):
     otlp_endpoint: str | None = Field(None, description="where traces go (OTLP over HTTP); none: nowhere")
     environment: str = Field("production", description="a name that stands in every trace")
 
-    @field_validator("cors_origins", "regions", "reserved_subdomains", mode="before")
+    @field_validator("cors_origins", "metrics_of", "regions", "reserved_subdomains", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return (
