@@ -107,11 +107,14 @@ class DevStack:
 
     async def _start_service(self, endpoints: Endpoints) -> Addresses:
         environment = self._environment(endpoints)
+        side = {f"commands-{number}": ports.choose() for number in range(1, self._options.workers + 1)}
         commands = [
-            ServiceProcess(f"commands-{number}", ("commands",), environment)
-            for number in range(1, self._options.workers + 1)
+            ServiceProcess(name, ("commands",), environment | {"TENANTS_METRICS_PORT": str(port)})
+            for name, port in side.items()
         ]
-        rest = ServiceProcess("service", ("sagas", "projections", "relay", "http"), environment)
+        shown = ",".join(f"{name}=http://127.0.0.1:{port}/metrics" for name, port in side.items())
+        told = environment | {"TENANTS_METRICS_OF": shown}
+        rest = ServiceProcess("service", ("sagas", "projections", "relay", "http"), told)
         self.processes = [rest, *commands]
         said = (await asyncio.gather(*(process.start() for process in self.processes)))[0]
         signer = tokens.Signer.from_file(Path(environment["TENANTS_SIGNING_KEY_FILE"]))

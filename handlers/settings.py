@@ -211,6 +211,25 @@ class Settings(BaseSettings):
     # PostgreSQL connections
     pool_size: int = Field(8, ge=1, description="most pooled connections of one process for reads and steps")
 
+    # tenants' own sessions in PostgreSQL
+    tenant_connections: int = Field(
+        20, ge=1, description="most connections of one tenant's role: no tenant takes those of all others"
+    )
+    tenant_transaction_limit: float = Field(
+        30.0,
+        gt=0,
+        description="longest transaction, and statement, of a tenant's session, then the session is ended:"
+        " what it sees cannot be cleared away, so nobody's erasure ends meanwhile",
+    )
+    tenant_idle_limit: float = Field(
+        10.0,
+        gt=0,
+        description="how long a tenant's session may be idle in a transaction: it holds the same for nothing",
+    )
+    tenant_watch_interval: float = Field(
+        1.0, gt=0, description="how often tenants' sessions and roles are looked at"
+    )
+
     # what can be seen
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="least level that is logged"
@@ -224,6 +243,9 @@ class Settings(BaseSettings):
         le=65535,
         description="a port for this process's metrics and /health/ready; with the role http also /metrics",
     )
+    metrics_of: Names = Field(
+        (), description="other processes whose metrics /metrics shows as well, as name=URL,…; `dev` sets it"
+    )
     standstill_after: float = Field(
         15.0,
         gt=1.0,
@@ -233,7 +255,7 @@ class Settings(BaseSettings):
     otlp_endpoint: str | None = Field(None, description="where traces go (OTLP over HTTP); none: nowhere")
     environment: str = Field("production", description="a name that stands in every trace")
 
-    @field_validator("cors_origins", "regions", "reserved_subdomains", mode="before")
+    @field_validator("cors_origins", "metrics_of", "regions", "reserved_subdomains", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return (

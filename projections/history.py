@@ -11,7 +11,7 @@ import msgspec
 from pydantic import AfterValidator, Field
 
 from projections.forms import LAST_POSITION, Page, Position, Query
-from projections.questions import LogQuestion
+from projections.questions import BY_OPERATORS, BY_READERS, LogQuestion
 from tenant_domain.event_types import not_mistyped
 
 _FACT = r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*$"
@@ -77,6 +77,10 @@ class ListHistory(Page):
     types: Annotated[list[FactName], Field(max_length=100)] = []
 
 
-OUTCOME = LogQuestion(name="outcome", fleet=False, form=GetOutcome, item=OutcomeView)
-HISTORY = LogQuestion(name="history", fleet=False, form=ListHistory, item=HistoryItem, paged=True)
-FLEET_HISTORY = LogQuestion(name="history", fleet=True, form=ListHistory, item=HistoryItem, paged=True)
+OUTCOME = LogQuestion(name="outcome", fleet=False, form=GetOutcome, access=BY_READERS, item=OutcomeView)
+HISTORY = LogQuestion(
+    name="history", fleet=False, form=ListHistory, access=BY_READERS, item=HistoryItem, paged=True
+)
+FLEET_HISTORY = LogQuestion(
+    name="history", fleet=True, form=ListHistory, access=BY_OPERATORS, item=HistoryItem, paged=True
+)

@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 
 from projections.forms import Page, Query, Text
-from projections.questions import Condition, Listing, Lookup, Row
+from projections.questions import BY_OPERATORS, BY_READERS_ALWAYS, Condition, Listing, Lookup, Row
 from projections.read_model import Column, ReadModel, Standing
 from tenant_domain.operation.state import Operation, OperationStatus, StepStatus
 from tenant_domain.refusals import NotFound
@@ -162,6 +162,7 @@ OPERATION = Lookup(
     name="operation",
     fleet=False,
     form=GetOperation,
+    access=BY_READERS_ALWAYS,
     item=OperationView,
     model=MODEL,
     column="stream_id",
@@ -172,6 +173,7 @@ OPERATIONS = Listing(
     name="operations",
     fleet=False,
     form=ListOperations,
+    access=BY_READERS_ALWAYS,
     item=OperationView,
     model=MODEL,
     conditions=_conditions,
@@ -180,6 +182,7 @@ FLEET_OPERATIONS = Listing(
     name="operations",
     fleet=True,
     form=ListOperations,
+    access=BY_OPERATORS,
     item=OperationView,
     model=MODEL,
     conditions=_conditions,

@@ -1,6 +1,6 @@
 """The shapes of queries: one row by its key, a page of rows, or something read from the log itself.
 
-They say what to read and how to answer from it; `handlers/queries` reads.
+They say who may ask, what to read and how to answer from it; `handlers/queries` reads.
 """
 
 from __future__ import annotations
@@ -14,6 +14,13 @@ import msgspec
 
 from projections.forms import Page, Query
 from projections.read_model import ReadModel
+from tenant_domain.authorisation import HEADS, OPERATORS, READERS, Access
+
+BY_READERS = Access(READERS)
+BY_READERS_ALWAYS = Access(READERS, HEADS)
+"""What a tenant's heads may ask while it is out of service, too: to see where it stands."""
+BY_HEADS_ALWAYS = Access(HEADS, HEADS)
+BY_OPERATORS = Access(OPERATORS)
 
 
 class Row(NamedTuple):
@@ -37,6 +44,7 @@ class Lookup(NamedTuple):
     name: str
     fleet: bool
     form: type[Query]
+    access: Access
     item: type[msgspec.Struct]
     model: ReadModel
     column: str
@@ -50,6 +58,7 @@ class Listing(NamedTuple):
     name: str
     fleet: bool
     form: type[Page]
+    access: Access
     item: type[msgspec.Struct]
     model: ReadModel
     conditions: Callable[[UUID | None, Any], list[Condition]]
@@ -61,6 +70,7 @@ class LogQuestion(NamedTuple):
     name: str
     fleet: bool
     form: type[Query]
+    access: Access
     item: type[msgspec.Struct]
     paged: bool = False
 

@@ -11,7 +11,16 @@ import msgspec
 from pydantic import Field
 
 from projections.forms import LAST_POSITION, Page, Query, Text, Time
-from projections.questions import Condition, Listing, LogQuestion, Lookup, Row
+from projections.questions import (
+    BY_OPERATORS,
+    BY_READERS,
+    BY_READERS_ALWAYS,
+    Condition,
+    Listing,
+    LogQuestion,
+    Lookup,
+    Row,
+)
 from projections.read_model import Column, ReadModel, Standing, utc
 from tenant_domain.refusals import TenantGone, TenantNotFound
 from tenant_domain.tenant.state import Tenant
@@ -78,7 +87,7 @@ def searchable(text: str) -> str:
 
 MODEL = ReadModel(
     name="tenants",
-    revision=5,
+    revision=6,
     entity="tenant",
     where="originator_id = tenant_id",
     concerns=lambda _topic, stream_id, tenant_id: stream_id == tenant_id,
@@ -165,6 +174,7 @@ TENANT = Lookup(
     name="tenant",
     fleet=False,
     form=GetTenant,
+    access=BY_READERS_ALWAYS,
     item=TenantView,
     model=MODEL,
     column="stream_id",
@@ -175,6 +185,7 @@ BY_SUBDOMAIN = Lookup(
     name="by_subdomain",
     fleet=True,
     form=GetBySubdomain,
+    access=BY_OPERATORS,
     item=TenantView,
     model=MODEL,
     column="held_subdomain",
@@ -182,6 +193,12 @@ BY_SUBDOMAIN = Lookup(
     answer=_by_subdomain,
 )
 TENANTS = Listing(
-    name="tenants", fleet=True, form=ListTenants, item=TenantView, model=MODEL, conditions=_conditions
+    name="tenants",
+    fleet=True,
+    form=ListTenants,
+    access=BY_OPERATORS,
+    item=TenantView,
+    model=MODEL,
+    conditions=_conditions,
 )
-AS_OF = LogQuestion(name="as_of", fleet=False, form=GetAsOf, item=TenantView)
+AS_OF = LogQuestion(name="as_of", fleet=False, form=GetAsOf, access=BY_READERS, item=TenantView)

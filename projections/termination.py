@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 
 from projections.forms import Query
-from projections.questions import LogQuestion
+from projections.questions import BY_HEADS_ALWAYS, LogQuestion
 from tenant_domain.refusals import NotFound
 
 
@@ -56,5 +56,7 @@ class GetCertificate(Query):
     """The certificate of the tenant's deletion; there is one once the tenant is gone."""
 
 
-EXPORT = LogQuestion(name="export", fleet=False, form=GetExport, item=ExportView)
-CERTIFICATE = LogQuestion(name="certificate", fleet=False, form=GetCertificate, item=CertificateView)
+EXPORT = LogQuestion(name="export", fleet=False, form=GetExport, access=BY_HEADS_ALWAYS, item=ExportView)
+CERTIFICATE = LogQuestion(
+    name="certificate", fleet=False, form=GetCertificate, access=BY_HEADS_ALWAYS, item=CertificateView
+)

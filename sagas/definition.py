@@ -36,6 +36,11 @@ class RetryPolicy(NamedTuple):
     cap: float = 15.0
     jitter: float = 0.2
 
+    @property
+    def longest(self) -> timedelta:
+        """The longest wait between two tries."""
+        return timedelta(seconds=self.cap * (1 + self.jitter))
+
     def delay(self, tries: int, chance: float) -> timedelta:
         """Return the wait after `tries` failed tries; `chance` (0–1) spreads it by ± `jitter`."""
         plain = min(self.first * self.factor ** (tries - 1), self.cap)
@@ -154,6 +159,12 @@ class Saga(NamedTuple):
     retired: tuple[Step, ...] = ()
     stop: Callable[[Scene], str | None] = never_stopped
     deadline: float | None = None
+
+
+def longest_wait(sagas: Mapping[str, Saga]) -> timedelta:
+    """Return the longest wait between two tries of any step."""
+    steps = [step for saga in sagas.values() for step in (*saga.retired, *saga.steps)]
+    return max((step.retry.longest for step in steps), default=timedelta())
 
 
 class Run(NamedTuple):

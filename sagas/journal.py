@@ -133,12 +133,25 @@ def parked(scene: Scene, step: str, reason: str) -> NewEvent:
 
 
 def _next(saga: Saga, scene: Scene, now: datetime) -> Action:
-    action = next_action(saga, scene.operation)
+    action = _in_reach(next_action(saga, scene.operation), scene.operation, now)
     if not isinstance(action, Run):
         return action
     if _waits_until(action, now) is None:
         return action._replace(not_before=now + WAIT) if action.step.waits(scene) else action
     return action._replace(not_before=_in_time(saga, scene.operation, action))
+
+
+def _in_reach(action: Action, operation: Operation, now: datetime) -> Action:
+    """Return the action without the wait for a try that is further away than any wait between two tries.
+
+    The clock that said when was ahead, and has been put back.
+    """
+    if not isinstance(action, Run | Undo):
+        return action
+    retry_at = operation.step(action.step.name).retry_at
+    if retry_at is None or retry_at <= now + action.step.retry.longest:
+        return action
+    return action._replace(not_before=action.step.due(operation) if isinstance(action, Run) else None)
 
 
 def _in_time(saga: Saga, operation: Operation, run: Run) -> datetime | None:

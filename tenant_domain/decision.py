@@ -10,6 +10,7 @@ from uuid import UUID
 import msgspec
 from pydantic import BaseModel, ConfigDict
 
+from tenant_domain.authorisation import Authority
 from tenant_domain.catalogue import Policy
 
 State = TypeVar("State")
@@ -63,13 +64,17 @@ class Decision(NamedTuple):
 
 
 class Context(NamedTuple):
-    """What a decision takes from outside: the tenant, the time, an id to use, who asked, the policy."""
+    """What a decision takes from outside: the tenant, the time, an id to use, who asked, the policy.
+
+    `authority` is in whose name it was asked.
+    """
 
     tenant_id: UUID
     now: datetime
     operation_id: UUID
     actor: str | None
     policy: Policy
+    authority: Authority = Authority.SERVICE
 
 
 class World:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from tenant_domain import rerun
+from tenant_domain.authorisation import HEADS, OPERATORS, OWNERS, WRITERS, Access
 from tenant_domain.decision import Command, Context, Decision, Event, Ref, Upcaster, World
 from tenant_domain.membership import events as membership_events
 from tenant_domain.membership import state as membership_state
@@ -47,13 +48,14 @@ def _changes_personal_fields(command: tenant_commands.UpdateProfile) -> bool:
 
 
 class CommandSpec(NamedTuple):
-    """A command: its form, the decision, and the streams it reads besides the tenant's own.
+    """A command: its form, who may ask for it, the decision, and the streams it reads besides the tenant's.
 
     `streams` is called with the tenant's state, as far as it is known. `personal` says whether the command
     has to do with personal fields: its facts have them sealed, its decision sees those of the tenant opened.
     """
 
     form: type[Command]
+    access: Access
     decide: Callable[[Any, World, Context], Decision]
     streams: Callable[[UUID, Any, Any], Iterable[Ref]]
     personal: Callable[[Any], bool] = _never
@@ -92,28 +94,56 @@ UPCASTERS: Mapping[tuple[str, int], Upcaster] = {
     key: upcast for entity in ENTITIES.values() for key, upcast in entity.upcasters.items()
 }
 
+_OPERATORS_ONLY = Access(OPERATORS)
+
 COMMANDS: Mapping[str, CommandSpec] = {
     spec.form.name_: spec
     for spec in (
-        CommandSpec(tenant_commands.Provision, tenant.provision, tenant.provision_streams, _always),
+        CommandSpec(
+            tenant_commands.Provision, _OPERATORS_ONLY, tenant.provision, tenant.provision_streams, _always
+        ),
         CommandSpec(
             tenant_commands.UpdateProfile,
+            Access(WRITERS),
             tenant.update_profile,
             tenant.update_profile_streams,
             _changes_personal_fields,
         ),
-        CommandSpec(tenant_commands.Suspend, tenant.suspend, _no_streams, _always),
-        CommandSpec(tenant_commands.Resume, tenant.resume, _no_streams),
-        CommandSpec(tenant_commands.Upgrade, tenant.upgrade, _no_streams),
-        CommandSpec(tenant_commands.Terminate, tenant.terminate, tenant.held_run_streams, _always),
-        CommandSpec(tenant_commands.CancelTermination, tenant.cancel_termination, tenant.held_run_streams),
+        CommandSpec(tenant_commands.Suspend, Access(HEADS, HEADS), tenant.suspend, _no_streams, _always),
+        CommandSpec(tenant_commands.Resume, Access(HEADS, HEADS), tenant.resume, _no_streams, _always),
+        CommandSpec(tenant_commands.Upgrade, Access(OWNERS), tenant.upgrade, _no_streams),
         CommandSpec(
-            tenant_commands.PlaceLegalHold, tenant.place_legal_hold, tenant.held_run_streams, _always
+            tenant_commands.Terminate,
+            Access(OWNERS, OWNERS, fields=(("retain_days", OPERATORS),)),
+            tenant.terminate,
+            tenant.held_run_streams,
+            _always,
         ),
-        CommandSpec(tenant_commands.ReleaseLegalHold, tenant.release_legal_hold, tenant.held_run_streams),
-        CommandSpec(operation_commands.RetryOperation, operation.retry, _operation_stream),
-        CommandSpec(operation_commands.CancelOperation, operation.cancel, _operation_stream),
-        CommandSpec(operation_commands.CompensateOperation, operation.compensate, _operation_stream),
-        CommandSpec(operation_commands.RerunOperation, rerun.rerun, rerun.rerun_streams),
+        CommandSpec(
+            tenant_commands.CancelTermination,
+            Access(OWNERS, OWNERS),
+            tenant.cancel_termination,
+            tenant.held_run_streams,
+            _always,
+        ),
+        CommandSpec(
+            tenant_commands.PlaceLegalHold,
+            _OPERATORS_ONLY,
+            tenant.place_legal_hold,
+            tenant.held_run_streams,
+            _always,
+        ),
+        CommandSpec(
+            tenant_commands.ReleaseLegalHold,
+            _OPERATORS_ONLY,
+            tenant.release_legal_hold,
+            tenant.held_run_streams,
+        ),
+        CommandSpec(operation_commands.RetryOperation, _OPERATORS_ONLY, operation.retry, _operation_stream),
+        CommandSpec(operation_commands.CancelOperation, _OPERATORS_ONLY, operation.cancel, _operation_stream),
+        CommandSpec(
+            operation_commands.CompensateOperation, _OPERATORS_ONLY, operation.compensate, _operation_stream
+        ),
+        CommandSpec(operation_commands.RerunOperation, _OPERATORS_ONLY, rerun.rerun, rerun.rerun_streams),
     )
 }

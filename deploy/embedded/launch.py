@@ -11,6 +11,7 @@ import ctypes
 import fcntl
 import json
 import os
+import resource
 import signal
 import sys
 import time
@@ -28,6 +29,8 @@ def main(arguments: list[str]) -> None:
         _change_account(*spec["account"])
     _die_with_parent(spec["parent"], spec["death_signal"])
     os.umask(0o077)
+    if spec["memory"] and sys.platform == "linux":
+        resource.setrlimit(resource.RLIMIT_DATA, (spec["memory"], spec["memory"]))
     _restore_signals()
     if spec["lock"] and not _hold_lock(spec["lock"]):
         sys.exit(LOCKED)

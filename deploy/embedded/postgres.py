@@ -7,13 +7,13 @@ a tenant that takes the role over must not read the machine's files with it.
 
 import asyncio
 import functools
+import hashlib
 import importlib.util
 import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import LiteralString
 
 import psycopg
 import structlog
@@ -25,6 +25,8 @@ from deploy.embedded.datafolder import DataFolder, Memory
 from deploy.embedded.errors import EmbeddedError
 from deploy.embedded.ports import LOOPBACK
 from deploy.embedded.process import NotReadyError, Program, ended, launch, tail
+from handlers.adapters.statements import trusted
+from handlers.adapters.walls import for_superuser
 
 log = structlog.get_logger()
 
@@ -36,7 +38,8 @@ ADMIN = "admin"
 _SETTINGS = {
     "listen_addresses": LOOPBACK,
     "unix_socket_directories": "",  # loopback only: a socket's path may be 107 bytes, a data folder's more
-    "max_connections": "200",
+    "max_connections": "240",
+    "reserved_connections": "80",  # the service's, whatever tenants hold: dev takes some 60
     "max_locks_per_transaction": "128",  # migrations touch the tables of many schemas at once
     "shared_buffers": "128MB",
     "fsync": "on",
@@ -50,6 +53,7 @@ _SETTINGS = {
     "wal_level": "minimal",
     "wal_recycle": "off",  # what a checkpoint leaves behind is removed with all that it says
     "max_logical_replication_workers": "0",
+    "max_prepared_transactions": "0",  # one that a tenant left would hold what it saw for good
     "io_method": "sync",  # everything is in memory; three worker processes less
     "timezone": "UTC",
     "log_timezone": "UTC",
@@ -57,11 +61,9 @@ _SETTINGS = {
     "log_min_error_statement": "panic",  # a failed CREATE ROLE would write its password to the log
 }
 
-ERASING: tuple[LiteralString, ...] = (
-    "GRANT EXECUTE ON FUNCTION pg_switch_wal() TO {}",
-    "GRANT MAINTAIN ON pg_catalog.pg_statistic TO {}",
-)
-"""What the service's role needs in its database, so that an erasure leaves no bytes in the server's files."""
+BACKEND_MEMORY = 512 * 1024 * 1024
+"""Bytes of its own that a backend may have. A session sets its work_mem as it likes; one that takes more gets
+an error, and the machine has its memory. What the service does needs a tenth of it."""
 
 _HBA = """\
 # type database user address       method
@@ -106,6 +108,7 @@ def program(folder: DataFolder, memory: Memory, account: Account | None, stop_wi
         check=functools.partial(_check, memory),
         settle=functools.partial(_settle, memory),
         stop_within=stop_within,
+        memory=BACKEND_MEMORY,
     )
 
 
@@ -169,18 +172,37 @@ async def furnish(memory: Memory) -> None:
         await connection.execute(
             sql.SQL("ALTER ROLE {} PASSWORD {}").format(role, sql.Literal(memory.postgres_password))
         )
-        # Whoever erases a tenant has the write-ahead log begin anew.
-        await connection.execute(sql.SQL("GRANT pg_checkpoint TO {}").format(role))
         found = await connection.execute("SELECT FROM pg_database WHERE datname = %s", (DATABASE,))
         if found.rowcount == 0:
             await connection.execute(
                 sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(DATABASE), role)
             )
-    for database in ("template1", DATABASE):  # the former is what databases to come are made like
-        own = _url(memory, ADMIN, memory.postgres_admin_password, database)
-        async with await psycopg.AsyncConnection.connect(own, autocommit=True) as connection:
-            for right in ERASING:
-                await connection.execute(sql.SQL(right).format(role))
+
+
+_CLOSED = """
+SELECT shobj_description('{service}'::regrole, 'pg_authid') IS NOT DISTINCT FROM %s AND NOT EXISTS (
+    SELECT FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.roleid
+    WHERE m.member = '{service}'::regrole AND r.rolname ~ '^t_[0-9a-f]{{32}}$')"""
+
+
+async def close(memory: Memory) -> None:
+    """Close the service's database, and those to come, to tenants' roles, where that is not done yet."""
+    mark = f"closed {hashlib.sha256(for_superuser(USER, DATABASE).encode()).hexdigest()}"
+    async with await psycopg.AsyncConnection.connect(admin_url(memory), autocommit=True) as connection:
+        row = await (await connection.execute(trusted(_CLOSED.format(service=USER)), (mark,))).fetchone()
+        if row is None or row[0]:
+            return
+        for database in ("template1", DATABASE):  # the former is what databases to come are made like
+            await close_database(memory, database)
+        note = sql.SQL("COMMENT ON ROLE {} IS {}").format(sql.Identifier(USER), sql.Literal(mark))
+        await connection.execute(note)
+
+
+async def close_database(memory: Memory, database: str) -> None:
+    """Close a database to tenants' roles."""
+    own = _url(memory, ADMIN, memory.postgres_admin_password, database)
+    async with await psycopg.AsyncConnection.connect(own, autocommit=True) as connection:
+        await connection.execute(trusted(for_superuser(USER, database)))
 
 
 def remove_stale_pid(data: Path) -> None:

@@ -51,6 +51,8 @@ class Program:
     """Called before a stop: has the server do beforehand what would make its stop long. Raises nothing."""
     stop_within: float = 0.0
     """Seconds for `settle` and for the first stop signal, where STOP_LIMIT is less."""
+    memory: int | None = None
+    """Bytes of its own that each of the server's processes may have (Linux); None: as many as it likes."""
 
 
 def launch(
@@ -61,6 +63,7 @@ def launch(
     account: Account | None,
     death_signal: signal.Signals,
     lock: Path | None = None,
+    memory: int | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start a command in a folder, its output appended to the log; it dies with the calling thread."""
     spec = {
@@ -68,6 +71,7 @@ def launch(
         "account": [account.name, account.uid, account.gid] if account else None,
         "death_signal": int(death_signal),
         "lock": str(lock) if lock else None,
+        "memory": memory,
     }
     with log.open("ab") as output:
         return subprocess.Popen(
@@ -169,6 +173,7 @@ class Server:
             account=program.account,
             death_signal=program.death_signal,
             lock=program.folder / leftovers.LOCK,
+            memory=program.memory,
         )
         await self._ready(self._process)
 

@@ -199,6 +199,7 @@ class EmbeddedStack:
         await self._servers["postgres"].start()
         if not memory.prepared:
             await postgres.furnish(memory)
+        await postgres.close(memory)
 
     async def _keep_up(self, server: Server) -> None:
         loop = asyncio.get_running_loop()

@@ -16,12 +16,13 @@ import msgspec
 from handlers.adapters.certificates import CertificateKey, sha256_of
 from handlers.adapters.consumers import TenantConsumers
 from handlers.adapters.effects import EffectFailed, Output, Work
+from handlers.adapters.emptying import empty, large_objects_of
 from handlers.adapters.erasure import Erased
 from handlers.adapters.exports.shelf import Receipt, Shelf, count_objects
 from handlers.adapters.objects import Buckets
 from handlers.adapters.roles import schema_of
 from handlers.adapters.schemas import Connect
-from handlers.adapters.sweep import OPERATORS, StoreErased
+from handlers.adapters.sweep import NOT_COVERED, OPERATORS, StoreErased
 
 
 class Eraser(Protocol):
@@ -51,7 +52,13 @@ class Deletion:
         self._eraser, self._key, self._issuer, self._now = eraser, key, issuer, now
 
     async def remove_belongings(self, work: Work) -> Output:
-        """Remove the tenant's bucket, its consumers and its live context; says how much there was."""
+        """Remove the tenant's bucket, its consumers, its live context, and what its schema has too much of.
+
+        Says how much there was; the schema itself goes with what is recorded of the step.
+        """
+        async with self._connect() as connection:
+            held = await empty(connection, work.tenant_id)
+            left = await large_objects_of(connection, work.tenant_id)
         objects = await count_objects(self._buckets, work.tenant_id)
         await self._buckets.remove(work.tenant_id)
         return {
@@ -61,6 +68,8 @@ class Deletion:
             "consumers_gone": not await self._consumers.of(work.tenant_id),
             "context_keys": await self._consumers.clear_context(work.tenant_id),
             "context_gone": not await self._consumers.has_context(work.tenant_id),
+            **held,
+            "large_objects_gone": left == 0,
         }
 
     async def delete_securely(self, work: Work) -> Output:
@@ -92,6 +101,7 @@ class Deletion:
                 **_times(work),
                 "destroyed_keys": key_ids,
                 "stores": msgspec.to_builtins(stores),
+                "not_covered": list(NOT_COVERED),
                 "export": None if receipt is None else _told(receipt),
             }
         )
@@ -130,6 +140,7 @@ def _belongings(work: Work) -> list[StoreErased]:
     dropped = f"tables of the schema {name}, and its role"
     rows = (
         ("postgresql", dropped, "tables", "dropped", "schema_gone"),
+        ("pg_largeobject", "large objects of its role", "large_objects", "unlinked", "large_objects_gone"),
         ("objects", "objects of the tenant's bucket", "objects", "deleted with the bucket", "bucket_gone"),
         ("jetstream", "durable consumers of the tenant's events", "consumers", "deleted", "consumers_gone"),
         ("jetstream", "entries of the live context", "context_keys", "purged", "context_gone"),
@@ -137,6 +148,7 @@ def _belongings(work: Work) -> list[StoreErased]:
     return [
         StoreErased(store=store, what=what, count=found[count], how=how, verified=found[gone])
         for store, what, count, how, gone in rows
+        if gone in found  # an older version may have done that step
     ]
 
 

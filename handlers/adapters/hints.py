@@ -1,4 +1,4 @@
-"""Hints of commits, on NATS core: told by whoever appends, heard by whoever reads the log.
+"""Hints of commits and of writes, on NATS core: told by whoever appends, heard by whoever reads.
 
 Each hint wakes every process that reads the log, and on few cores they wake beside the caller who has just
 got his answer. So whoever commits all the time tells of several commits together, and a process hears each
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import nats.errors
@@ -17,6 +17,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
+from handlers.adapters.at_once import write_at_once
 from handlers.adapters.pace import Pace
 from handlers.adapters.tasks import end, watched
 
@@ -56,6 +57,34 @@ class CommitTeller:
             self._moved.clear()
             with contextlib.suppress(nats.errors.Error, OSError):
                 await self._nc.publish(self._subject, b"%d" % self._head)
+
+
+class WriteTeller:
+    """Tells on `subject` which tenants are being written, so that nobody gives what he remembers of them.
+
+    It is told while the commit is under way, which takes longer than the hint, and before the outcome: on one
+    server, whoever hears of the outcome and asks is behind the hint. A hint has at most `largest` bytes.
+    """
+
+    def __init__(self, nc: Client, subject: str, *, largest: int = 64 * 1024) -> None:
+        self._nc = nc
+        self._subject = subject
+        self._most = largest // 37
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def writing(self, tenants: Sequence[str]) -> None:
+        """Tell at once that these tenants are being written."""
+        for start in range(0, len(tenants), self._most):
+            body = ",".join(tenants[start : start + self._most]).encode()
+            block = b"PUB %b %d\r\n%b\r\n" % (self._subject.encode(), len(body), body)
+            if not write_at_once(self._nc, block):
+                task = asyncio.create_task(self._publish(body))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+
+    async def _publish(self, body: bytes) -> None:
+        with contextlib.suppress(nats.errors.Error, OSError):
+            await self._nc.publish(self._subject, body)
 
 
 class CommitListener:

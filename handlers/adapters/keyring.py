@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import secrets
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from time import monotonic
-from typing import Generic, NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 from uuid import UUID, uuid4
 
 import msgspec
@@ -24,6 +24,7 @@ _MOST = 20_000
 """Tenants, and keys, that are kept in memory: some 10 MB."""
 
 Struct = TypeVar("Struct", bound=msgspec.Struct)
+Fact = TypeVar("Fact")
 Entry = TypeVar("Entry")
 
 
@@ -47,6 +48,10 @@ WrappedKey: TypeAlias = tuple[UUID, UUID, bytes | None]
 """Tenant, key, and the key itself as it is stored: None for a destroyed one."""
 
 
+ReadKeys: TypeAlias = Callable[[Collection[UUID]], Awaitable[Sequence[WrappedKey]]]
+"""Reads all keys of some tenants, oldest first."""
+
+
 class KeyRows(Protocol):
     """Where the wrapped keys stand."""
 
@@ -59,19 +64,51 @@ class KeyRows(Protocol):
         ...
 
 
+Moment: TypeAlias = tuple[int, int]
+"""A connection, and how many hints there were: while it is the same, nothing was told, and nothing missed."""
+
+
+class LastOpened:
+    """The tenant's state that was opened last, and what it was opened to.
+
+    It goes from memory with the keys that open it. A state is known by what it is, not by what it equals:
+    one that was loaded anew is opened anew.
+    """
+
+    __slots__ = ("_plain", "_state")
+
+    def __init__(self) -> None:
+        self._state: object = None
+        self._plain: Any = None
+
+    def of(self, state: Struct, keys: Keys) -> Struct:
+        """Return a state with its personal fields opened."""
+        if state is not self._state:
+            self._state, self._plain = state, opened(state, keys)
+        return self._plain
+
+    def follow(self, former: object, state: object, evolve: Callable[[Any, Fact], Any], fact: Fact) -> None:
+        """Let a fact bring what was opened from `former` to `state`: cheaper than to open that."""
+        if former is self._state and former is not None:
+            self._state, self._plain = state, evolve(self._plain, fact)
+
+
 class TenantKeys(NamedTuple):
     """What seals for a tenant (`current`), and what opens: `known`, by id.
 
-    A `wrapped` one is new, to be stored together with the first thing that it seals.
+    A `wrapped` one is new, to be stored together with the first thing that it seals; `moment` is when it was
+    made. `last` is what was opened with them.
     """
 
     current: DataKey
     known: Keys
+    last: LastOpened
     wrapped: bytes | None = None
+    moment: Moment | None = None
 
-
-Moment: TypeAlias = tuple[int, int]
-"""A connection, and how many hints there were: while it is the same, nothing was told, and nothing missed."""
+    def opened(self, state: Struct) -> Struct:
+        """Return a state of the tenant with its personal fields opened."""
+        return self.last.of(state, self.known)
 
 
 class Keyring:
@@ -99,10 +136,13 @@ class Keyring:
         self._hearing, self._heard_on = hearing, hearing()
         self._told = 0
 
-    async def prepare(self, tenants: Collection[UUID]) -> dict[UUID, TenantKeys]:
+    async def prepare(
+        self, tenants: Collection[UUID], read: ReadKeys | None = None
+    ) -> dict[UUID, TenantKeys]:
         """Return the keys of each tenant, so that sealing needs no wait.
 
-        A new key is not kept here: it is the tenant's once it is stored.
+        Those that are not in memory are read by `read`, if given: with whatever else is needed. A new key is
+        not kept here: it is the tenant's once it is `stored`.
         """
         moment = self._moment()
         found = {tenant: keys for tenant in tenants if (keys := self._tenants.get(tenant))}
@@ -110,14 +150,19 @@ class Keyring:
         if not missing:
             return found
         stored: dict[UUID, list[WrappedKey]] = {}
-        for row in await self._rows.of_tenants(missing):
+        for row in await (read or self._rows.of_tenants)(missing):
             stored.setdefault(row[0], []).append(row)
         for tenant in missing:
             rows = stored.get(tenant)
-            keys = await (self._made(tenant) if rows is None else self._loaded(tenant, rows))
-            found[tenant] = keys
+            made = self._made(tenant, moment) if rows is None else self._loaded(tenant, rows)
+            found[tenant] = await made
         self._keep(moment, self._tenants, {each: found[each] for each in missing if not found[each].wrapped})
         return found
+
+    def stored(self, made: Iterable[TenantKeys]) -> None:
+        """Keep new keys, now that they are stored, unless they may have ended meanwhile."""
+        for keys in made:
+            self._keep(keys.moment, self._tenants, {keys.current.tenant_id: keys._replace(wrapped=None)})
 
     async def find(
         self, ids: Collection[UUID], tenant_id: UUID | None = None, *, lenient: bool = False
@@ -191,17 +236,17 @@ class Keyring:
             for key, entry in entries.items():
                 kept.put(key, entry)
 
-    async def _made(self, tenant_id: UUID) -> TenantKeys:
+    async def _made(self, tenant_id: UUID, moment: Moment | None = None) -> TenantKeys:
         key_id, secret = self._new_id(), self._new_secret(KEY_BYTES)
         wrapped = await self._wrap.wrap(secret, binding(tenant_id, key_id))
         key = DataKey(tenant_id, key_id, secret)
-        return TenantKeys(key, {key_id: key}, wrapped)
+        return TenantKeys(key, {key_id: key}, LastOpened(), wrapped, moment)
 
     async def _loaded(self, tenant_id: UUID, rows: Iterable[WrappedKey]) -> TenantKeys:
         living = [key for row in rows if (key := await self._unwrapped(row)) is not None]
         if not living:
             return (await self._made(tenant_id))._replace(wrapped=None)
-        return TenantKeys(living[-1], {key.id: key for key in living})
+        return TenantKeys(living[-1], {key.id: key for key in living}, LastOpened())
 
     async def _unwrapped(self, row: WrappedKey) -> DataKey | None:
         tenant_id, key_id, wrapped = row

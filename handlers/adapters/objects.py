@@ -8,20 +8,41 @@ obstore reads and writes what is in a bucket. It makes no buckets: on S3 botocor
 from __future__ import annotations
 
 import shutil
+from datetime import datetime
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 from urllib.parse import parse_qs, urlsplit
 from uuid import UUID
 
 from obstore.store import LocalStore, S3Store
 
 from handlers.adapters.bucket_names import Kind, bucket_name, owners
+from handlers.adapters.effects import PermanentlyFailed
 from handlers.adapters.threads import Threads
 
 ObjectStore: TypeAlias = LocalStore | S3Store
 
+MARKS = ".operations"
+"""The folder beside those of the tenants with the mark of each: which operation made it."""
+
 _AT_ONCE = 4
 """Folders that are made or removed at a time."""
+
+
+class Owner(NamedTuple):
+    """The operation that makes a bucket, and when it began; `made` where its journal says that it has."""
+
+    operation_id: UUID
+    since: datetime
+    made: bool = False
+
+
+def in_the_way(name: str) -> PermanentlyFailed:
+    """Return what is raised in front of a bucket that somebody else has made."""
+    return PermanentlyFailed(
+        f"A bucket {name} stands there that this run did not make. It is left as it is: look at it, then"
+        " rename or remove it, and retry the operation."
+    )
 
 
 class Buckets(Protocol):
@@ -37,6 +58,20 @@ class Buckets(Protocol):
 
     async def remove(self, tenant_id: UUID) -> None:
         """Remove the tenant's bucket, and all that is in it."""
+        ...
+
+    async def claim(self, tenant_id: UUID, owner: Owner) -> None:
+        """Create the tenant's bucket, with the mark of the operation that does; again changes nothing.
+
+        Raises PermanentlyFailed in front of a bucket that bears no mark of it.
+        """
+        ...
+
+    async def release(self, tenant_id: UUID, owner: Owner) -> None:
+        """Remove the bucket that the operation has made, with all that is in it.
+
+        Raises PermanentlyFailed in front of one that it has not.
+        """
         ...
 
     def open(self, tenant_id: UUID) -> ObjectStore:
@@ -99,6 +134,14 @@ class LocalBuckets:
         """Remove the tenant's folder."""
         await self._threads.call(_remove_folder, self._path(tenant_id))
 
+    async def claim(self, tenant_id: UUID, owner: Owner) -> None:
+        """Create the tenant's folder, with its mark beside it: first the mark, so that none is without."""
+        await self._threads.call(_claim, self._path(tenant_id), str(owner.operation_id))
+
+    async def release(self, tenant_id: UUID, owner: Owner) -> None:
+        """Remove the folder that the operation has made."""
+        await self._threads.call(_release, self._path(tenant_id), owner)
+
     def open(self, tenant_id: UUID) -> ObjectStore:
         """Return the store of the tenant's objects."""
         return LocalStore(self._path(tenant_id))
@@ -122,3 +165,30 @@ def _names_in(folder: Path) -> list[str]:
 def _remove_folder(path: Path) -> None:
     if path.exists():
         shutil.rmtree(path)
+    _mark_of(path).unlink(missing_ok=True)
+
+
+def _claim(path: Path, operation_id: str) -> None:
+    mark = _mark_of(path)
+    if not path.exists():
+        mark.parent.mkdir(0o700, parents=True, exist_ok=True)
+        mark.write_text(operation_id)
+        path.mkdir(0o700, exist_ok=True)
+    elif _marked(mark) != operation_id:
+        raise in_the_way(path.name)
+
+
+def _release(path: Path, owner: Owner) -> None:
+    marked = _marked(_mark_of(path))
+    ours = marked == str(owner.operation_id) or (owner.made and not marked)  # an older version left no marks
+    if path.exists() and not ours:
+        raise in_the_way(path.name)
+    _remove_folder(path)
+
+
+def _mark_of(path: Path) -> Path:
+    return path.parent / MARKS / path.name
+
+
+def _marked(mark: Path) -> str:
+    return mark.read_text() if mark.exists() else ""

@@ -104,7 +104,8 @@ class Account:
                 self._client = self._session.create_client(
                     "s3", endpoint_url=self._endpoint, region_name=self._region, config=_CONFIG
                 )
-                self._client.meta.events.register("before-sign.s3.DeleteObjects", _add_md5)
+                for operation in ("DeleteObjects", "PutBucketTagging"):
+                    self._client.meta.events.register(f"before-sign.s3.{operation}", _add_md5)
             return self._client
 
 

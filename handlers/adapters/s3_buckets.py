@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote
 from uuid import UUID
@@ -11,12 +12,21 @@ from obstore.store import S3Store
 
 from handlers.adapters.bucket_names import Kind, bucket_name, owners
 from handlers.adapters.effects import EffectFailed, PermanentlyFailed
+from handlers.adapters.objects import Owner, in_the_way
 from handlers.adapters.s3_account import Account, Refused
 
 _PAGE = 1000
 """Buckets that are listed at a time: of more than 10,000 Amazon makes no list without pages."""
 
 _IDENTITY = ("Key", "VersionId")
+
+_MARK = "tenant-operation"
+"""The tag of a bucket that says which operation made it."""
+
+_LONG_AGO = datetime.fromtimestamp(0, UTC)
+
+_UNKNOWN = (405, 501)
+"""What servers answer that know no tags."""
 
 
 class S3Buckets:
@@ -71,6 +81,55 @@ class S3Buckets:
             await self._delete(name, "list_object_versions", "Versions", "DeleteMarkers")
             await self._unless("NoSuchBucket", "delete_bucket", Bucket=name)
 
+    async def claim(self, tenant_id: UUID, owner: Owner) -> None:
+        """Create the tenant's bucket, and mark it with a tag."""
+        name = self._name(tenant_id)
+        if not await self.exists(tenant_id):
+            await self.create(tenant_id)
+        else:
+            marked = await self._made_by(name)
+            if marked == str(owner.operation_id):
+                return
+            if marked is not None or not await self._was_just_made(name, owner):
+                raise in_the_way(name)
+        tags = {"TagSet": [{"Key": _MARK, "Value": str(owner.operation_id)}]}
+        try:
+            await self._account.ask("put_bucket_tagging", Bucket=name, Tagging=tags)
+        except Refused as refused:
+            if refused.status not in _UNKNOWN:
+                raise
+
+    async def release(self, tenant_id: UUID, owner: Owner) -> None:
+        """Remove the bucket that the operation has made."""
+        name = self._name(tenant_id)
+        if not await self.exists(tenant_id):
+            return
+        marked = await self._made_by(name)
+        ours = marked == str(owner.operation_id) or (owner.made and marked is None)
+        if not ours and (marked is not None or not await self._was_just_made(name, owner)):
+            raise in_the_way(name)
+        await self.remove(tenant_id)
+
+    async def _made_by(self, name: str) -> str | None:
+        """Return the operation that a bucket is marked with."""
+        try:
+            answer = await self._account.ask("get_bucket_tagging", Bucket=name)
+        except Refused as refused:
+            if refused.code == "NoSuchTagSet" or refused.status in _UNKNOWN:
+                return None
+            raise
+        return next((tag["Value"] for tag in answer.get("TagSet", ()) if tag["Key"] == _MARK), None)
+
+    async def _was_just_made(self, name: str, owner: Owner) -> bool:
+        """Return whether a bucket without a mark is empty, and was made since the operation began.
+
+        So is one whose maker died before it was marked.
+        """
+        made = await self._buckets()
+        if made.get(name, _LONG_AGO) < owner.since.replace(microsecond=0):  # S3 tells whole seconds
+            return False
+        return not (await self._account.ask("list_objects_v2", Bucket=name, MaxKeys=1)).get("Contents")
+
     def open(self, tenant_id: UUID) -> S3Store:
         """Return the store of the tenant's objects."""
         return S3Store(
@@ -86,13 +145,18 @@ class S3Buckets:
 
     async def tenants(self) -> list[UUID]:
         """Return whose buckets there are. Raises EffectFailed."""
-        names: list[str] = []
+        return owners(self._prefix, self._kind, await self._buckets())
+
+    async def _buckets(self) -> dict[str, datetime]:
+        """Return when each bucket of the account was made."""
+        made: dict[str, datetime] = {}
         following: dict[str, str] = {}
         while True:
             page = await self._account.ask("list_buckets", MaxBuckets=_PAGE, **following)
-            names += [bucket["Name"] for bucket in page.get("Buckets", ())]
+            for bucket in page.get("Buckets", ()):
+                made[bucket["Name"]] = bucket.get("CreationDate", _LONG_AGO)
             if not (token := page.get("ContinuationToken")):
-                return owners(self._prefix, self._kind, names)
+                return made
             following = {"ContinuationToken": token}
 
     async def close(self) -> None:

@@ -30,27 +30,58 @@ class StoreErased(msgspec.Struct, frozen=True, kw_only=True):
     verified: bool
 
 
-WRITE_AHEAD_LOG, STATISTICS = "write-ahead log", "pg_statistic"
+WRITE_AHEAD_LOG, STATISTICS, LARGE_OBJECTS = "write-ahead log", "pg_statistic", "pg_largeobject pages"
+SERVER_LOG, STATEMENTS, TEMPORARY = "server log", "pg_stat_statements", "temporary files"
 
-OPERATORS = frozenset((WRITE_AHEAD_LOG, STATISTICS))
+OPERATORS = frozenset((WRITE_AHEAD_LOG, STATISTICS, LARGE_OBJECTS, SERVER_LOG, STATEMENTS, TEMPORARY))
 """Stores that are the server's own: whether the service may clear them is up to its operator."""
+
+NOT_COVERED = (
+    "base backups, dumps and copies of disks that were taken before",
+    "what was archived of the write-ahead log before, and servers that once followed this one",
+)
+"""What no server can know of, and so no certificate covers; it ends as its own retention says."""
 
 MEANS = """
 SELECT current_setting('wal_recycle') = 'off',
     pg_has_role(current_user, 'pg_checkpoint', 'USAGE'),
     has_function_privilege('pg_switch_wal()', 'EXECUTE'),
-    CASE WHEN current_setting('server_version_num')::int >= 170000
-        THEN has_table_privilege('pg_catalog.pg_statistic', 'MAINTAIN')
-        ELSE (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) END"""
+    may.rewrite AND has_table_privilege('pg_catalog.pg_statistic', may.needs),
+    may.rewrite AND has_table_privilege('pg_catalog.pg_largeobject', may.needs),
+    ARRAY(
+        SELECT 'wal_keep_size is ' || current_setting('wal_keep_size')
+        WHERE current_setting('wal_keep_size') <> '0'
+        UNION ALL SELECT 'archive_mode is ' || current_setting('archive_mode')
+        WHERE current_setting('archive_mode') <> 'off'
+        UNION ALL SELECT 'summarize_wal is on' WHERE current_setting('summarize_wal', true) = 'on'
+        UNION ALL SELECT count(*) || ' replication slots stand' FROM pg_replication_slots HAVING count(*) > 0
+        UNION ALL SELECT count(*) || ' servers follow this one' FROM pg_stat_activity
+        WHERE backend_type = 'walsender' HAVING count(*) > 0),
+    EXISTS (
+        SELECT FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase
+        WHERE d.datname = current_database() AND s.setrole = 0
+        AND s.setconfig && ARRAY['log_min_messages=fatal', 'log_min_messages=panic']),
+    NOT EXISTS (SELECT FROM pg_extension WHERE extname = 'pg_stat_statements'),
+    current_setting('remove_temp_files_after_crash') = 'on'
+FROM (
+    SELECT current_setting('server_version_num')::int >= 170000
+        OR (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS rewrite,
+    CASE WHEN current_setting('server_version_num')::int >= 170000 THEN 'MAINTAIN' ELSE 'DELETE' END AS needs
+) may"""
 
 
 class Means(NamedTuple):
-    """What the server and its operator let an erasure do; a row of MEANS."""
+    """What the server and its operator let an erasure do, and what keeps it; a row of MEANS."""
 
     removes_log: bool
     may_checkpoint: bool
     may_switch_log: bool
     may_rewrite_statistics: bool
+    may_rewrite_large_objects: bool
+    log_is_kept: list[str]
+    log_is_closed: bool
+    no_statements: bool
+    removes_temporary: bool
 
     def missing(self) -> list[str]:
         """Return what the operator would have to do, so that an erasure may do all of it."""
@@ -59,6 +90,13 @@ class Means(NamedTuple):
             "GRANT pg_checkpoint TO the service's role": self.may_checkpoint,
             "GRANT EXECUTE ON FUNCTION pg_switch_wal() TO it": self.may_switch_log,
             "GRANT MAINTAIN ON pg_catalog.pg_statistic TO it": self.may_rewrite_statistics,
+            "GRANT MAINTAIN ON pg_catalog.pg_largeobject TO it": self.may_rewrite_large_objects,
+            f"keep no write-ahead log ({', '.join(self.log_is_kept)})": not self.log_is_kept,
+            "ALTER DATABASE … SET log_min_messages = fatal, and warning for the service's role in it": (
+                self.log_is_closed
+            ),
+            "DROP EXTENSION pg_stat_statements, or reset it after each purge": self.no_statements,
+            "ALTER SYSTEM SET remove_temp_files_after_crash = on": self.removes_temporary,
         }
         return [step for step, done in steps.items() if not done]
 
@@ -94,7 +132,12 @@ class Sweep:
                 means = Means(*row)
                 await connection.execute("SET lock_timeout = '5s'")
                 await _rewrite(connection, b"service.tenant_keys")
-                return await _rewrite_statistics(connection, means), await _begin_log_anew(connection, means)
+                return (
+                    await _rewrite_statistics(connection, means),
+                    await _rewrite_large_objects(connection, means),
+                    await _begin_log_anew(connection, means),
+                    *_left_to_the_server(means),
+                )
 
 
 async def _rewrite(connection: AsyncConnection[Any], table: bytes) -> None:
@@ -130,6 +173,35 @@ async def _rewrite_statistics(connection: AsyncConnection[Any], means: Means) ->
     return StoreErased(store=STATISTICS, what="statistics of tables", count=0, how=how, verified=verified)
 
 
+async def _rewrite_large_objects(connection: AsyncConnection[Any], means: Means) -> StoreErased:
+    """Remove the bytes of large objects that are gone: they stand in one table of all tenants."""
+    how, verified = "the table of all large objects rewritten", means.may_rewrite_large_objects
+    if verified:
+        await connection.execute("SET lock_timeout = '1s'")
+        await _rewrite(connection, b"pg_catalog.pg_largeobject")
+    else:
+        how = "not rewritten: the service may not rewrite the catalogue, so bytes of unlinked ones may stay"
+    return StoreErased(store=LARGE_OBJECTS, what="former bytes", count=0, how=how, verified=verified)
+
+
+def _left_to_the_server(means: Means) -> list[StoreErased]:
+    """Return what becomes of what the server wrote by itself about the tenant's sessions."""
+    told = "none was written: errors of tenants' sessions do not go to it"
+    kept = "not erased: it may quote values of statements that failed in the tenant's sessions"
+    ended = "removed by the server at the end of the tenant's sessions"
+    crashed = "not erased where the server crashed meanwhile: remove_temp_files_after_crash is off"
+    rows = [
+        (SERVER_LOG, "messages", told if means.log_is_closed else kept, means.log_is_closed),
+        (TEMPORARY, "files", ended if means.removes_temporary else crashed, means.removes_temporary),
+    ]
+    if not means.no_statements:
+        rows.append((STATEMENTS, "statements", "not erased: texts of the tenant's statements stay", False))
+    return [
+        StoreErased(store=store, what=what, count=0, how=how, verified=verified)
+        for store, what, how, verified in rows
+    ]
+
+
 async def _begin_log_anew(connection: AsyncConnection[Any], means: Means) -> StoreErased:
     """Have the server remove its write-ahead log up to here: it repeats what tables held."""
     how = "a new segment begun, and the former ones removed by a checkpoint"
@@ -137,9 +209,12 @@ async def _begin_log_anew(connection: AsyncConnection[Any], means: Means) -> Sto
         how = "left to the server's own checkpoints: the service may not ask for one"
     elif not means.removes_log:
         how = "not removed: wal_recycle is on, so the server uses its segments again as they are"
+    elif means.log_is_kept:
+        how = f"not removed: {', '.join(means.log_is_kept)}"
     if means.may_switch_log:
         await connection.execute("SELECT pg_switch_wal()")
     if means.may_checkpoint:
         await connection.execute("CHECKPOINT")
-    verified = means.removes_log and means.may_switch_log and means.may_checkpoint
+    may = means.removes_log and means.may_switch_log and means.may_checkpoint
+    verified = may and not means.log_is_kept
     return StoreErased(store=WRITE_AHEAD_LOG, what="segments", count=0, how=how, verified=verified)

@@ -11,9 +11,11 @@ from handlers.adapters.exports.preservation import Preservation
 from handlers.adapters.keyring import Keyring
 from handlers.adapters.keys import MasterKey
 from handlers.adapters.notices import Notices
-from handlers.adapters.objects import Buckets
+from handlers.adapters.objects import Buckets, Owner
 from handlers.adapters.plans import Plans
 from handlers.adapters.schemas import (
+    CONNECTIONS,
+    STEP,
     create_schema,
     drop_schema,
     purge_schema,
@@ -31,13 +33,14 @@ def effects(
     preservation: Preservation,
     deletion: Deletion,
     plans: Plans,
+    connections: int = CONNECTIONS,
 ) -> Effects:
-    """Return all effects that the sagas name."""
+    """Return all effects that the sagas name; a tenant's role gets so many `connections` at most."""
     opened = partial(_opened, keyring)
     return {
         "create_bucket": partial(_create_bucket, buckets),
         "remove_bucket": partial(_remove_bucket, buckets),
-        "create_schema": partial(create_schema, key=key),
+        "create_schema": partial(create_schema, key=key, connections=connections),
         "drop_schema": drop_schema,
         "write_defaults": opened(write_defaults),
         "write_admin": opened(write_admin),
@@ -71,8 +74,13 @@ def _opened(keyring: Keyring, effect: Effect) -> Effect:
 
 
 async def _create_bucket(buckets: Buckets, work: Work) -> None:
-    await buckets.create(work.tenant_id)
+    await buckets.claim(work.tenant_id, _owner(work))
 
 
 async def _remove_bucket(buckets: Buckets, work: Work) -> None:
-    await buckets.remove(work.tenant_id)
+    await buckets.release(work.tenant_id, _owner(work))
+
+
+def _owner(work: Work) -> Owner:
+    operation = work.operation
+    return Owner(operation.operation_id, operation.started_at, made=bool(operation.step(STEP).output))

@@ -37,7 +37,7 @@ ACCESS_AT_ONCE = 4
 def effects_of(process: Process, started: AsyncExitStack) -> Effects:
     """Return what the steps of sagas do; the connections that it keeps end with `started`."""
     settings = process.settings
-    connect = _connect(process)
+    connect = connecting(process)
     own, places = _buckets(process, started, "t"), _buckets(process, started, "x")
     notices = _notices(process)
     preservation = Preservation(
@@ -69,12 +69,13 @@ def effects_of(process: Process, started: AsyncExitStack) -> Effects:
         preservation,
         deletion,
         plans,
+        connections=settings.tenant_connections,
     )
 
 
 def export_shelf(process: Process, started: AsyncExitStack) -> Shelf:
     """Return where exports are fetched from; its connections end with `started`."""
-    return Shelf(_buckets(process, started, "x"), _connect(process))
+    return Shelf(_buckets(process, started, "x"), connecting(process))
 
 
 def certificate_key(settings: Settings) -> CertificateKey:
@@ -107,7 +108,9 @@ def _notices(process: Process) -> Notices:
     return Notices(partial(publish, process.nc), process.subjects, mailer)
 
 
-def _connect(process: Process) -> Connect:
+def connecting(process: Process) -> Connect:
+    """Return what gives a connection of its own, which commits each statement by itself."""
+
     @asynccontextmanager
     async def connect() -> AsyncGenerator[psycopg.AsyncConnection[Any]]:
         async with await psycopg.AsyncConnection.connect(process.postgres_url, **LASTING) as connection:

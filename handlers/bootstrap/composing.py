@@ -14,7 +14,7 @@ from handlers.bootstrap.http import http_role
 from handlers.bootstrap.process import Process
 from handlers.bootstrap.reading import projections_role, reading
 from handlers.bootstrap.relay import relay_role
-from handlers.bootstrap.sagas import sagas_role
+from handlers.bootstrap.sagas import sagas_role, tenant_watch
 from handlers.bus.discovery import Discovery
 from handlers.bus.endpoints import Endpoint
 from handlers.bus.metrics import EndpointMetrics
@@ -61,7 +61,7 @@ async def composed(
         endpoints += door.endpoints
         made.roles += [projections_role(process), door]
     if "sagas" in names:
-        made.roles.append(sagas_role(process, started))
+        made.roles += [sagas_role(process, started), tenant_watch(process)]
     commands = commands_role(process) if "commands" in names else None
     if commands is not None:
         endpoints += commands.endpoints

@@ -47,6 +47,7 @@ def http_role(
             asyncapi_document(process.subjects, process.streams, version("tenant-service"))
         ),
         registry=REGISTRY,
+        others={name: url for name, _, url in (each.partition("=") for each in settings.metrics_of)},
         origins=settings.cors_origins,
     )
     return HttpServer(app, host=settings.http_host, port=settings.http_port)

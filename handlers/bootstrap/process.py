@@ -11,7 +11,7 @@ from nats.aio.client import Client
 
 from handlers.adapters import key_check, schemas
 from handlers.adapters.beats import Beats
-from handlers.adapters.hints import CommitListener
+from handlers.adapters.hints import CommitListener, WriteTeller
 from handlers.adapters.jetstream import Json
 from handlers.adapters.key_hints import KeyHints
 from handlers.adapters.keyring import Keyring
@@ -49,6 +49,7 @@ class Process:
         self.key_hints = KeyHints(broker.connection, self.subjects.hint("erased"))
         self.keyring = Keyring(store.tenant_keys, master_key, hearing=self.key_hints.hearing)
         self.store = store
+        store.announce = WriteTeller(broker.connection, self.subjects.hint("writing")).writing
         store.incarnation.heard_by(self.keyring.forget_all)
         self.watch = DatabaseWatch(store)
         self.commits = CommitListener(broker.connection, self.subjects.hint("committed"))

@@ -1,5 +1,6 @@
 """Read models and the queries over them."""
 
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
 from handlers.bootstrap.process import Process
@@ -34,7 +35,19 @@ async def reading(process: Process, started: AsyncExitStack) -> Queries:
     hearing = Hearing(process.nc, queries, process.subjects)
     await hearing.start()
     started.push_async_callback(hearing.stop)
+    _hear_at_once(process, queries)
     return queries
+
+
+def _hear_at_once(process: Process, queries: Queries) -> None:
+    """Have what this process writes known to its own queries without a way over the bus."""
+    tell = process.store.announce
+
+    def announce(tenants: Sequence[str]) -> None:
+        queries.memory.written(tenants)
+        tell(tenants)
+
+    process.store.announce = announce
 
 
 class ReadyProjections:

@@ -16,6 +16,8 @@ from collections.abc import Awaitable, Callable
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from handlers.wire.headers import Received
+
 Headers = dict[str, str]
 _MARK = "_hardened"
 _PLAIN = b"NATS/1.0\r\n"
@@ -59,21 +61,6 @@ def harden(nc: Client) -> None:
     setattr(nc, _MARK, True)
 
 
-def write_at_once(nc: Client, block: bytes) -> bool:
-    """Give a block of protocol to the socket, when it has sent all that it was given before; say whether.
-
-    nats-py leaves that to a task, which comes two turns of the loop later: long, for a reply that somebody
-    waits for. A block that is not taken here has to be published.
-    """
-    writer: asyncio.StreamWriter | None = getattr(getattr(nc, "_transport", None), "_io_writer", None)
-    if writer is None or not nc.is_connected or len(block) > nc.max_payload:
-        return False
-    if writer.transport.get_write_buffer_size() > 0:
-        return False
-    writer.write(block)
-    return True
-
-
 async def flush(nc: Client) -> None:
     """Return when the server knows all that was sent, subscriptions above all.
 
@@ -95,10 +82,12 @@ async def publish(nc: Client, subject: str, body: bytes, headers: Headers) -> No
 
 def _headers(block: bytes) -> Headers | None:
     """Return the headers of a plain block; nats-py's own way costs several times more."""
-    headers: Headers = {}
+    headers = Received()
     for line in block[len(_PLAIN) :].decode("utf-8", "replace").split("\r\n"):
         name, colon, value = line.partition(":")
         if colon:
+            if name in headers:
+                headers.repeated |= {name}
             headers[name] = value.strip()
     return headers or None
 

@@ -10,8 +10,8 @@ import nats.errors
 import structlog
 from nats.aio.client import Client
 
+from handlers.adapters.at_once import write_at_once
 from handlers.adapters.tasks import watched
-from handlers.bus.connection import write_at_once
 from handlers.execution.reply import Reply
 from handlers.wire.headers import ERROR, ERROR_CODE
 

@@ -16,6 +16,7 @@ from cyclopts import App, CycloptsError
 from handlers.cli import (
     certificates,
     context,
+    database_rights,
     dead_letters,
     doctor,
     events,
@@ -48,7 +49,10 @@ for _apps, _group in (
         _app.group = _group
         app.command(_app)
 for _functions, _group in (
-    ((service.serve, service.settings, service.token, doctor.doctor), "Service"),
+    (
+        (service.serve, service.settings, service.token, doctor.doctor, database_rights.database_rights),
+        "Service",
+    ),
     ((history.history, history.as_of), "Tenants"),
     ((replay.replay,), "Data"),
 ):

@@ -8,7 +8,17 @@ from functools import partial
 from nats.errors import Error as NatsError
 
 from handlers.cli.exits import Misuse
-from handlers.cli.findings import clocks, doors, engines, given, identity, jetstream, outlets, rights
+from handlers.cli.findings import (
+    clocks,
+    doors,
+    engines,
+    given,
+    identity,
+    jetstream,
+    outlets,
+    rights,
+    walls,
+)
 from handlers.cli.findings.attempt import Check, attempt, failed
 from handlers.cli.findings.finding import Finding
 from handlers.cli.findings.leftovers import leftovers
@@ -21,7 +31,10 @@ from handlers.store.errors import StoreError
 from handlers.wire.subjects import Streams
 from tenant_domain.refusals import Refusal
 
-_TABLES = b"SELECT to_regclass('service.event_head') IS NOT NULL, current_setting('server_version')"
+_TABLES = b"""
+SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = 'service' AND c.relname = 'event_head'), current_setting('server_version')"""
+"""By the catalogue, which anybody may read: a role without rights is told so by the checks that follow."""
 
 
 async def examined(common: Common) -> AsyncGenerator[Finding]:
@@ -110,6 +123,7 @@ def _engines(pool: Connections, chosen: Settings) -> dict[str, Check]:
         "dead letters": partial(engines.dead_letters, pool),
         "sizes": partial(outlets.claim_checks, pool),
         "erasure": partial(engines.erasure, pool),
+        "tenants' reach": partial(walls.reach, pool, chosen),
         "leftovers": partial(leftovers, pool, chosen),
     }
 

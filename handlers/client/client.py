@@ -13,7 +13,7 @@ from handlers.client.commands import Commands
 from handlers.client.connecting import connected
 from handlers.client.events import events
 from handlers.client.inbox import Inbox
-from handlers.client.link import Link
+from handlers.client.link import Link, Written
 from handlers.client.reading import Queries
 from handlers.client.received import ReceivedEvent
 from handlers.client.requests import id_of
@@ -45,7 +45,7 @@ class TenantClient(Commands, DurableCommands, Queries):
         attempt: float = ATTEMPT,
     ) -> None:
         super().__init__(
-            Link(nc, Subjects(prefix), streams or Streams.of(prefix), Inbox(nc), timeout, attempt)
+            Link(nc, Subjects(prefix), streams or Streams.of(prefix), Inbox(nc), timeout, attempt, Written())
         )
 
     @classmethod

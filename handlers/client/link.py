@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from typing import Any, NamedTuple
+from uuid import UUID
 
 import msgspec
 from nats.aio.client import Client
@@ -26,10 +27,35 @@ LEAST_ATTEMPT = 0.1
 """Seconds that an attempt has at least."""
 
 
+MOST_REMEMBERED = 10_000
+"""Tenants whose last write of its own a client remembers, some 150 bytes each."""
+
+
+class Written:
+    """The positions that this client's own outcomes named: what it asks for includes them."""
+
+    def __init__(self) -> None:
+        self._by_tenant: dict[UUID, int] = {}
+        self._last = self._forgotten = 0
+
+    def note(self, tenant_id: UUID, position: int) -> None:
+        """Note the position of an outcome."""
+        self._last = max(self._last, position)
+        self._by_tenant[tenant_id] = max(position, self._by_tenant.pop(tenant_id, 0))
+        if len(self._by_tenant) > MOST_REMEMBERED:
+            oldest = next(iter(self._by_tenant))
+            self._forgotten = max(self._forgotten, self._by_tenant.pop(oldest))
+
+    def position(self, tenant_id: UUID | None) -> int:
+        """Return the position that an answer about a tenant, or (None) about all, has to include."""
+        return self._last if tenant_id is None else self._by_tenant.get(tenant_id, self._forgotten)
+
+
 class Link(NamedTuple):
     """A connection and what stands where on it.
 
-    `timeout` is how long a call may take that names no time of its own, `attempt` how long each of its
+    `written` are the positions of its own writes. `timeout` is how long a call may take that names no time of
+    its own, `attempt` how long each of its
     attempts waits for an answer, both in seconds.
     """
 
@@ -39,6 +65,7 @@ class Link(NamedTuple):
     inbox: Inbox
     timeout: float
     attempt: float
+    written: Written
 
 
 class Part:

@@ -56,6 +56,7 @@ def outcome_of(link: Link, tenant_id: UUID, command_id: UUID, body: bytes) -> Ou
     told = _read(body)
     if told.error is not None:
         raise refusal_of(told.error)
+    link.written.note(tenant_id, told.position)
     return Outcome(
         command_id=command_id,
         tenant_id=tenant_id,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
@@ -12,6 +13,7 @@ import msgspec
 from handlers.client.link import Link, ask
 from handlers.client.requests import id_of
 from handlers.wire.subjects import FLEET
+from tenant_domain.refusals import StaleRead
 
 Item = TypeVar("Item")
 
@@ -34,11 +36,18 @@ async def queried(
 ) -> bytes:
     """Return the answer to a query about a tenant, or (None) over all of them, as JSON.
 
-    It is asked again until it is answered. Raises the Refusal, and NoAnswer after `timeout` seconds.
+    It is asked again until it is answered. Where no `min_position` is given, it is that of this client's own
+    last outcome; a page whose read model is long in reaching that is as it is. Raises the Refusal, and
+    NoAnswer after `timeout` seconds.
     """
-    subject = link.subjects.query(FLEET if tenant_id is None else id_of(tenant_id), name)
-    body = msgspec.json.encode(fields_of(**fields))
-    return await ask(link, subject, body, {}, timeout or link.timeout)
+    tenant = None if tenant_id is None else id_of(tenant_id)
+    subject = link.subjects.query(FLEET if tenant is None else tenant, name)
+    asked, own = fields_of(**fields), link.written.position(tenant)
+    if own and "min_position" not in asked:
+        body = msgspec.json.encode({**asked, "min_position": own})
+        with suppress(StaleRead):
+            return await ask(link, subject, body, {}, timeout or link.timeout)
+    return await ask(link, subject, msgspec.json.encode(asked), {}, timeout or link.timeout)
 
 
 async def all_items(

@@ -25,8 +25,9 @@ _object = msgspec.json.Decoder(dict[str, Any]).decode
 class Queries(Part):
     """What can be asked.
 
-    With a `min_position`, an outcome's, the answer includes what that command wrote; StaleRead is raised
-    when the read models do not reach it in time (`timeout_ms`, a field of any query; 1000).
+    The answer includes what this client itself wrote. With a `min_position`, another one's outcome's, it
+    includes what that command wrote; StaleRead is raised when the read models do not reach it in time
+    (`timeout_ms`, a field of any query; 1000).
     """
 
     async def query(

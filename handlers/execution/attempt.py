@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from handlers.adapters.keyring import TenantKeys
-from handlers.execution.decode import Request
+from handlers.execution.decode import ANY_VERSION, Request
 from handlers.execution.groups import Groups
 from handlers.execution.job import Job, tenant_of
 from handlers.execution.reply import Reply, reused
@@ -20,7 +20,7 @@ from handlers.store.cache import StreamCache
 from handlers.store.event_store import Loaded
 from handlers.wire.events import encoded
 from handlers.wire.outcomes import completed
-from handlers.wire.sealing import needs_sealing, opened, sealed
+from handlers.wire.sealing import needs_sealing, sealed
 from tenant_domain.catalogue import Policy
 from tenant_domain.decision import Context, Decision, Event, Ref, World
 from tenant_domain.operation.state import Operation
@@ -49,14 +49,13 @@ class Attempt:
         cache: StreamCache,
         policy: Policy,
         now: datetime,
-        keys: Mapping[UUID, TenantKeys],
         fingerprint: Callable[[bytes], bytes],
         largest: int,
         incarnation: int = 0,
     ) -> None:
         self._cache = cache
         self.incarnation = incarnation
-        self._keys = keys
+        self.keys: Mapping[UUID, TenantKeys] = {}
         self._fingerprint = fingerprint
         self._largest = largest
         self._policy = policy
@@ -66,6 +65,7 @@ class Attempt:
         self.mark = object()
         self.verdicts: list[Verdict] = []
         self.assumed: list[Ref] = []
+        self._claims: dict[tuple[UUID, UUID], Verdict] = {}
 
     def add(self, loaded: Mapping[UUID, Loaded]) -> None:
         """Take states as they were loaded."""
@@ -105,7 +105,7 @@ class Attempt:
     def buried(self) -> set[UUID]:
         """Return the tenants whose commands become dead letters, and whose keys are not here."""
         buried = (tenant_of(verdict.job.origin) for verdict in self.verdicts if _burial(verdict) is not None)
-        return {tenant for tenant in buried if tenant not in self._keys}
+        return {tenant for tenant in buried if tenant not in self.keys}
 
     def batch(self, progress: list[ProgressRow], keys: Mapping[UUID, TenantKeys]) -> Batch:
         """Return the rows of all that was decided; `keys` are those of the `buried`."""
@@ -122,6 +122,15 @@ class Attempt:
     def group_of(self, verdict: Verdict) -> int:
         """Return the group that stands or falls with a verdict."""
         return self._groups.of(verdict.member)
+
+    def new_keys(self, dropped: Collection[int]) -> list[TenantKeys]:
+        """Return the keys that were stored with what they sealed."""
+        return [
+            verdict.keys
+            for verdict in self.verdicts
+            if verdict.keys is not None and verdict.keys.wrapped is not None
+            if self._groups.of(verdict.member) not in dropped
+        ]
 
     def keep(self, dropped: Collection[int]) -> None:
         """Cache the states that hold now; forget those of dropped groups, which turned out to be old."""
@@ -146,6 +155,10 @@ class Attempt:
     def _verdict(self, job: Job, request: Request, tenant: Stream) -> Verdict | None:
         if tenant.commands is not None and request.command_id in tenant.commands:
             return _repeated(job, request, tenant.commands[request.command_id])
+        if request.claim is not None:
+            first = self._claims.get((request.claim, request.command_id))
+            if first is not None:
+                return _repeated(job, request, first)
         read = [tenant]
         for ref in COMMANDS[request.command].streams(request.tenant_id, request.form, tenant.state):
             stream = self._known(ref.stream)
@@ -162,6 +175,8 @@ class Attempt:
             if tenant.commands is None:
                 tenant.commands = {}
             tenant.commands[request.command_id] = verdict
+            if request.claim is not None:
+                self._claims[request.claim, request.command_id] = verdict
         return verdict
 
     def _decision(self, request: Request, read: list[Stream]) -> Decision:
@@ -172,9 +187,15 @@ class Attempt:
             operation_id=operation_id_of(request.tenant_id, request.command_id),
             actor=request.meta.actor,
             policy=self._policy,
+            authority=request.authority,
         )
         version = read[0].version
-        stale = request.expected_versions is not None and version not in request.expected_versions
+        others = request.other_versions
+        stale = (
+            version in others
+            or (version > 0 and ANY_VERSION in others)
+            or (request.expected_versions is not None and version not in request.expected_versions)
+        )
         conflict = VersionConflict(f"The tenant is at version {version}.", version=version) if stale else None
         try:
             decision = COMMANDS[request.command].decide(request.form, world, context)
@@ -190,14 +211,14 @@ class Attempt:
     def _seen(self, stream: Stream, request: Request) -> Any:
         """Return a state as the decision sees it: of a tenant opened, where that matters."""
         state = stream.state
-        if not isinstance(state, Tenant) or request.tenant_id not in self._keys:
+        if not isinstance(state, Tenant) or request.tenant_id not in self.keys:
             return state
-        return opened(state, self._keys[request.tenant_id].known)
+        return self.keys[request.tenant_id].opened(state)
 
     def _sealed(self, verdict: Verdict, request: Request, event: Event) -> Event:
         if not needs_sealing(event):
             return event
-        verdict.keys = self._keys[request.tenant_id]
+        verdict.keys = self.keys[request.tenant_id]
         return sealed(event, verdict.keys.current)
 
     def _complete(self, verdict: Verdict, request: Request, decision: Decision, tenant: Stream) -> None:
@@ -206,8 +227,11 @@ class Attempt:
         for ref, fact in decision.events:
             event = self._sealed(verdict, request, fact)
             stream = tenant if ref.stream is tenant.id else self._written(ref)
-            state, version = after.get(stream) or (stream.state, stream.version)
-            state = ENTITIES[ref.entity].evolve(state, event)
+            former, version = after.get(stream) or (stream.state, stream.version)
+            evolve = ENTITIES[ref.entity].evolve
+            state = evolve(former, event)
+            if stream is tenant and tenant.id in self.keys:
+                self.keys[tenant.id].last.follow(former, state, evolve, fact)
             version += 1
             after[stream] = (state, version)
             verdict.facts.append((stream.id, version, event.name, encoded(event, request.meta)))
@@ -258,12 +282,17 @@ class Attempt:
                     group,
                 )
             )
+            if request.claim not in (None, tenant_id):
+                claimed = self._fingerprint(request.claim_hash)
+                batch.ledger.append(
+                    batch.ledger[-1]._replace(tenant_id=request.claim, hash=claimed, events=0)
+                )
         if verdict.keys is not None:
             _keep(batch, verdict.keys, group)
         refusal = _burial(verdict)
         if refusal is not None:
             tenant = tenant_of(verdict.job.origin)
-            own = self._keys.get(tenant) or keys[tenant]
+            own = self.keys.get(tenant) or keys[tenant]
             batch.dead_letters.append(verdict.job.dead_letter(refusal, own.current, group))
             _keep(batch, own, group)
 
@@ -284,7 +313,7 @@ def _keep(batch: Batch, keys: TenantKeys, group: int) -> None:
 def _repeated(job: Job, request: Request, first: Verdict) -> Verdict:
     verdict = Verdict(job, first.member)
     assert first.job.request is not None
-    if first.job.request.hash == request.hash:
+    if first.job.request.hash == request.hash and first.job.request.tenant_id == request.tenant_id:
         verdict.first = first
     else:
         verdict.know(reused(request.command_id, request.tenant_id))

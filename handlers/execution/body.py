@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
+from decimal import Decimal
 
 import msgspec
 from pydantic import ValidationError
@@ -17,12 +19,32 @@ MAX_BODY = 256 * 1024
 _MAX_ERRORS = 20
 _MAX_NAME = 100
 
-_decode = msgspec.json.Decoder().decode
+_LARGEST = 2.0**63
+"""From here on a number with a fraction or an exponent stays what it is: no integer of a body is as large."""
+
+
+def _number(text: str) -> int | float:
+    """Return the number that a JSON number with a fraction or an exponent is: 1.0 and 1e0 are 1.
+
+    Raises ValueError for one that no double holds.
+    """
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError("a number is out of range")
+    if not value.is_integer() or abs(value) >= _LARGEST:
+        return value
+    exact = Decimal(text) if value else Decimal()
+    return int(exact) if exact == exact.to_integral_value() else int(value)
+
+
+_decode = msgspec.json.Decoder(float_hook=_number).decode
 _encode = msgspec.json.Encoder(order="sorted").encode
 
 
 def canonical(body: bytes) -> bytes:
-    """Return the JSON object `body` with sorted keys and no blanks; an empty body is `{}`.
+    """Return the JSON object `body` with sorted keys and no blanks, each number written in one way.
+
+    An empty body is `{}`. Bodies compare as values: gateways and JavaScript write 1 for 1.0.
 
     Raises InvalidCommand when it is too long, not one JSON object, or not JSON that everybody reads alike:
     invalid UTF-8, NaN, lone surrogates and repeated keys are none.

@@ -17,7 +17,7 @@ import msgspec
 from pydantic import Field, model_validator
 
 from handlers.execution.body import canonical, validated
-from handlers.execution.decode import Request, decoded
+from handlers.execution.decode import Request, check_names, decoded
 from handlers.execution.reply import Reply, problem_of
 from handlers.wire.headers import COMMAND_ID
 from handlers.wire.subjects import FLEET
@@ -120,6 +120,7 @@ class Bulk:
             raise UnknownCommand(
                 "The last token of the subject is not the name of a command for many operations."
             )
+        check_names(headers)
         form = validated(ControlOperations, canonical(body))
         assert isinstance(form, ControlOperations)
         if form.from_step is not None and command not in _STEPWISE:

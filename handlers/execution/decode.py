@@ -17,21 +17,29 @@ from handlers.wire.headers import (
     COMMAND_ID,
     CORRELATION_ID,
     EXPECTED_VERSION,
+    OF_COMMANDS,
     REPLY_TO,
     TRACEPARENT,
+    Received,
 )
 from handlers.wire.subjects import is_inbox, is_tenant_id
+from tenant_domain.authorisation import Authority
 from tenant_domain.decision import Command
 from tenant_domain.refusals import InvalidCommand, UnknownCommand
 from tenant_domain.registry import COMMANDS
 from tenant_domain.values import SEALED
 
+ANY_VERSION = -1
+"""Stands for every version that a tenant can be at, among those that it must not be at."""
+
 
 class Request(msgspec.Struct, frozen=True):
     """A command that fits its form; `hash` tells it from any other one under its id, `size` is its body's.
 
-    The tenant must be at one of `expected_versions`, where they are given. `body` is what the form was read
-    from, so that another worker can read it again; a durable command has none, since it stays where it is.
+    The tenant must be at one of `expected_versions`, and at none of `other_versions`, where they are given.
+    `authority` is in whose name it came. `claim` is another place in the ledger where its id is taken, too:
+    so an id stands for one tenant, whichever that is. `body` is what the form was read from, so that another
+    worker can read it again; a durable command has none, since it stays where it is.
     """
 
     tenant_id: UUID
@@ -43,6 +51,14 @@ class Request(msgspec.Struct, frozen=True):
     meta: Meta
     size: int
     body: bytes = b""
+    authority: Authority = Authority.SERVICE
+    other_versions: Collection[int] = ()
+    claim: UUID | None = None
+
+    @property
+    def claim_hash(self) -> bytes:
+        """Return what tells the command from any other one that claims the same; its tenant belongs to it."""
+        return blake2b(self.hash + self.tenant_id.bytes, digest_size=16).digest()
 
 
 _uuid = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}").fullmatch
@@ -51,6 +67,8 @@ _trace = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{
 # What goes on into events' headers: no control characters (it could end a header), no half characters, and
 # not what the bus library puts in the place of bytes that are no UTF-8.
 _text = re.compile("[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffd]{1,255}").fullmatch
+
+_BY_LOWER = {name.lower(): name for name in OF_COMMANDS}
 
 _Errors = list[dict[str, str]]
 
@@ -88,6 +106,7 @@ def decoded(
         _refuse(errors, COMMAND_ID, "must be a hyphenated UUID")
     if durable and not is_inbox(headers.get(REPLY_TO, "_INBOX")):
         _refuse(errors, REPLY_TO, "must be an inbox of the caller (_INBOX…)")
+    _check_names(headers, errors)
     expected = _expected_versions(headers, errors)
     meta = _meta(headers, given.lower() if given else str(command_id), errors)
     if errors or command_id is None:
@@ -106,6 +125,24 @@ def decoded(
     )
 
 
+def check_names(headers: Mapping[str, str]) -> None:
+    """Refuse (InvalidCommand) a header of a command that stands there twice, or in another case."""
+    errors: _Errors = []
+    _check_names(headers, errors)
+    if errors:
+        raise InvalidCommand(f"{errors[0]['field']}: {errors[0]['detail']}", errors=errors)
+
+
+def _check_names(headers: Mapping[str, str], errors: _Errors) -> None:
+    if isinstance(headers, Received) and headers.repeated:
+        for name in sorted(headers.repeated):
+            if name.lower() in _BY_LOWER:
+                _refuse(errors, name, "must stand there once")
+    for name in headers:
+        if name not in OF_COMMANDS and (right := _BY_LOWER.get(name.lower())) is not None:
+            _refuse(errors, name, f"must be written {right}")
+
+
 def command_id_of(headers: Mapping[str, str]) -> UUID | None:
     """Return the command id that a refused message came with, None when it has none that is one."""
     given = headers.get(COMMAND_ID, "")
@@ -113,13 +150,20 @@ def command_id_of(headers: Mapping[str, str]) -> UUID | None:
 
 
 def _meta(headers: Mapping[str, str], command_id: str, errors: _Errors) -> Meta:
-    trace = headers.get(TRACEPARENT)
+    trace = _trace_of(headers)
     return Meta(
         actor=_line(headers, ACTOR, errors),
         correlation_id=_line(headers, CORRELATION_ID, errors) or command_id,
         causation_id=_line(headers, CAUSATION_ID, errors) or command_id,
         traceparent=trace if trace is not None and _trace(trace) else None,
     )
+
+
+def _trace_of(headers: Mapping[str, str]) -> str | None:
+    """Return the trace that a command belongs to: its standard takes the name in any case, but only one."""
+    given = [value for name, value in headers.items() if name.lower() == TRACEPARENT]
+    repeated = isinstance(headers, Received) and any(each.lower() == TRACEPARENT for each in headers.repeated)
+    return given[0] if len(given) == 1 and not repeated else None
 
 
 def _line(headers: Mapping[str, str], name: str, errors: _Errors) -> str | None:

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import structlog
 
-from handlers.adapters.keyring import Keyring, TenantKeys
+from handlers.adapters.keyring import Keyring, ReadKeys, TenantKeys
 from handlers.execution.attempt import Attempt
 from handlers.execution.decode import Request
 from handlers.execution.job import Job, Reach, Slice
@@ -23,6 +23,7 @@ from handlers.store.batch import Appended, ProgressRow, Recorded
 from handlers.store.cache import StreamCache
 from handlers.store.errors import AmbiguousCommit, StoreUnavailable, is_outage
 from handlers.store.event_store import EventStore
+from handlers.store.tenant_keys import WrappedKey
 from tenant_domain.catalogue import Policy
 from tenant_domain.decision import Ref
 from tenant_domain.refusals import Unavailable
@@ -114,14 +115,17 @@ class Settler:
         """Decide jobs; streams in `doubtful` were assumed to be new in an earlier round."""
         requests = [job.request for job in jobs if job.request is not None]
         incarnation = self._store.incarnation.number
-        keys = await self._keys({each.tenant_id for each in requests if _has_personal(each)})
         attempt = Attempt(
-            self._cache, self._policy, self._now(), keys, self._fingerprint, self._largest(), incarnation
+            self._cache, self._policy, self._now(), self._fingerprint, self._largest(), incarnation
         )
         await self._load(attempt, doubtful)
-        # All streams at once; those of a lone command are found missing as it is decided.
+        # With all keys that are not in memory all streams that are not; a lone command needs mostly neither.
+        attempt.keys = await self._keys(
+            {each.tenant_id for each in requests if _has_personal(each)},
+            lambda tenants: self._load(attempt, _missing(attempt, requests), tenants),
+        )
         for _ in range(2 if len(requests) > 1 else 0):  # the second for what only the tenant's state names
-            missing = {ref for request in requests for ref in attempt.missing(request)}
+            missing = _missing(attempt, requests)
             if not missing:
                 break
             await self._load(attempt, missing)
@@ -142,16 +146,22 @@ class Settler:
                 return
             await self._load(attempt, missing)  # named by what a command before it in this batch did
 
-    async def _load(self, attempt: Attempt, refs: Collection[Ref]) -> None:
-        if refs:
-            async with asyncio.timeout(self._load_timeout):
-                attempt.add(await self._store.load(refs))
+    async def _load(
+        self, attempt: Attempt, refs: Collection[Ref], keys_of: Collection[UUID] = ()
+    ) -> Sequence[WrappedKey]:
+        """Add streams to an attempt, and return the keys of tenants, in one round trip."""
+        if not refs and not keys_of:
+            return ()
+        async with asyncio.timeout(self._load_timeout):
+            loaded, keys = await self._store.load_to_append(refs, keys_of)
+        attempt.add(loaded)
+        return keys
 
-    async def _keys(self, tenants: Collection[UUID]) -> dict[UUID, TenantKeys]:
+    async def _keys(self, tenants: Collection[UUID], read: ReadKeys | None = None) -> dict[UUID, TenantKeys]:
         if not tenants:
             return {}
         async with asyncio.timeout(self._load_timeout):
-            return await self._keyring.prepare(tenants)
+            return await self._keyring.prepare(tenants, read)
 
     async def _recall(self, attempt: Attempt) -> None:
         """Let the ledger answer repeats of commands that would be refused now without a record."""
@@ -191,6 +201,7 @@ class Settler:
         await asyncio.sleep(0)  # a turn of the loop for the replies to go: nobody waits for what follows
         if attempt.incarnation == self._store.incarnation.number:
             attempt.keep(appended.dropped)
+            self._keyring.stored(attempt.new_keys(appended.dropped))
         self._metrics.appended(len(attempt.verdicts), took, len(appended.dropped))
         return appended.head if batch.events else None
 
@@ -198,6 +209,8 @@ class Settler:
         positions = iter(appended.positions)
         for verdict in attempt.verdicts:
             position = next(positions) if verdict.recorded is not None else None
+            if verdict.recorded is not None and _is_claimed(verdict.job.request):
+                next(positions)  # the claim's row says the same
             if attempt.group_of(verdict) in appended.dropped:
                 self._answer_repeated(verdict, appended)
             else:
@@ -207,10 +220,15 @@ class Settler:
 
     def _answer_repeated(self, verdict: Verdict, appended: Appended) -> None:
         job, request = verdict.job, verdict.job.request
-        recorded = appended.repeated.get((request.tenant_id, request.command_id)) if request else None
-        if request is None or recorded is None:
+        if request is None:
             return
-        reply = self._outcome(request, recorded)
+        recorded = appended.repeated.get((request.tenant_id, request.command_id))
+        if recorded is not None:
+            reply = self._outcome(request, recorded)
+        elif request.claim is not None and (request.claim, request.command_id) in appended.repeated:
+            reply = self._claimed(request, appended.repeated[request.claim, request.command_id])
+        else:
+            return
         job.know(reply)
         if job.origin is None:
             self._metrics.settled(job, reply)
@@ -221,6 +239,14 @@ class Settler:
         return (
             remembered(recorded)
             if recorded.hash == self._fingerprint(request.hash)
+            else reused(request.command_id, request.tenant_id)
+        )
+
+    def _claimed(self, request: Request, recorded: Recorded) -> Reply:
+        """Return what a command gets whose id was taken for its claim, by itself or by another one."""
+        return (
+            remembered(recorded)
+            if recorded.hash == self._fingerprint(request.claim_hash)
             else reused(request.command_id, request.tenant_id)
         )
 
@@ -240,6 +266,15 @@ class Settler:
         elif request is not None:
             failure = Unavailable("The command failed for a technical reason.", retry_after=1)
             job.settle(refused(request.command_id, request.tenant_id, failure))
+
+
+def _missing(attempt: Attempt, requests: Iterable[Request]) -> set[Ref]:
+    return {ref for request in requests for ref in attempt.missing(request)}
+
+
+def _is_claimed(request: Request | None) -> bool:
+    """Return whether a command's id is taken in another place of the ledger, too."""
+    return request is not None and request.claim not in (None, request.tenant_id)
 
 
 def _has_personal(request: Request) -> bool:

@@ -1,67 +1,75 @@
-"""Who may do what, until roles and memberships decide it: a table in one place.
-
-A token within a tenant is refused while its tenant is out of service (suspended, or about to be deleted), but
-for what its owners and admins need then: to see where it stands, and to fetch their data. Operators go on.
-"""
+"""What the routes ask of the domain's authorisation: by command or query, before a body is read."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
-from handlers.http_edge.tokens import OPERATOR, Caller
+from handlers.execution.bulk import BULK
 from handlers.wire.subjects import FLEET
-from tenant_domain.refusals import Forbidden
+from projections.registry import QUESTIONS
+from tenant_domain import authorisation
+from tenant_domain.authorisation import Access, Caller
+from tenant_domain.decision import Command
+from tenant_domain.refusals import UnknownCommand, UnknownQuery
+from tenant_domain.registry import COMMANDS
 from tenant_domain.values import Status
-
-WRITERS = frozenset((OPERATOR, "owner", "admin", "member"))
-"""Roles that may change their tenant. `viewer`, and roles that are not known here, only read."""
-
-OPERATORS_ONLY = frozenset(("provision",))
-"""Commands that are nobody's own."""
-
-
-HEADS = frozenset(("owner", "admin"))
-"""Roles that speak for their whole tenant."""
-
-OUT_OF_SERVICE = frozenset((Status.SUSPENDED, Status.PENDING_DELETION, Status.PURGING))
-
-STILL_ANSWERED = frozenset(("tenant", "operation", "operations", "export", "certificate"))
-"""Queries that a tenant's heads may ask while it is out of service, and when it is gone."""
 
 StatusOf: TypeAlias = Callable[[], Awaitable[Status]]
 """Looks up a tenant's status; raises where there is no such tenant (any more)."""
 
 
-async def check_service(caller: Caller, request: str, status: StatusOf) -> None:
-    """Raise Forbidden when the caller's own tenant is out of service, and `request` is not for that time."""
-    if caller.tenant is None or (caller.role in HEADS and request in STILL_ANSWERED):
-        return
-    if (found := await status()) in OUT_OF_SERVICE:
-        raise Forbidden(f"the tenant is out of service ({found.value}); its owners and admins see why")
+async def check_command(caller: Caller, tenant: str, command: str, status: StatusOf) -> None:
+    """Refuse unless the caller may ask for `command` on `tenant`, or on FLEET.
+
+    Raises TenantNotFound, Forbidden, UnknownCommand, and what `status` raises.
+    """
+    authorisation.check_reach(caller, _reached(tenant))
+    access = access_to_command(tenant, command)
+    if access is None:
+        raise UnknownCommand(f"There is no command {command[:100]!r}.")
+    await _check(caller, tenant, access, command, status)
 
 
-def check_export(caller: Caller, tenant: str) -> None:
-    """Raise Forbidden unless the caller may have all data of `tenant`."""
-    check_read(caller, tenant)
-    if caller.tenant is not None and caller.role not in HEADS:
-        raise Forbidden("only an owner or an admin fetches a tenant's export")
+def check_provision(caller: Caller) -> None:
+    """Refuse (Forbidden) unless the caller may make tenants."""
+    authorisation.check(caller, None, COMMANDS["provision"].access, "provision")
 
 
-def check_read(caller: Caller, tenant: str) -> None:
-    """Raise Forbidden unless the caller reaches `tenant`; FLEET is all of them."""
-    if caller.tenant is None and caller.role == OPERATOR:
-        return
-    if tenant == FLEET:
-        raise Forbidden("only an operator sees all tenants")
-    if caller.tenant is None or caller.tenant != tenant:
-        raise Forbidden("the token is for another tenant")
+async def check_query(caller: Caller, tenant: str, query: str, status: StatusOf) -> None:
+    """Refuse unless the caller may ask `query` about `tenant`, or about FLEET.
+
+    Raises TenantNotFound, Forbidden, UnknownQuery, and what `status` raises.
+    """
+    authorisation.check_reach(caller, _reached(tenant))
+    access = access_to_query(tenant, query)
+    if access is None:
+        raise UnknownQuery(f"There is no query {query[:100]!r}.")
+    await _check(caller, tenant, access, query, status)
 
 
-def check_command(caller: Caller, tenant: str, command: str) -> None:
-    """Raise Forbidden unless the caller may ask for `command` on `tenant`."""
-    check_read(caller, tenant)
-    if caller.role not in WRITERS:
-        raise Forbidden(f"the role {caller.role} only reads")
-    if command in OPERATORS_ONLY and caller.tenant is not None:
-        raise Forbidden("only an operator makes tenants")
+def check_fields(caller: Caller, command: str, form: Command) -> None:
+    """Refuse (Forbidden) a field that the caller may not set."""
+    authorisation.check_fields(caller, COMMANDS[command].access, form)
+
+
+def access_to_command(tenant: str, command: str) -> Access | None:
+    """Return what a command needs; None when there is none of this name. Of many operations as of each."""
+    spec = COMMANDS.get(BULK.get(command, "") if tenant == FLEET else command)
+    return None if spec is None else spec.access
+
+
+def access_to_query(tenant: str, query: str) -> Access | None:
+    """Return what a query needs; None when there is none of this name."""
+    question = QUESTIONS.get((tenant == FLEET, query))
+    return None if question is None else question.access
+
+
+async def _check(caller: Caller, tenant: str, access: Access, name: str, status: StatusOf) -> None:
+    authorisation.check(caller, _reached(tenant), access, name)
+    if not caller.is_operator and not caller.has(access.out_of_service):
+        authorisation.check_service(caller, access, await status())
+
+
+def _reached(tenant: str) -> str | None:
+    return None if tenant == FLEET else tenant

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
 from litestar import Litestar, MediaType, Request, Response, get
 from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry
 
 from handlers.http_edge import problems, tenants
+from handlers.http_edge.exposition import exposition
 from handlers.http_edge.gate import Gate
 from handlers.http_edge.health import Health
 from handlers.http_edge.openapi import openapi
@@ -28,6 +31,7 @@ def http_app(
     health: Health,
     asyncapi: bytes,
     registry: CollectorRegistry,
+    others: Mapping[str, str] = MappingProxyType({}),
     origins: Collection[str] = (),
     more_keys: Sequence[Mapping[str, Any]] = (),
 ) -> ASGIApp:
@@ -37,7 +41,7 @@ def http_app(
     keys (JSON Web Keys) that are published beside the one of tokens.
     """
     keys = msgspec.json.encode({"keys": [*signer.jwks()["keys"], *more_keys]})
-    routes = [*tenants.handlers(doors), *_open(keys, health, asyncapi, registry)]
+    routes = [*tenants.handlers(doors), *_open(keys, health, asyncapi, partial(exposition, registry, others))]
     app = Litestar(
         [*_options(routes), *routes],  # before them: to the first route of a path the framework adds its own
         exception_handlers={Refusal: problems.of_refusal, Exception: problems.of_framework},
@@ -50,7 +54,7 @@ def http_app(
 
 
 def _open(
-    keys: bytes, health: Health, asyncapi: bytes, registry: CollectorRegistry
+    keys: bytes, health: Health, asyncapi: bytes, exposed: Callable[[], Awaitable[bytes]]
 ) -> list[HTTPRouteHandler]:
     document = msgspec.json.encode(openapi())
 
@@ -65,7 +69,7 @@ def _open(
 
     @get("/metrics")
     async def metrics() -> Response[bytes]:
-        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST.partition("; charset")[0])
+        return Response(await exposed(), media_type=CONTENT_TYPE_LATEST.partition("; charset")[0])
 
     @get("/openapi.json")
     async def openapi_document() -> Response[bytes]:

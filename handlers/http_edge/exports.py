@@ -18,23 +18,24 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from handlers.adapters.exports.shelf import Part
-from handlers.http_edge.access import check_export
+from handlers.http_edge.access import StatusOf, check_query
 from handlers.http_edge.gate import ONLY_HEAD
 from handlers.http_edge.routes import EXPORT_PART
 from handlers.http_edge.tokens import Caller
 from handlers.wire.subjects import is_tenant_id
 from projections.forms import invalid
+from projections.termination import EXPORT
 
 Fetch: TypeAlias = Callable[[UUID, str], Awaitable[tuple[Part, AsyncGenerator[bytes]]]]
 """Gives a part of a tenant's export, by its path in the manifest. Raises NotFound."""
 
 
-def handler(fetch: Fetch) -> HTTPRouteHandler:
-    """Return the handler of the route of parts."""
+def handler(fetch: Fetch, status: Callable[[str], StatusOf]) -> HTTPRouteHandler:
+    """Return the handler of the route of parts; `status` gives what looks up the status of a tenant."""
 
     async def part(request: Request[Caller, Any, Any]) -> ASGIApp:
         tenant, path = request.path_params["tenant_id"], str(request.path_params["part"]).lstrip("/")
-        check_export(request.user, tenant)
+        await check_query(request.user, tenant, EXPORT.name, status(tenant))
         found, chunks = await fetch(_tenant_id(tenant), path)
         media_type = "application/json" if path.endswith(".json") else "application/octet-stream"
         headers = [

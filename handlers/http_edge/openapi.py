@@ -14,7 +14,7 @@ from handlers.http_edge.openapi_components import Json
 from handlers.http_edge.problems import PROBLEMS
 from handlers.http_edge.routes import API, EXPORT_PART, FLEET_QUERIES, ROUTES, Route
 from handlers.wire.subjects import FLEET
-from projections.questions import Listing, LogQuestion, Question
+from projections.questions import Question
 from projections.registry import QUESTIONS
 from tenant_domain.registry import COMMANDS
 
@@ -22,7 +22,7 @@ VERSION = "1"
 """Of the contract. A published name or field never changes its meaning; new ones may be added."""
 
 _COMMAND_REFUSALS = (400, 401, 403, 404, 405, 408, 409, 410, 412, 413, 415, 422, 429, 500, 503, 504)
-_QUERY_REFUSALS = (400, 401, 403, 404, 405, 410, 422, 429, 500, 503, 504)
+_QUERY_REFUSALS = (400, 401, 403, 404, 405, 410, 412, 422, 429, 500, 503, 504)
 
 
 def openapi() -> Json:
@@ -30,8 +30,11 @@ def openapi() -> Json:
     schemas = dict(components.SCHEMAS)
     for name, spec in COMMANDS.items():
         schemas[name] = parts.hoisted(spec.form.model_json_schema(), schemas)
+    schemas["NewTenant"] = parts.with_tenant_id(schemas["provision"])
     for question in QUESTIONS.values():
-        schemas[_answer_name(question)] = _answer(question, schemas)
+        answer = _answer(question, schemas)
+        if not _is_whole(question):
+            schemas[_answer_name(question)] = answer
     schemas["ControlOperations"] = parts.hoisted(ControlOperations.model_json_schema(), schemas)
     _, found = msgspec.json.schema_components([BulkOutcome], ref_template="#/components/schemas/{name}")
     schemas.update(found)
@@ -110,12 +113,14 @@ def _provision() -> Json:
         "summary": "Make a tenant",
         "description": f"{_said('provision')} Without a `tenant_id` one is made here, the same for the same "
         "`Idempotency-Key`. Only for operators.",
-        "parameters": [parts.parameter("IdempotencyKey"), *parts.TRACE_HEADERS],
+        "parameters": [
+            parts.parameter("IdempotencyKey"),
+            parts.parameter("IfMatch"),
+            parts.parameter("UnlessMatch"),
+            *parts.TRACE_HEADERS,
+        ],
         "requestBody": parts.body(
-            {
-                "allOf": [parts.ref("provision")],
-                "properties": {"tenant_id": {"type": "string", "format": "uuid"}},
-            },
+            parts.ref("NewTenant"),
             "provision",
             required=True,
         ),
@@ -141,7 +146,7 @@ def _fleet() -> Json:
         "tags": ["queries"],
         "summary": "All tenants: search, filter, page",
         "description": "Only for operators.",
-        "parameters": [*given, parts.parameter("IfNoneMatch")],
+        "parameters": [*given, parts.parameter("IfMatch"), parts.parameter("IfNoneMatch"), parts.TRACEPARENT],
         "responses": {**_answers({"anyOf": answers}), **_problems(_QUERY_REFUSALS)},
     }
 
@@ -161,9 +166,11 @@ def _command(route: Route) -> Json:
             *_path_parameters(route),
             parts.parameter("IdempotencyKey"),
             parts.parameter("IfMatch"),
+            parts.parameter("UnlessMatch"),
             *parts.TRACE_HEADERS,
+            *(_as_parameters(name) if route.method == "DELETE" else ()),
         ],
-        "requestBody": parts.body(schema, name, required=_has_required(name)),
+        "requestBody": parts.body(schema, name, required=_has_required(name) and route.method != "DELETE"),
         "responses": {
             "200": parts.OUTCOME_DONE,
             "202": parts.OUTCOME_RUNNING,
@@ -171,6 +178,13 @@ def _command(route: Route) -> Json:
         },
     }
     return operation
+
+
+def _as_parameters(command: str | None) -> list[Json]:
+    """Return a command's fields as query parameters, for clients that send no body; none is required."""
+    spec = COMMANDS.get(command or "")
+    given = [] if spec is None else parts.query_parameters(spec.form.model_json_schema(), ())
+    return [{**each, "required": False, "description": "In place of the body"} for each in given]
 
 
 def _query(route: Route) -> Json:
@@ -191,13 +205,26 @@ def _query(route: Route) -> Json:
         "tags": ["queries"],
         "summary": route.summary,
         "description": description,
-        "parameters": [*_path_parameters(route), *given, parts.parameter("IfNoneMatch")],
+        "parameters": [
+            *_path_parameters(route),
+            *given,
+            parts.parameter("IfMatch"),
+            parts.parameter("IfNoneMatch"),
+            parts.TRACEPARENT,
+        ],
         "responses": {**_answers(schema), **_problems(_QUERY_REFUSALS)},
     }
 
 
 def _answer_name(question: Question) -> str:
+    if _is_whole(question):
+        return question.item.__name__
     return f"{FLEET}.{question.name}.answer" if question.fleet else f"{question.name}.answer"
+
+
+def _is_whole(question: Question) -> bool:
+    """Return whether what is asked for has its position itself."""
+    return "position" in question.item.__struct_fields__ and not parts.is_paged(question)
 
 
 def _answer(question: Question, schemas: Json) -> Json:
@@ -206,7 +233,7 @@ def _answer(question: Question, schemas: Json) -> Json:
         [question.item], ref_template="#/components/schemas/{name}"
     )
     schemas.update(found)
-    if not (isinstance(question, Listing) or (isinstance(question, LogQuestion) and question.paged)):
+    if not parts.is_paged(question):
         return {"allOf": [item, components.POSITIONED]}
     return parts.page_of(item)
 

@@ -157,6 +157,19 @@ PARAMETERS: Json = {
         "schema": {"type": "string"},
         "example": '"7"',
     },
+    "UnlessMatch": {
+        "name": "If-None-Match",
+        "in": "header",
+        "description": "Refuse (412) when the tenant is at one of these versions; `*`: when it exists.",
+        "schema": {"type": "string"},
+        "example": "*",
+    },
+    "CausationId": {
+        "name": "Causation-Id",
+        "in": "header",
+        "description": "Stands in every event that follows.",
+        "schema": _TEXT,
+    },
     "CorrelationId": {
         "name": "Correlation-Id",
         "in": "header",
@@ -172,7 +185,10 @@ PARAMETERS: Json = {
 }
 HEADERS: Json = {
     "ETag": {"description": "The tenant's version, in quotes", "schema": {"type": "string"}},
-    "Location": {"description": "The operation that goes on with it", "schema": {"type": "string"}},
+    "Location": {
+        "description": "The operation that goes on with it",
+        "schema": {"type": "string", "format": "uri-reference"},
+    },
     "RetryAfter": {"description": "Seconds to wait", "schema": {"type": "integer"}},
     "CommandId": {"description": "The id that the outcome is recorded under", "schema": ID},
     "Challenge": {"description": "What to send", "schema": {"type": "string"}},

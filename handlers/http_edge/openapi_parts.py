@@ -17,6 +17,7 @@ from handlers.http_edge.openapi_components import (
     Json,
 )
 from handlers.http_edge.problems import PROBLEM_JSON, PROBLEMS
+from projections.questions import Listing, LogQuestion, Question
 from tenant_domain.refusals import Refusal
 
 
@@ -54,6 +55,11 @@ def page_of(item: Json) -> Json:
     }
 
 
+def is_paged(question: Question) -> bool:
+    """Return whether a question is answered by pages."""
+    return isinstance(question, Listing) or (isinstance(question, LogQuestion) and question.paged)
+
+
 def parameter(name: str) -> Json:
     """Return a reference to a parameter of the document."""
     return {"$ref": f"#/components/parameters/{name}"}
@@ -64,7 +70,8 @@ def header(name: str) -> Json:
     return {"$ref": f"#/components/headers/{name}"}
 
 
-TRACE_HEADERS = [parameter("CorrelationId"), parameter("Traceparent")]
+TRACEPARENT = parameter("Traceparent")
+TRACE_HEADERS = [parameter("CorrelationId"), parameter("CausationId"), TRACEPARENT]
 
 ANY_FIELDS: Json = {
     "name": "fields",
@@ -187,6 +194,13 @@ def open_paths() -> Json:
             }
         },
     }
+
+
+def with_tenant_id(provision: Json) -> Json:
+    """Return the schema of a new tenant's fields with the id that its maker may choose."""
+    tenant_id = {**ID, "description": "Lower-case; version 7 is recommended. Never used twice."}
+    properties = {"tenant_id": tenant_id, **provision["properties"]}
+    return {**provision, "title": "NewTenant", "properties": properties}
 
 
 def hoisted(schema: Json, into: Json) -> Json:

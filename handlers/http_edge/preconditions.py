@@ -9,6 +9,7 @@ from uuid import UUID, uuid5
 import msgspec
 from litestar.datastructures import Headers
 
+from handlers.execution.decode import ANY_VERSION
 from handlers.http_edge.tokens import Caller
 from tenant_domain.refusals import InvalidCommand
 
@@ -16,6 +17,7 @@ _COMMANDS = UUID("5b0f5a7c-54a8-5f5c-9d33-0d3c6f2a8b01")
 _TENANTS = UUID("5b0f5a7c-54a8-5f5c-9d33-0d3c6f2a8b02")
 
 LONGEST_KEY = 255
+
 
 _TAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
 _tags_only = re.compile(rf"[ \t,]*{_TAG}(?:[ \t]*,[ \t,]*{_TAG})*[ \t,]*").fullmatch
@@ -25,13 +27,21 @@ _version_tag = re.compile(r'"(0|[1-9][0-9]{0,17})"').fullmatch
 
 def idempotency_key(headers: Headers) -> str | None:
     """Return the caller's key. Raises InvalidCommand when there are several, or it is empty or too long."""
-    keys = {_text(key) for key in headers.getall("idempotency-key", [])}
+    keys = headers.getall("idempotency-key", [])
     if not keys:
         return None
-    key = keys.pop()
-    if keys or not 1 <= len(key) <= LONGEST_KEY:
+    key = _text(keys[0])
+    if len(keys) > 1 or not 1 <= len(key) <= LONGEST_KEY:
         raise InvalidCommand.of("Idempotency-Key", f"must be one text of 1 to {LONGEST_KEY} characters")
     return key
+
+
+def once(headers: Headers, name: str) -> str | None:
+    """Return a header that may stand there once. Raises InvalidCommand where it stands there twice."""
+    values = headers.getall(name, [])
+    if len(values) > 1:
+        raise InvalidCommand.of(name, "must stand there once")
+    return values[0] if values else None
 
 
 def command_id(caller: Caller, key: str) -> UUID:
@@ -49,21 +59,44 @@ def expected_versions(headers: Headers) -> Collection[int] | None:
 
     A weak tag, and one that no version has, allows none (RFC 9110: a strong comparison).
     """
-    given = headers.getall("if-match", [])
-    if not given or given == ["*"]:
+    tags = _tags(headers, "If-Match")
+    if tags is None or tags == ["*"]:
         return None
+    return [int(exact[1]) for exact in map(_version_tag, tags) if exact]
+
+
+def other_versions(headers: Headers) -> Collection[int]:
+    """Return the versions that `If-None-Match` names: of a tenant that is at one of them it is not fulfilled.
+
+    A weak tag is that of its version (RFC 9110: a weak comparison); `*` is any. Raises InvalidCommand.
+    """
+    tags = _tags(headers, "If-None-Match")
+    if tags is None:
+        return ()
+    if tags == ["*"]:
+        return (ANY_VERSION,)
+    return [int(exact[1]) for tag in tags if (exact := _version_tag(tag.removeprefix("W/")))]
+
+
+def is_known(headers: Headers, version: int) -> bool:
+    """Return whether `If-None-Match` of a read names this version; one that is none names nothing."""
+    try:
+        return not {version, ANY_VERSION}.isdisjoint(other_versions(headers))
+    except InvalidCommand:
+        return False
+
+
+def _tags(headers: Headers, name: str) -> list[str] | None:
+    """Return the entity tags in a header, `*` alone, or None where it is not there. Raises InvalidCommand."""
+    given = headers.getall(name.lower(), [])
+    if not given:
+        return None
+    if [each.strip() for each in given] == ["*"]:
+        return ["*"]
     tags = ", ".join(given)
     if not _tags_only(tags):
-        raise InvalidCommand.of("If-Match", 'must be entity tags such as "7", with commas between, or *')
-    return [int(exact[1]) for exact in map(_version_tag, _each_tag(tags)) if exact]
-
-
-def is_known(header: str | None, version: int) -> bool:
-    """Return whether `If-None-Match` names this version (RFC 9110: a weak comparison)."""
-    if header is None:
-        return False
-    tags = [tag.strip().removeprefix("W/") for tag in header.split(",")]
-    return "*" in tags or f'"{version}"' in tags
+        raise InvalidCommand.of(name, 'must be entity tags such as "7", with commas between, or *')
+    return _each_tag(tags)
 
 
 def _text(header: str) -> str:

@@ -17,7 +17,7 @@ from handlers.execution.decode import Request as Asked
 from handlers.execution.decode import decoded
 from handlers.execution.reply import Reply, problem_of
 from handlers.http_edge import bodies, exports, preconditions, problems
-from handlers.http_edge.access import check_command, check_read, check_service
+from handlers.http_edge.access import check_command, check_fields, check_provision, check_query
 from handlers.http_edge.exports import Fetch
 from handlers.http_edge.routes import API, FLEET_QUERIES, ROUTES, Route, location
 from handlers.http_edge.tokens import Caller
@@ -25,7 +25,7 @@ from handlers.queries.spans import asking
 from handlers.wire import headers
 from handlers.wire.subjects import FLEET
 from projections.registry import QUESTIONS
-from tenant_domain.refusals import InvalidCommand
+from tenant_domain.refusals import InvalidCommand, VersionConflict
 from tenant_domain.registry import COMMANDS
 from tenant_domain.values import Status
 
@@ -79,7 +79,7 @@ def handlers(doors: Doors) -> list[HTTPRouteHandler]:
     """Return the handlers of all routes of tenants."""
 
     async def provision(request: HttpRequest) -> Response[bytes]:
-        check_command(request.user, FLEET, "provision")
+        check_provision(request.user)
         body = await _body(request, doors)
         tenant, body = _new_tenant(request, body, doors)
         return await _command(request, doors, tenant, "provision", body)
@@ -92,7 +92,7 @@ def handlers(doors: Doors) -> list[HTTPRouteHandler]:
     return [
         HTTPRouteHandler(API, http_method=["POST"], status_code=200)(provision),
         HTTPRouteHandler(API, http_method=["GET"])(fleet),
-        exports.handler(doors.fetch),
+        exports.handler(doors.fetch, lambda tenant: lambda: _status(tenant, doors)),
         *(_handler(route, doors) for route in ROUTES),
     ]
 
@@ -101,8 +101,7 @@ def _handler(route: Route, doors: Doors) -> HTTPRouteHandler:
     async def command(request: HttpRequest) -> Response[bytes]:
         path = request.path_params
         name = route.name or path["command_name"]
-        check_command(request.user, path["tenant_id"], name)
-        await check_service(request.user, name, lambda: _status(path["tenant_id"], doors))
+        await check_command(request.user, path["tenant_id"], name, lambda: _status(path["tenant_id"], doors))
         body = await _body(request, doors)
         if path["tenant_id"] == FLEET:
             return await _control(request, doors, name, body)
@@ -159,6 +158,9 @@ async def _control(request: HttpRequest, doors: Doors, name: str, body: bytes) -
     bulk = Bulk(
         lambda tenant, fields: doors.answer(tenant, "operations", fields), doors.execute, doors.new_id
     )
+    for condition in ("If-Match", "If-None-Match"):
+        if condition in request.headers:
+            raise InvalidCommand.of(condition, "has no meaning for many operations")
     said = _said(request)
     said.setdefault(headers.COMMAND_ID, str(doors.new_id()))
     reply = await _in_time(bulk.control(name, said, body), doors)
@@ -171,8 +173,19 @@ async def _command(
 ) -> Response[bytes]:
     said = _said(request)
     expected = preconditions.expected_versions(request.headers)
+    others = preconditions.other_versions(request.headers)
+    key = preconditions.idempotency_key(request.headers)
+    # A key stands for one tenant, whatever id the body gives it.
+    claim = preconditions.tenant_id(request.user, key) if key is not None and name == "provision" else None
     asked = decoded(tenant, name, said, body, durable=False, new_id=doors.new_id)
-    asked = msgspec.structs.replace(asked, expected_versions=expected)
+    check_fields(request.user, name, asked.form)
+    asked = msgspec.structs.replace(
+        asked,
+        expected_versions=expected,
+        other_versions=others,
+        authority=request.user.authority,
+        claim=claim,
+    )
     return _outcome(asked, await _in_time(doors.execute(asked), doors))
 
 
@@ -183,7 +196,7 @@ def _said(request: HttpRequest) -> dict[str, str]:
     if key is not None:
         said[headers.COMMAND_ID] = str(preconditions.command_id(request.user, key))
     for header in (headers.CORRELATION_ID, headers.CAUSATION_ID, headers.TRACEPARENT):
-        if (value := request.headers.get(header)) is not None:
+        if (value := preconditions.once(request.headers, header)) is not None:
             said[header] = value.encode("latin-1").decode(errors="replace")
     return said
 
@@ -204,8 +217,8 @@ def _outcome(asked: Asked, reply: Reply) -> Response[bytes]:
 async def _query(
     request: HttpRequest, doors: Doors, tenant: str, query: str, given: list[tuple[str, str]]
 ) -> Response[bytes]:
-    check_read(request.user, tenant)
-    await check_service(request.user, query, lambda: _status(tenant, doors))
+    await check_query(request.user, tenant, query, lambda: _status(tenant, doors))
+    wanted = preconditions.expected_versions(request.headers)
     fields = _encode(bodies.fields(given, _QUERY_KINDS.get((tenant == FLEET, query), {})))
     with asking(tenant, query, request.headers.get(headers.TRACEPARENT)):
         answer = await _in_time(doors.answer(tenant, query, fields), doors)
@@ -213,7 +226,9 @@ async def _query(
     response = Response(answer, media_type=MediaType.JSON, headers={"Cache-Control": "private, no-cache"})
     if version is not None:
         response.headers["ETag"] = f'"{version}"'
-        if preconditions.is_known(request.headers.get("if-none-match"), version):
+        if wanted is not None and version not in wanted:
+            raise VersionConflict(f"The tenant is at version {version}.", version=version)
+        if preconditions.is_known(request.headers, version):
             response.content, response.status_code = b"", 304
     return response
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import structlog
 from joserfc import jwt
@@ -21,12 +21,12 @@ from joserfc.jws import JWSRegistry
 
 from handlers.adapters.key_files import private_key
 from handlers.wire.subjects import is_tenant_id
+from tenant_domain.authorisation import OPERATOR, Caller
 from tenant_domain.refusals import Unauthenticated
 
-_log = structlog.get_logger()
+__all__ = ["HOUR", "LEEWAY", "LONGEST", "OPERATOR", "VERIFIED", "Caller", "Signer"]
 
-OPERATOR = "operator"
-"""The role of those who run the service; without a tenant it reaches all of them."""
+_log = structlog.get_logger()
 
 HOUR = 3600.0
 LEEWAY = 5.0
@@ -35,17 +35,8 @@ LEEWAY = 5.0
 LONGEST = 4096
 """Most characters of a token: ours have about 350, and all of it is hashed before it is believed."""
 
-
 VERIFIED = 1024
 """Most tokens whose signature is remembered as good: checking one costs more than the rest of a lookup."""
-
-
-class Caller(NamedTuple):
-    """Who asks. `tenant` is the only one that the caller reaches; None is for those who run the service."""
-
-    subject: str
-    tenant: str | None
-    role: str
 
 
 _ALGORITHM = EdDSAAlgorithm()

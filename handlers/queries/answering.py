@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Annotated, Any
 from uuid import UUID
 
+import msgspec
 import psycopg
 import structlog
 
 from handlers.adapters.keyring import Keyring
 from handlers.adapters.keys import MasterKeyError
 from handlers.queries.asking import Asked, asked
+from handlers.queries.following import column_of, followed, holder_of
 from handlers.queries.generations import Generations
 from handlers.queries.lists import listed
 from handlers.queries.log import READERS
@@ -20,7 +23,7 @@ from handlers.queries.positions import Positions
 from handlers.queries.reading import Read, closed
 from handlers.store.connections import Connections
 from handlers.store.errors import StoreError
-from projections.questions import Listing, Lookup
+from projections.questions import Listing, Lookup, Row
 from projections.read_model import KEY
 from projections.registry import QUESTIONS
 from projections.tenants import TENANT
@@ -30,6 +33,24 @@ from tenant_domain.values import Status
 log = structlog.get_logger()
 
 _NO_FIELDS = (b"", b"{}")
+
+
+class _Fields(msgspec.Struct, forbid_unknown_fields=True):
+    min_position: Annotated[int, msgspec.Meta(ge=0)] = 0
+    timeout_ms: Annotated[int, msgspec.Meta(ge=0, le=30_000)] = 1000
+
+
+_fields = msgspec.json.Decoder(_Fields, strict=True).decode
+
+
+def _position_in(fields: bytes) -> int | None:
+    """Return the position that a query about a tenant asks for; None where its fields want a closer look."""
+    if fields.count(b":") != (b'"min_position"' in fields) + (b'"timeout_ms"' in fields):
+        return None  # one stands there twice, or another one
+    try:
+        return _fields(fields).min_position
+    except msgspec.MsgspecError:
+        return None
 
 
 class Queries:
@@ -80,9 +101,10 @@ class Queries:
 
     def at_once(self, tenant: str, query: str, fields: bytes) -> bytes | None:
         """Return the answer when it is in memory, and None when `answer` has to be asked."""
-        if query != TENANT.name or fields not in _NO_FIELDS:
+        if query != TENANT.name:
             return None
-        kept = self.memory.get(tenant)
+        min_position = 0 if fields in _NO_FIELDS else _position_in(fields)
+        kept = None if min_position is None else self.memory.get(tenant, min_position)
         if kept is None:
             return None
         body = self._keyring.open_json_at_once(kept[1], UUID(tenant))
@@ -160,14 +182,29 @@ class Queries:
     async def _look_up(self, lookup: Lookup, question: Asked) -> Read:
         tenant_id, form = question.tenant_id, question.form
         key = lookup.key(tenant_id, form)
-        position, row, mark = await self._lookups[lookup].find(key)
-        self.memory.showed(position)
-        if lookup is TENANT and row is not None and mark is not None and row.status != Status.DELETED:
+        position, row, mark, behind = await self._lookups[lookup].find(key)
+        if behind or position < form.min_position or (row is None and lookup.column != KEY):
+            position, row = await self._followed(lookup, key, position, form.min_position)
+        elif lookup is TENANT and row is not None and mark is not None and row.status != Status.DELETED:
             self.memory.keep(str(key), mark, position, row.body)
-        if row is None and form.min_position and lookup.column == KEY:
-            position = min(position, await self._generations.parked_before(lookup.model, key))
+        self.memory.showed(position)
         nothing = lookup is not TENANT and (row is None or row.tenant_id != tenant_id)
         return Read(position, lambda: closed(lookup.answer(tenant_id, form, row), position), nothing)
+
+    async def _followed(
+        self, lookup: Lookup, key: Any, position: int, min_position: int
+    ) -> tuple[int, Row | None]:
+        """Read on from what the read model had at `position`; `key` is a stream, or a claimed name."""
+        stream = key if lookup.column == KEY else await holder_of(self._connections, key)
+        if stream is None:
+            return position, None
+        found = await followed(self._generations, lookup.model, stream)
+        position = found.position if found.position >= min_position else found.head
+        standing = found.standing
+        if standing is not None and lookup.column != KEY:
+            holds = column_of(lookup.model, lookup.column, standing.state) == key
+            return position, found.row if holds else None
+        return position, found.row
 
     async def _require_tenant(self, tenant_id: UUID, min_position: int) -> None:
         """Refuse when the tenant never existed: then it is not that it has no such thing.
@@ -176,5 +213,5 @@ class Queries:
         """
         async with asyncio.timeout(self._patience):
             found = await self._lookups[TENANT].find(tenant_id)
-        if found.row is None and found.position >= min_position:
+        if found.row is None and not found.behind and found.position >= min_position:
             raise TenantNotFound(f"There is no tenant {tenant_id}.")

@@ -13,11 +13,6 @@ from tenant_domain.refusals import Unavailable
 
 _LIVE = b"SELECT name, generation, revision FROM service.projections WHERE live"
 
-_PARKED = b"""
-SELECT coalesce(min(q.position) - 1, 9223372036854775807) FROM service.projection_parked q
-JOIN service.projections p ON p.name = q.name AND p.generation = q.generation AND p.live
-WHERE q.name = %s AND q.stream_id = %s"""
-
 _UNDEFINED_TABLE = "42P01"
 
 _TRIES = 5
@@ -40,11 +35,6 @@ class Generations:
         rows = await self._connections.fetch(
             b"SELECT coalesce(min(position), 0) FROM service.projections WHERE live", ()
         )
-        return rows[0][0]
-
-    async def parked_before(self, model: ReadModel, stream_id: Any) -> int:
-        """Return the position up to which the stream is known: a parked one only up to where it stopped."""
-        rows = await self._connections.fetch(_PARKED, (model.name, stream_id))
         return rows[0][0]
 
     async def read(

@@ -1,4 +1,4 @@
-"""Hearing what the projector tells, for the queries of this process."""
+"""Hearing what projectors and writers tell, for the queries of this process."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ class Hearing:
         self._handlers = (
             (subjects.hint("projected"), self._projected),
             (subjects.hint("moved"), self._moved),
+            (subjects.hint("writing"), self._writing),
         )
         self._subscriptions: list[Subscription] = []
 
@@ -43,6 +44,9 @@ class Hearing:
     async def _projected(self, hint: Msg) -> None:
         if hint.data.isdigit():
             self._queries.positions.heard(int(hint.data))
+
+    async def _writing(self, hint: Msg) -> None:
+        self._queries.memory.written(hint.data.decode("ascii", "replace").split(","))
 
     async def _moved(self, hint: Msg) -> None:
         try:

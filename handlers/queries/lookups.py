@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from handlers.adapters.tasks import watched
+from handlers.queries.following import next_event
 from handlers.queries.generations import Generations
 from handlers.queries.memory import Mark
 from handlers.store.packing import texts, uuids
@@ -24,11 +25,15 @@ _MOST = 500
 
 
 class Found(NamedTuple):
-    """A row, or None, and the position that it includes; `mark` says of which rows, None for a parked one."""
+    """A row, or None, and the position that it includes; `mark` says of which rows, None for a parked one.
+
+    `behind` means that the log has more of the row's stream than the row: whoever answers reads on.
+    """
 
     position: int
     row: Row | None
     mark: Mark | None
+    behind: bool = False
 
 
 _Asked = dict[Any, list[asyncio.Future[Found]]]
@@ -79,20 +84,24 @@ class Lookups:
         rows = await self._generations.read(self._question.model, statement, (value,))
         position, mark = rows[0][0], Mark(*rows[0][1:3])
         found = dict.fromkeys(keys, Found(position, None, None))
-        for _, _, _, key, tenant_id, status, body, parked in rows:
-            if key is not None:
+        for _, _, _, key, tenant_id, status, body, parked, behind in rows:
+            if status is not None:
                 row = Row(tenant_id, status, body)
-                found[key] = Found(parked - 1, row, None) if parked else Found(position, row, mark)
+                found[key] = Found(parked - 1, row, None) if parked else Found(position, row, mark, behind)
+            elif behind:
+                found[key] = Found(position, None, None, behind)
         return found
 
     def _statement(self, generation: int, *, lone: bool) -> str:
         """Return the statement; a lone key is no array, for which the server would plan anew each time."""
         model, column = self._question.model, self._question.column
-        asked = "= %s" if lone else "= ANY (%s)"
+        keys = "(SELECT %s AS key)" if lone else "unnest(%s)"
+        behind = next_event(model, "k.key" if column == KEY else f"r.{KEY}")
         return (
-            f"SELECT p.position, p.generation, p.epoch, r.{column}, r.tenant_id, r.status, r.body, r.parked "  # noqa: S608
-            f"FROM service.projections p "
-            f"LEFT JOIN service.{model.table(generation)} r ON r.{column} {asked} "
+            "SELECT p.position, p.generation, p.epoch, "  # noqa: S608
+            f"k.key, r.tenant_id, r.status, r.body, r.parked, {behind} "
+            f"FROM service.projections p CROSS JOIN {keys} k(key) "
+            f"LEFT JOIN service.{model.table(generation)} r ON r.{column} = k.key "
             f"WHERE p.name = '{model.name}' AND p.generation = {generation} AND p.live "
             "ORDER BY r.born"
         )

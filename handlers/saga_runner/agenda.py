@@ -46,6 +46,12 @@ WHERE a.operation_id = d.operation_id
 RETURNING a.operation_id, a.tenant_id, a.kind, (
     SELECT e.state FROM service.events e WHERE e.originator_id = a.operation_id AND e.originator_version = 1)
 """
+_HASTEN = """
+UPDATE service.saga_agenda a SET due_at = %(now)s
+WHERE a.owner IS NULL AND a.due_at > %(far)s AND (
+    SELECT e.topic FROM service.events e WHERE e.originator_id = a.operation_id
+    ORDER BY e.originator_version DESC LIMIT 1) = 'operation.step_failed'
+"""
 _OWNS = "SELECT FROM service.saga_agenda WHERE operation_id = %(operation)s AND owner = %(owner)s"
 _OTHERS = """
 SELECT w.owner, w.lease_until, w.pid IS NULL OR EXISTS (
@@ -129,6 +135,14 @@ class Agenda:
         }
         taken = await connection.execute(_TAKE, wanted, binary=True)
         return [Due(*row) for row in await taken.fetchall()]
+
+    async def hasten(self, now: datetime, far: datetime) -> int:
+        """Have runs that wait for another try be due at `now` where that is after `far`; returns how many.
+
+        No try is so far away: the clock that said so was ahead, and has been put back.
+        """
+        connection = await self._connected()
+        return (await connection.execute(_HASTEN, {"now": now, "far": far})).rowcount
 
     async def owns(self, owner: UUID, operation_id: UUID) -> bool:
         """Return whether the run is on the agenda as the worker's."""

@@ -18,7 +18,7 @@ from handlers.saga_runner.driver import Driver, Held, Owns, Parts
 from handlers.saga_runner.lease import Lease
 from handlers.saga_runner.run import RunState
 from handlers.store.errors import is_outage
-from sagas.definition import RetryPolicy
+from sagas.definition import RetryPolicy, longest_wait
 
 log = structlog.get_logger()
 
@@ -28,6 +28,9 @@ _TROUBLE = RetryPolicy(first=0.1, cap=2.0, jitter=0.5)
 
 _TIMED = 30.0
 """Seconds: a run that waits no longer wakes the worker on time, the others are found when it looks."""
+
+_HASTEN = 10.0
+"""Seconds between two looks at runs whose next try is further away than any may be."""
 
 _CROWD = 8
 """How many times `concurrency` a worker may hold, with the runs that wait for their turn at a step."""
@@ -145,9 +148,13 @@ class Worker:
     async def _take(self) -> None:
         """Take what is due, and what belonged to the dead, for ever."""
         loop = asyncio.get_running_loop()
-        tries, looked = 0, 0.0
+        tries, looked, hastened = 0, 0.0, 0.0
         while True:
             try:
+                if loop.time() - hastened >= _HASTEN:
+                    hastened = loop.time()
+                    now = self._parts.now()
+                    await self._agenda.hasten(now, now + longest_wait(self._parts.sagas))
                 if loop.time() - looked >= self._limits.poll:
                     looked = loop.time()
                     await self._agenda.free(self._lease.owner, self._runs.values())

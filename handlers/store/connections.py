@@ -14,22 +14,23 @@ from typing import Any, Literal, TypeAlias
 import psycopg
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
-from handlers.store.errors import StoreUnavailable, explained
+from handlers.store.errors import AmbiguousCommit, StoreUnavailable, explained
 from handlers.store.incarnation import ORIGIN, Incarnation
+from handlers.store.own_connection import OwnConnection
 from handlers.store.packing import Packed
 from handlers.store.watched import WatchedConnection
 from handlers.store.writer import Writer
 
 LASTING: dict[str, Any] = {
     "autocommit": True,
-    "connect_timeout": 5,
+    "connect_timeout": 10,
     "keepalives_idle": 10,
     "keepalives_interval": 5,
     "keepalives_count": 3,
     "tcp_user_timeout": 20_000,
 }
 """How connections that stay are made: one whose server vanished from the network is given up after 25 seconds
-or so."""
+or so. To make one takes six times the way there and back, so seconds where the network is slow."""
 
 Plans: TypeAlias = Literal["auto", "force_generic_plan"]
 
@@ -110,6 +111,7 @@ class Connections:
             configure=self._configure,
             name="store",
         )
+        self._own = OwnConnection(self._connect)
         self._writer: Writer | None = None
         self._written_to = 0
         self._writing = asyncio.Lock()
@@ -123,6 +125,7 @@ class Connections:
         """Close all connections."""
         if self._writer is not None:
             await self._writer.close()
+        await self._own.close()
         await self._pool.close()
 
     async def write(
@@ -132,10 +135,26 @@ class Connections:
 
         With the number of an `incarnation` it is run there or nowhere: else it raises StoreUnavailable.
         """
+        [row] = await self._rows(statement, values, incarnation)
+        return row
+
+    async def read_to_append(self, statement: bytes, values: Sequence[Packed]) -> list[tuple[Any, ...]]:
+        """Run a statement that changes nothing on the connection that appends, and return its rows.
+
+        For who appends next, and would wait for that connection anyway: the way to it is the shortest.
+        """
+        try:
+            return await self._rows(statement, values, None)
+        except AmbiguousCommit as error:
+            raise StoreUnavailable(str(error)) from error
+
+    async def _rows(
+        self, statement: bytes, values: Sequence[Packed], incarnation: int | None
+    ) -> list[tuple[Any, ...]]:
         writer = await self._turn()
         try:
             self.incarnation.require(incarnation)
-            return await writer.row(statement, values)
+            return await writer.rows(statement, values)
         except psycopg.Error as error:
             raise explained(error, connected=not writer.connection.closed) from error
         except asyncio.CancelledError:
@@ -195,6 +214,7 @@ class Connections:
     async def _turn(self) -> Writer:
         """Wait for a turn to write, and for a connection: nothing is sent before that.
 
+        Who waits too long gives up; the attempt to connect goes on for whoever comes next.
         Whoever gets it has to release `_writing`.
         """
         free = not self._in_line and not self._writing.locked()
@@ -244,12 +264,20 @@ class Connections:
                 return self._writer
             await self._writer.close()
         try:
-            connection = await _Connection.connect(self._url, **LASTING)
-            await self._configure(connection)
-        except psycopg.OperationalError as error:
+            connection = await self._own.get()
+        except (psycopg.Error, OSError) as error:
             raise StoreUnavailable(f"no connection to the database: {error}") from error
         self._writer, self._written_to = Writer(connection, self._patience), connection.met
         return self._writer
+
+    async def _connect(self) -> _Connection:
+        connection = await _Connection.connect(self._url, **LASTING)
+        try:
+            await self._configure(connection)
+        except BaseException:
+            await connection.close()
+            raise
+        return connection
 
     async def _configure(self, connection: _Connection) -> None:
         cursor = await connection.execute(_SESSION.encode(), self._session)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Generator, Iterable, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from datetime import datetime
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, NamedTuple, Self
 from uuid import UUID
 
-import msgspec
 import psycopg
 import structlog
 
@@ -21,10 +20,10 @@ from handlers.store.batch import Appended, Batch, Recorded
 from handlers.store.connections import Connections
 from handlers.store.identity import LogIdentity, identity_of
 from handlers.store.incarnation import Incarnation
-from handlers.store.packing import Packed, bigints, byteas, names, texts, uuids
+from handlers.store.packing import texts, uuids
 from handlers.store.partition_owners import PartitionOwners
-from handlers.store.snapshots import EMPTY, Loaded, folded, snapshot_format
-from handlers.store.tenant_keys import TenantKeyRows
+from handlers.store.snapshots import EMPTY, Loaded, asked, folded, snapshot_rows
+from handlers.store.tenant_keys import TenantKeyRows, WrappedKey
 from tenant_domain.decision import Ref
 
 log = structlog.get_logger()
@@ -55,6 +54,12 @@ class Latest(NamedTuple):
 
 _END = 2**63 - 1
 
+LONG_COMMIT = 0.5
+"""Seconds after which a write is announced again; less than anybody relies on one announcement."""
+
+
+def _tell_nobody(_tenants: Sequence[str]) -> None: ...
+
 
 class Transaction:
     """A transaction whose effects and whose batch are committed together.
@@ -64,8 +69,14 @@ class Transaction:
     they are locked after the log's head.
     """
 
-    def __init__(self, connection: psycopg.AsyncConnection, incarnation: Incarnation) -> None:
+    def __init__(
+        self,
+        connection: psycopg.AsyncConnection,
+        incarnation: Incarnation,
+        announced: Callable[[Batch], AbstractContextManager[None]],
+    ) -> None:
         self.connection, self._incarnation = connection, incarnation
+        self._announced = announced
 
     async def append(self, batch: Batch) -> Appended:
         """Append `batch`; it holds once the transaction has been left without an exception.
@@ -82,7 +93,8 @@ class Transaction:
         """
         self._incarnation.require(batch.incarnation)
         cursor = self.connection.cursor(binary=True)
-        await cursor.execute(*append_call(batch), prepare=True)
+        with self._announced(batch):
+            await cursor.execute(*append_call(batch), prepare=True)
 
         async def answer() -> Appended:
             return appended(batch, await _only(cursor))
@@ -132,6 +144,8 @@ class EventStore:
         """The wrapped data keys, for a keyring."""
         self.partition_owners = PartitionOwners(self._connections)
         """Who decides which partition's commands."""
+        self.announce: Callable[[Sequence[str]], None] = _tell_nobody
+        """Is called with the tenants whose own streams are being written, while their commit is under way."""
         self._saving: asyncio.Task[None] | None = None
         self._about_to_read: dict[int, asyncio.Future[list[StoredEvent] | None]] = {}
 
@@ -158,12 +172,13 @@ class EventStore:
         Raises Fenced and StoreUnavailable (nothing was written), AmbiguousCommit (repeat the batch), and
         ValueError for a batch that contradicts itself.
         """
-        lone = one_command(batch)
-        if lone is not None:
-            [position] = await self._connections.write(APPEND_ONE, lone, batch.incarnation)
-            if position is not None:
-                return Appended(position, [position], frozenset(), {})
-        return appended(batch, await self._connections.write(*append_call(batch), batch.incarnation))
+        with self._announced(batch):
+            lone = one_command(batch)
+            if lone is not None:
+                [position] = await self._connections.write(APPEND_ONE, lone, batch.incarnation)
+                if position is not None:
+                    return Appended(position, [position], frozenset(), {})
+            return appended(batch, await self._connections.write(*append_call(batch), batch.incarnation))
 
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[Transaction]:
@@ -173,7 +188,26 @@ class EventStore:
         AmbiguousCommit when the connection was lost during the commit.
         """
         async with self._connections.transaction() as connection:
-            yield Transaction(connection, self.incarnation)
+            yield Transaction(connection, self.incarnation, self._announced)
+
+    @contextmanager
+    def _announced(self, batch: Batch) -> Generator[None]:
+        """Announce what `batch` writes: in the next turn of the loop, when the database has it to do.
+
+        A commit that takes long is announced again, before anybody hears of it.
+        """
+        tenants = [str(each.stream_id) for each in batch.events if each.stream_id == each.tenant_id]
+        if not tenants:
+            yield
+            return
+        loop = asyncio.get_running_loop()
+        loop.call_soon(self.announce, tenants)
+        began = loop.time()
+        try:
+            yield
+        finally:
+            if loop.time() - began > LONG_COMMIT:
+                self.announce(tenants)
 
     async def load(self, refs: Collection[Ref]) -> dict[UUID, Loaded]:
         """Return state and version of each stream, all in one query; an empty stream is Loaded(None, 0).
@@ -181,11 +215,27 @@ class EventStore:
         Raises StoreUnavailable, and UnknownEvent for an event that this version does not know.
         """
         entities = {ref.stream: ref.entity for ref in refs}
-        loaded = dict.fromkeys(entities, EMPTY)
         if not entities:
-            return loaded
-        formats = map(snapshot_format, entities.values())
-        rows = await self._connections.fetch(queries.LOAD, (uuids(entities), names(formats)))
+            return {}
+        return self._folded(entities, await self._connections.fetch(queries.LOAD, asked(entities)))
+
+    async def load_to_append(
+        self, refs: Collection[Ref], keys_of: Collection[UUID]
+    ) -> tuple[dict[UUID, Loaded], list[WrappedKey]]:
+        """Return what `load` does, and all keys of the tenants, oldest first: all that a decision rests on.
+
+        It waits for its turn among the appends, so it is for who appends next. Raises as `load`.
+        """
+        entities = {ref.stream: ref.entity for ref in refs}
+        read = self._connections.read_to_append
+        if not keys_of:
+            return self._folded(entities, await read(queries.LOAD, asked(entities))), []
+        found = await read(queries.LOAD_WITH_KEYS, (*asked(entities), uuids(keys_of)))
+        keys = [WrappedKey(row[0], row[4], row[3]) for row in found if row[4] is not None]
+        return self._folded(entities, [row[:4] for row in found if row[4] is None]), keys
+
+    def _folded(self, entities: dict[UUID, str], rows: Iterable[tuple[Any, ...]]) -> dict[UUID, Loaded]:
+        loaded = dict.fromkeys(entities, EMPTY)
         long: list[tuple[UUID, Loaded]] = []
         for stream, found in groupby(rows, itemgetter(0)):
             history = list(found)
@@ -271,21 +321,11 @@ class EventStore:
     async def _save_snapshots(self, entities: dict[UUID, str], states: list[tuple[UUID, Loaded]]) -> None:
         """Write snapshots beside the commit path; they only save time, so a failure is only logged."""
         try:
-            await self._connections.fetch(queries.SAVE_SNAPSHOTS, _snapshots(entities, states))
+            await self._connections.fetch(queries.SAVE_SNAPSHOTS, snapshot_rows(entities, states))
         except Exception as error:  # noqa: BLE001 a task of its own: nobody else would hear of it
             log.warning("snapshots not written", error=repr(error), streams=len(states))
         finally:
             self._saving = None
-
-
-def _snapshots(entities: dict[UUID, str], states: list[tuple[UUID, Loaded]]) -> tuple[Packed, ...]:
-    streams, loaded = zip(*states, strict=True)
-    return (
-        uuids(streams),
-        bigints(item.version for item in loaded),
-        names(snapshot_format(entities[stream]) for stream in streams),
-        byteas(msgspec.json.encode(item.state) for item in loaded),
-    )
 
 
 def _events(rows: Iterable[tuple[Any, ...]]) -> list[StoredEvent]:

@@ -40,6 +40,19 @@ FROM asked a CROSS JOIN LATERAL (
 ) e
 ORDER BY 1, 2"""
 
+LOAD_WITH_KEYS = (
+    b"""
+SELECT a.stream, a.version, a.topic, a.state, a.key FROM (
+    SELECT l.*, NULL::uuid, NULL::timestamptz FROM (%b) l
+    UNION ALL
+    SELECT k.tenant_id, -1, NULL, k.wrapped, k.key_id, k.created_at FROM service.tenant_keys k
+    WHERE k.tenant_id = ANY (%%s)
+) a(stream, version, topic, state, key, made)
+ORDER BY a.stream, a.version, a.made, a.key"""
+    % LOAD
+)
+"""The streams, and before those of each tenant's id its keys, oldest first."""
+
 RECORDED = b"""
 SELECT l.tenant_id, l.command_id, l.hash, l.outcome, l.position
 FROM unnest(%s, %s) k(tenant, command)

@@ -15,6 +15,7 @@ from uuid import UUID
 
 import msgspec
 
+from handlers.store.packing import Packed, bigints, byteas, names, uuids
 from handlers.wire.events import event_of
 from tenant_domain.registry import ENTITIES
 
@@ -53,3 +54,19 @@ def folded(entity: str, rows: Sequence[tuple[UUID, int, str | None, bytes]]) -> 
     for _, _, topic, body in rows:
         state = _decoder(entity).decode(body) if topic is None else evolve(state, event_of(topic, body))
     return Loaded(state, rows[-1][1])
+
+
+def asked(entities: dict[UUID, str]) -> tuple[Packed, Packed]:
+    """Return the parameters of a load: streams, and the formats that their snapshots must have."""
+    return uuids(entities), names(map(snapshot_format, entities.values()))
+
+
+def snapshot_rows(entities: dict[UUID, str], states: list[tuple[UUID, Loaded]]) -> tuple[Packed, ...]:
+    """Return the parameters that save states as snapshots."""
+    streams, loaded = zip(*states, strict=True)
+    return (
+        uuids(streams),
+        bigints(item.version for item in loaded),
+        names(snapshot_format(entities[stream]) for stream in streams),
+        byteas(msgspec.json.encode(item.state) for item in loaded),
+    )

@@ -70,24 +70,23 @@ class Writer:
         self._fail(psycopg.OperationalError("the connection was closed"))
         await self.connection.close()
 
-    async def row(self, statement: bytes, values: Sequence[Packed]) -> tuple[Any, ...]:
-        """Run a statement with placeholders `%s`, and return its one row. Raises psycopg.Error.
+    async def rows(self, statement: bytes, values: Sequence[Packed]) -> list[tuple[Any, ...]]:
+        """Run a statement with placeholders `%s`, and return its rows. Raises psycopg.Error.
 
         Whoever is cancelled in it has to close the connection, which may be in the middle of an answer.
         """
         name = self._names.get(statement)
         if name is None:
-            name = b"append_%d" % len(self._names)
+            name = b"statement_%d" % len(self._names)
             types = [value.oid for value in values]
             await self._answered(partial(self._libpq.send_prepare, name, _numbered(statement), types))
             self._names[statement] = name
         formats = [Format.BINARY] * len(values)
         data = [value.data for value in values]
         send = partial(self._libpq.send_query_prepared, name, data, formats, Format.BINARY)
-        self._rows.set_pgresult(await self._answered(send), format=Format.BINARY)
-        row = self._rows.load_row(0, tuple)
-        assert row is not None
-        return row
+        result = await self._answered(send)
+        self._rows.set_pgresult(result, format=Format.BINARY)
+        return self._rows.load_rows(0, result.ntuples, tuple)
 
     async def _answered(self, send: Callable[[], None]) -> PGresult:
         """Send something, and return the result. Raises psycopg.Error."""

@@ -12,6 +12,17 @@ REPLAY_OF = "Replay-Of"
 """Of a command that was sent again from its dead letter under an id of its own: the id that it had before."""
 TRACEPARENT = "traceparent"
 
+OF_COMMANDS = frozenset((COMMAND_ID, REPLY_TO, EXPECTED_VERSION, ACTOR, CORRELATION_ID, CAUSATION_ID))
+"""Headers of a command that are obeyed or refused, never passed over: written like this, and once."""
+
+
+class Received(dict[str, str]):
+    """Headers of a message as they came. Of those that stood there more than once it has the last value."""
+
+    repeated: frozenset[str] = frozenset()
+    """The names of those."""
+
+
 MSG_ID = "Nats-Msg-Id"
 EXPECTED_LAST_SEQUENCE = "Nats-Expected-Last-Sequence"
 EXPECTED_LAST_MSG_ID = "Nats-Expected-Last-Msg-Id"

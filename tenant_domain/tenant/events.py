@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from tenant_domain.authorisation import Authority
 from tenant_domain.decision import Event, Upcaster
 from tenant_domain.values import Personal, PersonalObject, PersonalTexts
 
@@ -78,11 +79,20 @@ class ProfileUpdated(Event, frozen=True, kw_only=True):
 
 
 class Suspended(Event, frozen=True, kw_only=True):
-    """The tenant is out of service; an operation closes all access to it."""
+    """The tenant is out of service; an operation closes all access to it. `by` is in whose name that was."""
 
     name: ClassVar[str] = "tenant.suspended"
     operation_id: str
     reason: Personal
+    by: Authority = Authority.SERVICE
+
+
+class SuspensionRaised(Event, frozen=True, kw_only=True):
+    """What the tenant's own people suspended stays so in another name: they cannot resume it any more."""
+
+    name: ClassVar[str] = "tenant.suspension_raised"
+    reason: Personal
+    by: Authority
 
 
 class AccessClosed(Event, frozen=True, kw_only=True):
@@ -160,6 +170,7 @@ class TerminationScheduled(Event, frozen=True, kw_only=True):
     operation_id: str
     reason: Personal | None = None
     purge_at: datetime
+    by: Authority = Authority.SERVICE
 
 
 class TerminationCancelled(Event, frozen=True, kw_only=True):
@@ -227,6 +238,7 @@ EVENTS = (
     ProvisioningFailed,
     ProfileUpdated,
     Suspended,
+    SuspensionRaised,
     AccessClosed,
     Resumed,
     AccessOpened,

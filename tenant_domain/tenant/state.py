@@ -11,6 +11,7 @@ import msgspec
 from msgspec import UNSET
 from msgspec.structs import replace
 
+from tenant_domain.authorisation import Authority
 from tenant_domain.decision import Event
 from tenant_domain.refusals import TenantGone, TenantNotFound
 from tenant_domain.tenant.events import (
@@ -36,6 +37,7 @@ from tenant_domain.tenant.events import (
     Resumed,
     StatusReverted,
     Suspended,
+    SuspensionRaised,
     TerminationCancelled,
     TerminationScheduled,
 )
@@ -51,11 +53,16 @@ class PlanChange(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Termination(msgspec.Struct, frozen=True, kw_only=True):
-    """A termination that is under way: when the data goes, and the status that a cancellation brings back."""
+    """A termination that is under way: when the data goes, and the status that a cancellation brings back.
+
+    `by` is in whose name it was begun, `reason` why.
+    """
 
     operation_id: UUID
     purge_at: datetime
     former: Status
+    by: Authority = Authority.SERVICE
+    reason: Personal | None = None
 
 
 class Tenant(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,6 +83,8 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True):
     operation_id: UUID | None = None
     suspension_reason: Personal | None = None
     """Why it is suspended; kept while a resumption can still be undone."""
+    suspended_by: Authority = Authority.SERVICE
+    """In whose name it is suspended, where it is."""
     plan_change: PlanChange | None = None
     changed_by: UUID | None = None
     """The operation that brought the present plan; it may still be removing its backup."""
@@ -137,8 +146,17 @@ def _settings(state: Tenant, event: ProfileUpdated) -> dict[str, Json]:
 
 
 def _suspended(state: Tenant, event: Suspended) -> Tenant:
-    held = UUID(event.operation_id)
-    return replace(state, status=Status.SUSPENDED, operation_id=held, suspension_reason=event.reason)
+    return replace(
+        state,
+        status=Status.SUSPENDED,
+        operation_id=UUID(event.operation_id),
+        suspension_reason=event.reason,
+        suspended_by=event.by,
+    )
+
+
+def _suspension_raised(state: Tenant, event: SuspensionRaised) -> Tenant:
+    return replace(state, suspension_reason=event.reason, suspended_by=event.by)
 
 
 def _resumed(state: Tenant, event: Resumed) -> Tenant:
@@ -183,7 +201,13 @@ def _plan_change_ended(state: Tenant, event: PlanChanged | PlanChangeRolledBack)
 
 def _scheduled(state: Tenant, event: TerminationScheduled) -> Tenant:
     operation_id = UUID(event.operation_id)
-    ending = Termination(operation_id=operation_id, purge_at=event.purge_at, former=state.status)
+    ending = Termination(
+        operation_id=operation_id,
+        purge_at=event.purge_at,
+        former=state.status,
+        by=event.by,
+        reason=event.reason,
+    )
     return replace(state, status=Status.PENDING_DELETION, operation_id=operation_id, termination=ending)
 
 
@@ -197,6 +221,7 @@ _FOLDS: Mapping[type[Event], Callable[[Tenant, Any], Tenant]] = {
     Activated: lambda state, _: replace(state, status=Status.ACTIVE, operation_id=None),
     ProvisioningFailed: lambda state, _: replace(state, status=Status.FAILED, operation_id=None),
     Suspended: _suspended,
+    SuspensionRaised: _suspension_raised,
     AccessClosed: _closed,
     Resumed: _resumed,
     AccessOpened: _opened,

@@ -46,7 +46,7 @@ class Edge:
 
     @classmethod
     @asynccontextmanager
-    async def connected(cls, url: str, token: str) -> AsyncGenerator[Self]:
+    async def on(cls, url: str, token: str) -> AsyncGenerator[Self]:
         """Open a connection, and close it at the end."""
         where = urlsplit(url)
         reader, writer = await asyncio.open_connection(where.hostname, where.port)

@@ -129,18 +129,16 @@ async def _calling(workers: int, door: str, callers: int) -> AsyncGenerator[Side
         async def over_nats(tenant: UUID) -> None:
             await client.update_profile(tenant, name=f"Acme {next(numbers)}")
 
-        calls = [partial(over_nats, tenant) for tenant in tenants]
-        if door == "HTTP":
-            token = Signer.from_file(running.keys / "signing.pem").sign(user="bench", role=OPERATOR)
-            calls = [
-                (await held.enter_async_context(Edge.connected(running.http, token))).renaming(
-                    tenant, numbers
-                )
-                for tenant in tenants
-            ]
-
         async def once() -> Sample:
-            return await Calls(max(COMMANDS, 10 * callers), callers).timed(calls, running.pids)
+            number = max(COMMANDS, 10 * callers)
+            if door != "HTTP":
+                calls = [partial(over_nats, tenant) for tenant in tenants]
+                return await Calls(number, callers).timed(calls, running.pids)
+            token = Signer.from_file(running.keys / "signing.pem").sign(user="bench", role=OPERATOR)
+            async with AsyncExitStack() as connected:  # anew in each round: the edge closes idle ones
+                edges = [await connected.enter_async_context(Edge.on(running.http, token)) for _ in tenants]
+                calls = [edge.renaming(each, numbers) for edge, each in zip(edges, tenants, strict=True)]
+                return await Calls(number, callers).timed(calls, running.pids)
 
         yield once
 

@@ -26,14 +26,20 @@ class NoRegistry(Exception):
     """npm could not install the parser."""
 
 
-def installed() -> Path:
-    """Return the folder with the parser, installed if it is not there yet. Raises NoRegistry."""
-    wanted: str = json.loads((HERE / "package.json").read_text())["dependencies"]["@asyncapi/parser"]
-    folder = TOOLS / f"asyncapi-parser-{wanted}"
+PARSER = "@asyncapi/parser"
+
+
+def installed(package: Path = HERE / "package.json", name: str = PARSER) -> Path:
+    """Return the folder with what `package` wants, above all `name`, installed if it is not there yet.
+
+    Raises NoRegistry.
+    """
+    wanted: str = json.loads(package.read_text())["dependencies"][name]
+    folder = TOOLS / f"{name.lstrip('@').replace('/', '-')}-{wanted}"
     if not folder.exists():
         TOOLS.mkdir(exist_ok=True)
-        fresh = Path(mkdtemp(dir=TOOLS, prefix="asyncapi-"))
-        shutil.copy(HERE / "package.json", fresh)
+        fresh = Path(mkdtemp(dir=TOOLS, prefix="fresh-"))
+        shutil.copy(package, fresh)
         _install(fresh)
         try:
             fresh.rename(folder)

@@ -6,8 +6,10 @@ import re
 import subprocess
 from urllib.parse import quote, urlsplit
 
+import httpx
 import psycopg
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from handlers.adapters.sweep import MEANS, Means
 from handlers.cli.findings import rights
@@ -34,6 +36,16 @@ def test_a_command_works(service: Running, block: str):
         check=False,
     )
     assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_the_metrics_of_all_processes_are_shown_in_development(service: Running):
+    shown = httpx.get(f"{service.at.http}/metrics", timeout=60).text
+    families = {family.name: family for family in text_string_to_metric_families(shown)}
+    up = {sample.labels["process"]: sample.value for sample in families["tenants_process_up"].samples}
+    assert {"service", "commands-1"} <= up.keys()
+    assert set(up.values()) == {1.0}
+    whose = {sample.labels["process"] for family in families.values() for sample in family.samples}
+    assert whose == up.keys()
 
 
 def test_the_table_of_settings_is_that_of_the_program():

@@ -232,3 +232,20 @@ def test_a_repetition_that_fails_leaves_the_tenant_in_service():
     assert rehearsal.operation.status is OperationStatus.ROLLED_BACK
     assert rehearsal.deeds == []
     assert rehearsal.tenant == before
+
+
+@pytest.mark.parametrize("back", [timedelta(minutes=1), timedelta(hours=1)])
+def test_a_try_is_not_waited_for_longer_than_any_wait_when_the_clock_is_put_back(back: timedelta):
+    rehearsal = rehearsed(Step("act", outside=DEED, retry=RETRY))
+    rehearsal.step(Ending.FAILS_BEFORE)
+    now = rehearsal.now
+    moved = advance(rehearsal.saga, rehearsal.scene(), now)
+    assert moved.waits_until is not None
+    assert moved.waits_until - now <= RETRY.longest
+    assert advance(rehearsal.saga, rehearsal.scene(), now - back).waits_until is None
+
+
+def test_a_step_that_is_due_in_a_year_waits_that_long_also_when_the_clock_is_put_back():
+    rehearsal = rehearsed(Step("act", outside=DEED, due=in_a_year))
+    moved = advance(rehearsal.saga, rehearsal.scene(), rehearsal.now - timedelta(hours=1))
+    assert moved.waits_until == NOW + A_YEAR

@@ -225,6 +225,9 @@ class SimulatedAgenda(Agenda):
     async def take(self, owner: UUID, now: datetime, limit: int, per_tenant: int) -> list[Due]:
         return await self._link.ask(_AGENDA, self._database.take, owner, now, limit, per_tenant)
 
+    async def hasten(self, now: datetime, far: datetime) -> int:
+        return 0  # the clock of a simulation goes on
+
     async def owns(self, owner: UUID, operation_id: UUID) -> bool:
         return await self._link.ask(_AGENDA, self._database.owns, owner, operation_id)
 

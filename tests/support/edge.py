@@ -15,6 +15,8 @@ from handlers.http_edge.tokens import Signer
 from handlers.store.batch import Batch, EventRow
 from handlers.store.event_store import EventStore
 from handlers.wire.events import Meta, encoded
+from tenant_domain.decision import Event
+from tenant_domain.tenant.decide import ref as tenant_ref
 from tenant_domain.tenant.events import Activated
 
 ASYNCAPI = b'{"asyncapi": "3.0.0"}'
@@ -32,9 +34,14 @@ class Service:
 
     async def finish_provisioning(self, tenant_id: str, operation_id: str) -> None:
         """Write what the provisioning saga writes at its end: the tenant is active, at version 2."""
+        await self.finish(tenant_id, Activated(operation_id=operation_id))
+
+    async def finish(self, tenant_id: str, event: Event) -> None:
+        """Write a fact about the tenant that a saga would."""
         stream = UUID(tenant_id)
-        fact = encoded(Activated(operation_id=operation_id), Meta())
-        await self.store.append(Batch(events=[EventRow(stream, stream, 2, Activated.name, fact, 0)]))
+        latest = (await self.store.load([tenant_ref(stream)]))[stream].version
+        row = EventRow(stream, stream, latest + 1, event.name, encoded(event, Meta()), 0)
+        await self.store.append(Batch(events=[row]))
 
 
 def edge(doors: Doors, signer: Signer, **options: Any) -> ASGIApp:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from uuid import UUID
 
+from tenant_domain.authorisation import Authority
 from tenant_domain.decision import Command, Event
 from tenant_domain.membership.events import InvitationRevoked, MemberInvited, MemberJoined, MemberRemoved
 from tenant_domain.operation.commands import (
@@ -64,6 +65,7 @@ from tenant_domain.tenant.events import (
     Resumed,
     StatusReverted,
     Suspended,
+    SuspensionRaised,
     TerminationCancelled,
     TerminationScheduled,
 )
@@ -106,6 +108,7 @@ _EVENTS: tuple[Event, ...] = (
         settings_after={"mfa": {"required": True}, "theme": "dark"},
     ),
     Suspended(operation_id=_operation, reason="Invoice 2026-10 is unpaid."),
+    SuspensionRaised(reason="The account sends spam.", by=Authority.OPERATOR),
     AccessClosed(operation_id=_operation),
     Resumed(operation_id=_operation),
     AccessOpened(operation_id=_operation),

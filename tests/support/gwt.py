@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+from tenant_domain.authorisation import Authority
 from tenant_domain.catalogue import Policy
 from tenant_domain.decision import Command, Context, Decision, Event, NewEvent, Ref, World
 from tenant_domain.operation import decide as operation
@@ -48,14 +49,20 @@ class Facts:
         return sum(new.ref.stream == stream for new in self.log)
 
     def decide(
-        self, tenant_id: UUID, command: Command, operation_id: UUID, now: datetime, policy: Policy
+        self,
+        tenant_id: UUID,
+        command: Command,
+        operation_id: UUID,
+        now: datetime,
+        policy: Policy,
+        authority: Authority = Authority.SERVICE,
     ) -> Decision:
         """Decide `command` on the streams it declares, and write nothing."""
         spec = COMMANDS[command.name_]
         tenant = self.states.get(tenant_id)
         refs = [Ref("tenant", tenant_id), *spec.streams(tenant_id, command, tenant)]
         world = World({ref.stream: self.states.get(ref.stream) for ref in refs})
-        return spec.decide(command, world, Context(tenant_id, now, operation_id, None, policy))
+        return spec.decide(command, world, Context(tenant_id, now, operation_id, None, policy, authority))
 
 
 def of(tenant_id: UUID, *events: Event) -> list[NewEvent]:
@@ -88,6 +95,12 @@ class Then:
     def decision(self) -> Decision:
         """The decision, of a command that was not refused."""
         assert isinstance(self._outcome, Decision), f"refused: {self._outcome!r}"
+        return self._outcome
+
+    @property
+    def refusal(self) -> Refusal:
+        """The refusal, of a command that was refused."""
+        assert isinstance(self._outcome, Refusal), f"not refused: {self._outcome!r}"
         return self._outcome
 
     def then(self, *expected: Event, operation_id: UUID | None = None) -> Facts:
@@ -125,10 +138,11 @@ class Given:
         of_tenant: UUID = TENANT,
         operation_id: UUID = NEXT_OPERATION,
         policy: Policy | None = None,
+        authority: Authority = Authority.SERVICE,
     ) -> Then:
         """Ask for `command` at NOW; `operation_id` is the id that a new operation would get."""
         try:
-            outcome = self._facts.decide(of_tenant, command, operation_id, NOW, policy or Policy())
+            outcome = self._facts.decide(of_tenant, command, operation_id, NOW, policy or Policy(), authority)
         except Refusal as refusal:
             return Then(self._facts, of_tenant, refusal)
         return Then(self._facts, of_tenant, outcome)

@@ -15,8 +15,8 @@ class Proxy:
     """Stands between a client and the server of a URL; `url` is the same through the proxy.
 
     `down` refuses and cuts all connections until `up`; in between `hush` and `speak` it says nothing, and
-    nobody is told. `lose_answer` cuts the connections that carry `marked`
-    bytes once the server has answered, before the client hears of it.
+    nobody is told. What the server says comes `late` by so many seconds. `lose_answer` cuts the connections
+    that carry `marked` bytes once the server has answered, before the client hears of it.
     """
 
     def __init__(self, url: str) -> None:
@@ -27,6 +27,7 @@ class Proxy:
         self._near: set[asyncio.StreamWriter] = set()
         self._marked: bytes | None = None
         self.lost = asyncio.Event()
+        self.late = 0.0
         self._speaking = asyncio.Event()
         self._speaking.set()
 
@@ -97,6 +98,7 @@ class Proxy:
                     self.lost.set()
                     return
                 await self._speaking.wait()
+                await asyncio.sleep(self.late)
                 writer.write(data)
                 await writer.drain()
 

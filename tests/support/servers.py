@@ -136,11 +136,7 @@ class SharedStack:
     async def fresh_database(self) -> str:
         """Create an empty database that the service's role owns, and return its URL."""
         name = await self._aside(self._create("template1"))
-        async with await psycopg.AsyncConnection.connect(
-            self._admin_url, dbname=name, autocommit=True
-        ) as own:
-            for right in postgres.ERASING:  # as in the service's database
-                await own.execute(sql.SQL(right).format(sql.Identifier(postgres.USER)))
+        await self._aside(postgres.close_database(DataFolder(self._folder).remember(), name))
         return self._url(name)
 
     async def migrated_database(self) -> str:
@@ -159,6 +155,15 @@ class SharedStack:
             self._projected = urlsplit(url).path.removeprefix("/")
         return self._url(await self._aside(self._create(self._projected)))
 
+    async def as_superuser(self, url: str, statements: str) -> list[tuple[Any, ...]]:
+        """Run statements in a database as the server's superuser; returns the rows of the last one."""
+        own = urlsplit(self._admin_url)._replace(path=urlsplit(url).path).geturl()
+        async with await psycopg.AsyncConnection.connect(own, autocommit=True) as connection:
+            cursor = await connection.execute(statements.encode())
+            while cursor.nextset():
+                pass
+            return await cursor.fetchall() if cursor.description else []
+
     async def drop_database(self, url: str) -> None:
         """Drop a fresh database, whoever is still connected, and the roles made since that own no more."""
         await self._aside(self._drop(urlsplit(url).path.removeprefix("/")))
@@ -173,6 +178,10 @@ class SharedStack:
             sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {} STRATEGY file_copy").format(
                 *(sql.Identifier(word) for word in (name, postgres.USER, template))
             )
+        )
+        # A copy has the rights of its template, but not its settings.
+        await self._admin.execute(
+            sql.SQL("ALTER DATABASE {} SET log_min_messages = fatal").format(sql.Identifier(name))
         )
         return name
 

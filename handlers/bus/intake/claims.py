@@ -12,6 +12,7 @@ import psycopg
 
 from handlers.adapters.command_places import PLACES, Place
 from handlers.adapters.standstill import Standstill
+from handlers.adapters.together import Together
 from handlers.store.connections import LASTING
 from handlers.store.own_connection import OwnConnection
 
@@ -47,6 +48,8 @@ class Claims:
         self.owner = owner
         self._lease = timedelta(seconds=lease)
         self._connection = OwnConnection(self._connect)
+        self._turn = asyncio.Lock()
+        self._moves = Together(self._moved)
         self._others = Standstill[UUID](lease / 6)
         self._dead: dict[UUID, datetime] = {}
 
@@ -87,7 +90,7 @@ class Claims:
             "owner": self.owner,
             "former": former.sequence,
         }
-        return bool(await self._rows(_MOVE, values))
+        return await self._moves.ask(partition, values) is not None
 
     async def everywhere(self) -> dict[int, Place]:
         """Return where all partitions are, whoever holds them."""
@@ -98,15 +101,31 @@ class Claims:
         """Close the connection."""
         await self._connection.close()
 
+    async def _moved(self, moves: Mapping[int, Mapping[str, Any]]) -> dict[int, bool]:
+        async with self._turn:
+            connection = await self._connection.get()
+            try:
+                async with asyncio.timeout(_TIMEOUT), connection.pipeline():
+                    cursors = {
+                        partition: await connection.execute(_MOVE.encode(), values)
+                        for partition, values in moves.items()
+                    }
+                return {partition: True for partition, cursor in cursors.items() if cursor.rowcount == 1}
+            except TimeoutError:
+                await connection.close()
+                raise
+
     async def _rows(self, statement: str, values: Sequence[Any] | Mapping[str, Any]) -> list[tuple[Any, ...]]:
-        connection = await self._connection.get()
-        try:
-            async with asyncio.timeout(_TIMEOUT):
-                cursor = await connection.execute(statement.encode(), values)
-                return await cursor.fetchall() if cursor.description else []
-        except TimeoutError:
-            await connection.close()
-            raise
+        """Run a statement; its time begins with its turn, and with the connection."""
+        async with self._turn:
+            connection = await self._connection.get()
+            try:
+                async with asyncio.timeout(_TIMEOUT):
+                    cursor = await connection.execute(statement.encode(), values)
+                    return await cursor.fetchall() if cursor.description else []
+            except TimeoutError:
+                await connection.close()
+                raise
 
     async def _connect(self) -> psycopg.AsyncConnection:
         return await psycopg.AsyncConnection.connect(

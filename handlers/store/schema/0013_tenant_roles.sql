@@ -3,7 +3,7 @@
 -- service changed the role last: another one's number on the role means that the tenant has changed it.
 CREATE TABLE service.tenant_roles (
     tenant_id uuid PRIMARY KEY,
-    operation_id uuid NOT NULL,
+    operation_id uuid,
     schema_oid oid NOT NULL,
     role_oid oid NOT NULL,
     role_xid xid NOT NULL

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from tenant_domain.authorisation import require_authority
 from tenant_domain.catalogue import Policy
 from tenant_domain.decision import Context, Decision, Event, NewEvent, Ref, World
 from tenant_domain.operation import decide as operation
@@ -39,6 +40,13 @@ def require_status(tenant: Tenant, command: str, *allowed: Status) -> None:
         names = " or ".join(status.value for status in allowed)
         detail = f"{command} needs a tenant that is {names}; it is {tenant.status.value}."
         raise InvalidTransition(detail, **{"from": tenant.status.value, "command": command})
+
+
+def require_own_suspension(tenant: Tenant, command: str, ctx: Context) -> None:
+    """Refuse (Forbidden) the tenant's own people while it is suspended in another name than theirs."""
+    if tenant.status is Status.SUSPENDED:
+        by, why = tenant.suspended_by, tenant.suspension_reason
+        require_authority(command, ctx.authority, by, why, done="suspended the tenant")
 
 
 def check_offer(plan: str, region: str, label: str, policy: Policy) -> None:

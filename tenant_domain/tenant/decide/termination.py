@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from uuid import UUID
 
+from tenant_domain.authorisation import require_authority
 from tenant_domain.decision import Context, Decision, Event, NewEvent, Ref, World
 from tenant_domain.operation import decide as operation
 from tenant_domain.operation.state import Operation
@@ -16,6 +17,7 @@ from tenant_domain.tenant.decide.rules import (
     living_tenant,
     ref,
     require_free,
+    require_own_suspension,
     require_status,
 )
 from tenant_domain.tenant.events import (
@@ -36,8 +38,12 @@ HELD = "A legal hold forbids to go on."
 
 
 def terminate(command: Terminate, world: World, ctx: Context) -> Decision:
-    """Take the tenant out of service for good, and schedule the purge of its data."""
+    """Take the tenant out of service for good, and schedule the purge of its data.
+
+    Raises Forbidden when the tenant's own people ask for it while it is suspended in another name.
+    """
     tenant = living_tenant(world, ctx)
+    require_own_suspension(tenant, command.name_, ctx)
     require_free(tenant)
     require_status(tenant, command.name_, Status.ACTIVE, Status.SUSPENDED, Status.FAILED)
     if command.confirm_subdomain != tenant.subdomain:
@@ -47,7 +53,7 @@ def terminate(command: Terminate, world: World, ctx: Context) -> Decision:
         raise LegalHold("A legal hold forbids it; its reason stands in the tenant's history.")
     purge_at = ctx.now + timedelta(days=command.retain_days)
     scheduled = TerminationScheduled(
-        operation_id=str(ctx.operation_id), reason=command.reason, purge_at=purge_at
+        operation_id=str(ctx.operation_id), reason=command.reason, purge_at=purge_at, by=ctx.authority
     )
     waiting = _waiting_change(tenant, world)
     undone = () if waiting is None else operation.turn_back(waiting, "cancelled", "The tenant is terminated.")
@@ -56,8 +62,15 @@ def terminate(command: Terminate, world: World, ctx: Context) -> Decision:
 
 
 def cancel_termination(command: CancelTermination, world: World, ctx: Context) -> Decision:
-    """Undo a termination whose purge has not begun; its operation brings the tenant back."""
+    """Undo a termination whose purge has not begun; its operation brings the tenant back.
+
+    Raises Forbidden when the tenant's own people ask, and did not begin it themselves.
+    """
     tenant = living_tenant(world, ctx)
+    ending = tenant.termination
+    if ending is not None:
+        done = "began the termination"
+        require_authority(command.name_, ctx.authority, ending.by, ending.reason, done=done)
     require_status(tenant, command.name_, Status.PENDING_DELETION)
     run = _termination(tenant, world)
     undone = operation.turn_back(run, "cancelled", "The termination was cancelled.")

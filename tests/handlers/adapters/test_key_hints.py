@@ -14,6 +14,8 @@ from handlers.adapters.key_hints import KeyHints
 from handlers.adapters.keyring import Keyring, WrappedKey
 from handlers.bus.connection import harden
 from handlers.store.event_store import EventStore
+from handlers.wire.sealing import sealed
+from tenant_domain.tenant.events import ProfileUpdated
 from tests.support.bus import Bus, own_bus
 from tests.support.keys import KEY, keyring_of
 from tests.support.proxy import Proxy
@@ -158,3 +160,59 @@ async def test_a_key_that_ends_while_it_is_read_is_not_kept(
     rows.hint.set()
     await reading
     assert await keyring.find([key_id]) == {}
+
+
+class Counting:
+    """Rows of keys that count how often they were read."""
+
+    def __init__(self, store: EventStore) -> None:
+        self._rows = store.tenant_keys
+        self.reads = 0
+
+    async def by_id(self, keys: Collection[UUID]) -> Sequence[WrappedKey]:
+        return await self._rows.by_id(keys)
+
+    async def of_tenants(self, tenants: Collection[UUID]) -> Sequence[WrappedKey]:
+        self.reads += 1
+        return await self._rows.of_tenants(tenants)
+
+
+async def test_a_new_key_is_kept_once_it_is_stored(store: EventStore) -> None:
+    rows, tenant_id = Counting(store), uuid4()
+    keyring = Keyring(rows, KEY)
+    made = (await keyring.prepare([tenant_id]))[tenant_id]
+    assert made.wrapped is not None
+    keyring.stored([made])
+
+    known = (await keyring.prepare([tenant_id]))[tenant_id]
+
+    assert (known.current, known.wrapped, rows.reads) == (made.current, None, 1)
+
+
+async def test_a_new_key_that_may_have_ended_is_not_kept(store: EventStore) -> None:
+    rows, tenant_id = Counting(store), uuid4()
+    keyring = Keyring(rows, KEY)
+    made = (await keyring.prepare([tenant_id]))[tenant_id]
+    keyring.forget(tenant_id)
+    keyring.stored([made])
+    await keyring.prepare([tenant_id])
+    assert rows.reads == 2
+
+
+async def test_what_was_opened_goes_from_memory_with_its_key(
+    store: EventStore, key: tuple[UUID, UUID]
+) -> None:
+    tenant_id, _ = key
+    keyring = Keyring(store.tenant_keys, KEY)
+    keys = (await keyring.prepare([tenant_id]))[tenant_id]
+    state = sealed(ProfileUpdated(metadata={"crm": "7"}), keys.current)
+    assert keys.opened(state).metadata == {"crm": "7"}
+    async with store.transaction() as transaction:
+        await transaction.connection.execute(
+            "UPDATE service.tenant_keys SET wrapped = NULL, destroyed_at = now()"
+        )
+    keyring.forget(tenant_id)
+
+    now = (await keyring.prepare([tenant_id]))[tenant_id]
+
+    assert now.opened(state).metadata == {"sealed:": "erased"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -12,9 +13,9 @@ import pytest
 from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.s3.models import s3_backends
 
-from handlers.adapters.effects import EffectFailed
+from handlers.adapters.effects import EffectFailed, PermanentlyFailed
 from handlers.adapters.exports.shelf import count_objects
-from handlers.adapters.objects import Buckets, buckets
+from handlers.adapters.objects import Buckets, Owner, buckets
 
 STRANGE = ("a//b", "/a/", "a/../b", "a\nb", "größe+&<1>%2F")
 """Keys that S3 takes, though most of them are no paths."""
@@ -146,3 +147,67 @@ async def test_a_store_says_whose_buckets_of_its_kind_there_are(store: Buckets):
 def test_an_object_store_that_nobody_knows_is_refused(url: str):
     with pytest.raises(ValueError, match="an object store is at"):
         buckets(url)
+
+
+def an_operation() -> Owner:
+    return Owner(uuid4(), datetime.now(UTC))
+
+
+async def test_an_operation_makes_its_bucket_once_and_removes_it(store: Buckets):
+    tenant, operation = uuid4(), an_operation()
+    for _ in range(2):
+        await store.claim(tenant, operation)
+    assert await store.exists(tenant)
+    for _ in range(2):
+        await store.release(tenant, operation)
+    assert not await store.exists(tenant)
+
+
+async def test_a_bucket_that_stood_there_is_neither_taken_nor_removed(store: Buckets):
+    tenant, operation = uuid4(), an_operation()
+    await store.create(tenant)
+    await obstore.put_async(store.open(tenant), "precious", b"42")
+    for deed in (store.claim, store.release):
+        with pytest.raises(PermanentlyFailed, match="stands there that this run did not make"):
+            await deed(tenant, operation)
+    assert await count_objects(store, tenant) == 1
+
+
+async def test_a_bucket_of_another_operation_is_neither_taken_nor_removed(store: Buckets):
+    tenant = uuid4()
+    await store.claim(tenant, an_operation())
+    for deed in (store.claim, store.release):
+        with pytest.raises(PermanentlyFailed):
+            await deed(tenant, an_operation())
+    assert await store.exists(tenant)
+
+
+async def test_what_an_older_version_made_is_known_by_the_journal(store: Buckets):
+    tenant, operation = uuid4(), an_operation()
+    await store.create(tenant)
+    await store.release(tenant, operation._replace(made=True))
+    assert not await store.exists(tenant)
+
+
+async def test_a_bucket_whose_maker_died_before_it_was_marked_is_its_own(s3: str):
+    """On S3 a bucket is made first and marked then; a folder's mark stands before it."""
+    store = buckets(f"s3://acme?endpoint={s3}&region=us-east-1", "an id", "a secret")
+    tenant, operation = uuid4(), an_operation()
+    later = operation._replace(since=operation.since + timedelta(hours=1))
+    await store.create(tenant)
+    with pytest.raises(PermanentlyFailed):
+        await store.claim(tenant, later)
+    await store.claim(tenant, operation)
+    await obstore.put_async(store.open(tenant), "kept", b"x")
+    await store.release(tenant, operation)
+    assert not await store.exists(tenant)
+    await store.close()
+
+
+async def test_a_folder_whose_maker_died_after_the_mark_is_made_later(tmp_path: Path):
+    store, tenant, operation = buckets(f"file:{tmp_path}"), uuid4(), an_operation()
+    await store.claim(tenant, operation)
+    (tmp_path / f"t-{tenant.hex}").rmdir()
+    await store.claim(tenant, operation)
+    assert await store.exists(tenant)
+    await store.close()

@@ -75,10 +75,9 @@ async def test_dropping_leaves_nothing_and_may_be_done_twice(database: Database,
     assert await database.exists(tenant.tenant_id) == (True, True)
 
 
-async def test_dropping_ends_the_sessions_of_the_tenant_and_takes_what_its_role_owns(
+async def test_dropping_ends_the_sessions_of_the_tenant(
     database: Database, tenant: Work, door: psycopg.AsyncConnection[Any]
 ):
-    await door.execute("SELECT lo_create(0)")
     async with door.transaction():
         await door.execute("SELECT * FROM users")
         await asyncio.wait_for(database.drop(tenant), timeout=30)
@@ -170,6 +169,42 @@ ATTACKS = [
     "SET session_replication_role = replica",
     "ALTER DATABASE {database} SET search_path = {own}",
     "COMMENT ON SCHEMA {other} IS 'mine'",
+    "SELECT lo_create(0)",
+    "SELECT lo_creat(131072)",
+    "SELECT lo_from_bytea(0, 'mine')",
+    "SELECT lo_put(1, 0, 'mine')",
+    "SELECT lo_open(1, 131072)",
+    "SELECT loread(0, 1)",
+    "SELECT lowrite(0, 'mine')",
+    "SELECT lo_get(1)",
+    "SELECT lo_unlink(1)",
+    "SELECT pg_relation_size('{other}.users')",
+    "SELECT pg_total_relation_size('{other}.users')",
+    "SELECT pg_table_size('service.events')",
+    "SELECT pg_database_size(current_database())",
+    "SELECT reltuples, relpages FROM pg_class",
+    "SELECT * FROM pg_stat_all_tables",
+    "SELECT * FROM pg_stat_user_tables",
+    "SELECT * FROM pg_statio_all_tables",
+    "SELECT * FROM pg_stat_activity",
+    "SELECT * FROM pg_stat_database",
+    "SELECT * FROM pg_stats",
+    "SELECT * FROM pg_stats_ext",
+    "SELECT * FROM pg_locks",
+    "SELECT * FROM pg_auth_members",
+    "SELECT * FROM pg_db_role_setting",
+    "SELECT * FROM pg_largeobject_metadata",
+    "SELECT pg_stat_get_live_tuples('{other}.users'::regclass)",
+    "SELECT pg_stat_get_activity(NULL)",
+    "SELECT pg_stat_get_db_xact_commit(1)",
+    "SELECT pg_lock_status()",
+    "SELECT service.keep_role('open', '{other}')",
+    "SELECT service.keeper_00('open', '{other}')",
+    "SELECT * FROM service.tenant_roles",
+    "SET ROLE service_keeper_00",
+    "SET temp_file_limit = -1",
+    "SET log_min_messages = 'debug5'",
+    "SET log_statement = 'all'",
 ]
 
 
@@ -191,17 +226,6 @@ async def test_a_tenants_role_reaches_only_its_own_schema(
                 continue
             got_through.append(attack)
     assert got_through == []
-
-
-async def test_a_tenants_role_sees_no_rows_of_others_in_statistics(
-    database: Database, tenant: Work, door: psycopg.AsyncConnection[Any], other: Work
-):
-    async with await database.log_in(other.tenant_id) as elsewhere:
-        await elsewhere.execute("SELECT 'a secret'")
-        cursor = await door.execute(
-            "SELECT query FROM pg_stat_activity WHERE usename <> current_user AND query LIKE '%secret%'"
-        )
-        assert await cursor.fetchall() == []
 
 
 async def test_a_tenants_role_cannot_use_up_the_servers_connections(database: Database, tenant: Work):

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -15,6 +16,7 @@ from handlers.adapters.command_stream import CommandStream
 from handlers.adapters.effects import EffectFailed
 from handlers.adapters.sweep import MEANS, Means, Sweep
 from tests.support.bus import own_bus
+from tests.support.servers import SharedStack
 
 
 class Door:
@@ -81,11 +83,11 @@ async def test_a_reader_that_still_sees_former_rows_fails_the_sweep_and_not_the_
             await writer.execute("UPDATE service.tenant_keys SET wrapped = NULL, destroyed_at = now()")
             with pytest.raises(EffectFailed, match="A reader of the database"):
                 await sweep.done()
-    assert len(await sweep.done()) == 2
+    assert all(store.verified for store in await sweep.done())
 
 
 async def test_what_the_operator_does_not_allow_is_said_and_how_to_allow_it(
-    store_url: str, commands: CommandStream
+    stack: SharedStack, store_url: str, commands: CommandStream
 ):
     door = Door(store_url)
     async with door.connect() as connection:
@@ -94,6 +96,7 @@ async def test_what_the_operator_does_not_allow_is_said_and_how_to_allow_it(
         await connection.execute(f"GRANT {role} TO CURRENT_USER".encode())
         await connection.execute(f"GRANT USAGE ON SCHEMA service TO {role}".encode())
         await connection.execute(f"GRANT MAINTAIN ON service.tenant_keys TO {role}".encode())
+        await stack.as_superuser(store_url, f"GRANT pg_monitor TO {role}")
         assert await _missing(connection) == []
         await connection.execute(f"SET ROLE {role}".encode())
         missing = await _missing(connection)
@@ -101,11 +104,44 @@ async def test_what_the_operator_does_not_allow_is_said_and_how_to_allow_it(
         "GRANT pg_checkpoint",
         "GRANT EXECUTE ON FUNCTION pg_switch_wal()",
         "GRANT MAINTAIN ON pg_catalog.pg_statistic",
+        "GRANT MAINTAIN ON pg_catalog.pg_largeobject",
     ]
     said = {store.store: store for store in await Sweep(Door(store_url, role).connect, commands).done()}
-    assert not any(store.verified for store in said.values())
+    assert {store.store for store in said.values() if store.verified} == {"server log", "temporary files"}
     assert said["pg_statistic"].how.endswith("the service may not rewrite the catalogue")
     assert said["write-ahead log"].how.endswith("the service may not ask for one")
+
+
+async def test_write_ahead_log_that_is_kept_and_a_log_of_errors_are_named_as_not_erased(
+    stack: SharedStack, store_url: str, commands: CommandStream
+):
+    database = urlsplit(store_url).path.removeprefix("/")
+    await stack.as_superuser(store_url, "ALTER SYSTEM SET wal_keep_size = '64MB'")
+    try:
+        await stack.as_superuser(store_url, "SELECT pg_reload_conf()")
+        await stack.as_superuser(store_url, f"ALTER DATABASE {database} RESET log_min_messages")
+        door = Door(store_url)
+        await _until_kept(door)
+        said = {store.store: store for store in await Sweep(door.connect, commands).done()}
+        async with door.connect() as connection:
+            missing = await _missing(connection)
+    finally:
+        await stack.as_superuser(store_url, "ALTER SYSTEM RESET wal_keep_size")
+        await stack.as_superuser(store_url, "SELECT pg_reload_conf()")
+    assert not said["write-ahead log"].verified
+    assert said["write-ahead log"].how == "not removed: wal_keep_size is 64MB"
+    assert not said["server log"].verified
+    assert [step.split()[0] for step in missing] == ["keep", "ALTER"]
+
+
+async def _until_kept(door: Door) -> None:
+    async with door.connect() as connection:
+        for _ in range(600):
+            row = await (await connection.execute("SHOW wal_keep_size")).fetchone()
+            if row == ("64MB",):
+                return
+            await asyncio.sleep(0.1)
+    pytest.fail("the server did not read its settings within 60 s")
 
 
 async def _missing(connection: psycopg.AsyncConnection[Any]) -> list[str]:

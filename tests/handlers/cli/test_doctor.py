@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import psycopg
@@ -190,3 +191,34 @@ def test_a_doctor_looks_at_the_key_files(lonely: CommandLine, tmp_path: Path) ->
     key.chmod(0o644)
     exposed = found(TENANTS_SIGNING_KEY_FILE=str(key))
     assert (exposed["state"], exposed["advice"]) == ("broken", f"chmod 600 {key}")
+
+
+async def test_whatever_state_a_server_is_in_the_doctor_names_the_check_and_goes_on(house: House) -> None:
+    await migrate(house.postgres_url)
+    await house.execute("DROP TABLE service.dead_letters")
+    await house.execute("ALTER TABLE service.saga_agenda RENAME COLUMN due_at TO due")
+    result = house("doctor", "--json")
+    findings = {finding["what"]: finding for finding in result.lines}
+    assert (result.code, "Traceback" in result.err) == (1, False)
+    for broken, words in (("dead letters", "dead_letters"), ("sagas", "due_at")):
+        assert findings[broken]["state"] == "broken"
+        assert words in findings[broken]["found"]
+        assert findings[broken]["advice"]
+    assert findings["right CREATEROLE"]["state"] == findings["clock of postgres"]["state"] == "ok"
+    assert {"leftovers", "http", "relay"} <= findings.keys()
+
+
+async def test_each_right_that_the_service_lacks_is_named_with_the_statement_that_helps(
+    house: House, own_stack: EmbeddedStack
+) -> None:
+    at = urlsplit(own_stack.endpoints.postgres_url)
+    poor = at._replace(netloc=f"poor:poor@{at.hostname}:{at.port}").geturl()
+    await house.execute("CREATE ROLE poor LOGIN PASSWORD 'poor'")
+    await house.execute(f"GRANT CONNECT ON DATABASE {at.path.removeprefix('/')} TO poor")
+    await migrate(house.postgres_url)
+    _, findings = house.examined(TENANTS_POSTGRES_URL=poor)
+    told = {what: each["advice"] for what, each in findings.items() if what.startswith("right")}
+    assert "ALTER ROLE poor CREATEROLE;" in told["right CREATEROLE"]
+    assert f"GRANT CREATE ON DATABASE {at.path.removeprefix('/')} TO poor;" in told["right CREATE"]
+    assert "TO poor" in told["right to the schema service"]
+    assert findings["durable commands"]["state"] == "broken"

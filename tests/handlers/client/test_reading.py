@@ -14,6 +14,7 @@ import pytest
 from nats.aio.msg import Msg
 
 from handlers.client import Fact, NoAnswer, Operation, Step, Tenant
+from handlers.client.link import MOST_REMEMBERED, Written
 from projections.history import HistoryItem
 from projections.operations import OperationView, StepView
 from projections.tenants import TenantView
@@ -275,3 +276,43 @@ async def test_an_operation_is_read(bus: Bus):
         operation = await client_of(bus).operation(TENANT, OPERATION, min_position=4)
     assert (operation.status, operation.ended) == ("running", False)
     assert json.loads(asked[0].data) == {"operation_id": str(OPERATION), "min_position": 4}
+
+
+async def test_what_the_client_wrote_is_in_what_it_reads(bus: Bus) -> None:
+    other = uuid4()
+    async with (
+        serving(bus, bus.subjects.rpc("*", ">"), lambda request: done(request, position=4711)),
+        serving(bus, bus.subjects.query("*", ">"), lambda _: answer_of(**TENANT_ANSWER)) as asked,
+    ):
+        client = client_of(bus)
+        await client.tenant(TENANT)
+        await client.update_profile(TENANT, name="Acme")
+        await client.tenant(TENANT)
+        await client.tenant(other)
+        await client.query(None, "tenants")
+        await client.tenant(TENANT, min_position=5)
+    positions = [json.loads(each.data).get("min_position") for each in asked]
+    assert positions == [None, 4711, None, 4711, 5]
+
+
+async def test_a_page_that_is_long_in_coming_is_given_as_it_is(bus: Bus) -> None:
+    stale = StaleRead("Position 4711 was not reached in time.", position=1)
+    page = answer_of(items=[], next_cursor=None)
+    async with (
+        serving(bus, bus.subjects.rpc("*", ">"), lambda request: done(request, position=4711)),
+        serving(bus, bus.subjects.query("fleet", "tenants"), [stale, page]) as asked,
+    ):
+        client = client_of(bus)
+        await client.update_profile(TENANT, name="Acme")
+        assert [each async for each in client.fleet_tenants()] == []
+    assert len(asked) == 2
+
+
+def test_a_client_remembers_its_writes_within_bounds() -> None:
+    written = Written()
+    first = uuid4()
+    written.note(first, 7)
+    for position in range(8, 8 + MOST_REMEMBERED):
+        written.note(uuid4(), position)
+    assert written.position(first) == 7  # forgotten, so of all that are
+    assert written.position(None) == 7 + MOST_REMEMBERED

@@ -1,6 +1,7 @@
 """A command is decoded to a request, or refused with the field named."""
 
 import json
+from hashlib import blake2b
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -9,7 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from handlers.execution.body import MAX_BODY
-from handlers.execution.decode import Request, decoded
+from handlers.execution.decode import Request, check_names, decoded
+from handlers.wire.headers import Received
 from tenant_domain.refusals import InvalidCommand, Refusal, UnknownCommand
 
 TENANT = "018f4d7e-0c5b-7c4e-9b1e-3f1a2b3c4d5e"
@@ -27,7 +29,8 @@ def decode(
     **more: str,
 ) -> Request:
     given = {"Command-Id": COMMAND_ID} if headers is None else headers
-    given = {**given, **{name.replace("_", "-"): value for name, value in more.items()}}
+    if more:
+        given = {**given, **{name.replace("_", "-"): value for name, value in more.items()}}
     text = body if isinstance(body, bytes) else json.dumps(body).encode()
     return decoded(tenant, command, given, text, durable=durable, new_id=lambda: MADE_UP)
 
@@ -46,6 +49,78 @@ def test_a_command_that_fits_its_form_becomes_a_request() -> None:
     assert request.form.model_dump(exclude_none=True) == {"name": "Acme"}
     assert request.expected_versions == (7,)
     assert request.meta.actor == "ops@console"
+
+
+CONTRACT_HEADERS = (
+    ("Command-Id", COMMAND_ID),
+    ("Expected-Version", "1"),
+    ("Actor", "ops"),
+    ("Reply-To", "_INBOX.x"),
+    ("Correlation-Id", "order-1"),
+    ("Causation-Id", "click-2"),
+)
+
+
+@pytest.mark.parametrize(("name", "value"), CONTRACT_HEADERS)
+def test_a_header_in_another_case_is_refused_by_name(name: str, value: str) -> None:
+    for other in (name.lower(), name.upper(), name.swapcase()):
+        assert refused_fields(headers={"Command-Id": COMMAND_ID, other: value}) == [other]
+        with pytest.raises(InvalidCommand):
+            check_names({other: value})
+
+
+@pytest.mark.parametrize(("name", "value"), CONTRACT_HEADERS)
+def test_a_header_that_stands_there_twice_is_refused_by_name(name: str, value: str) -> None:
+    headers = Received({"Command-Id": COMMAND_ID, name: value})
+    headers.repeated = frozenset({name})
+    assert refused_fields(headers=headers) == [name]
+
+
+def test_headers_of_others_may_stand_there_twice() -> None:
+    headers = Received({"Command-Id": COMMAND_ID, "X-Via": "b"})
+    headers.repeated = frozenset({"X-Via"})
+    assert decode(headers=headers).command_id == UUID(COMMAND_ID)
+
+
+def test_a_trace_has_its_name_in_any_case_but_once() -> None:
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    assert decode(Traceparent=trace).meta.traceparent == trace
+    assert decode(Traceparent=trace, TRACEPARENT=trace).meta.traceparent is None
+    headers = Received({"Command-Id": COMMAND_ID, "traceparent": trace})
+    headers.repeated = frozenset({"traceparent"})
+    assert decode(headers=headers).meta.traceparent is None
+
+
+def test_numbers_compare_as_numbers() -> None:
+    def hash_of(text: str) -> bytes:
+        return decode(f'{{"settings":{{"n":{text}}}}}'.encode(), command="update_profile").hash
+
+    for same in (
+        ("1", "1.0", "1e0", "10e-1", "1.00000"),
+        ("0", "-0", "-0.0", "0e99", "0E-5"),
+        ("100", "1e2", "1E+2"),
+        ("1.1", "1.10", "11e-1"),
+        ("9007199254740993", "9007199254740993.0", "9.007199254740993e15"),
+        ("1e22", "10000000000000000000000.0"),
+        ('"a"', '"\\u0061"'),
+        ('{"a":1,"b":2}', '{"b":2.0,"a":1}'),
+        ("[1,2]", "[1.0,2]"),
+    ):
+        assert len({hash_of(text) for text in same}) == 1, same
+    different = ("1", "true", '"1"', "null", "[1]", "2", "1.5", "9007199254740993", "9007199254740992")
+    assert len({hash_of(text) for text in different}) == len(different)
+
+
+def test_what_was_recorded_before_is_still_the_same_body() -> None:
+    text = b'{"name":"Acme","settings":{"a":1,"b":1.5,"c":[true,null,"x"]}}'
+    expected = blake2b(b"update_profile\n" + text, digest_size=16).digest()
+    assert decode(text, command="update_profile").hash == expected
+
+
+def test_a_whole_number_may_have_a_fraction_of_zero() -> None:
+    request = decode(b'{"confirm_subdomain":"acme","retain_days":30.0}', command="terminate")
+    assert request.form.model_dump()["retain_days"] == 30
+    assert refused_fields(b'{"confirm_subdomain":"acme","retain_days":30.5}', command="terminate")
 
 
 def test_what_follows_is_correlated_with_the_command_by_default() -> None:

@@ -81,6 +81,8 @@ async def test_commands_are_told_when_a_database_hangs_and_surely_not_done(own_s
             unread = [provision(uuid4()), request(uuid4(), "resume")]
             replies = await server.sooner(*map(executor.execute, unread))
             assert [reply.problem for reply in replies] == ["unavailable"] * 2
+        assert (await served(executor, request(tenant, "resume"))).problem == "operation-in-progress"
+        async with hung(own_stack) as server:
             # another of this process has sent its append, and hangs: no turn comes
             other = asyncio.create_task(store.append(Batch()))
             await asyncio.sleep(0)

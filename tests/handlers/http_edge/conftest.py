@@ -56,6 +56,7 @@ async def service(read_url: str, tmp_path: Path) -> AsyncIterator[Service]:
         queries.positions.heard(position)
 
     async with EventStore(read_url, readers=4) as store:
+        store.announce = queries.memory.written
         projector = Projector(store, connections, list(READ_MODELS.values()), announce, poll=0.05)
         executor = Executor(
             store,

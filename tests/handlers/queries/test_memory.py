@@ -176,3 +176,21 @@ def test_memory_is_bounded() -> None:
         memory.keep(str(n), MARK, 5, b"{}")
     assert sum(memory.get(str(n)) is not None for n in range(100)) <= 10
     assert memory.get("99") is not None
+
+
+def test_what_is_being_written_is_not_given_nor_kept_for_a_while() -> None:
+    now = 0.0
+    memory = kept(unsettled=2.0, fresh=60.0, clock=lambda: now)
+    memory.keep("b", MARK, 5, b"{}")
+    memory.written(["a", "c"])
+    assert (memory.get("a"), memory.get("b")) == (None, (5, b"{}"))
+    memory.keep("a", MARK, 5, b"{}")  # read before the commit, or after it: nobody knows
+    assert memory.get("a") is None
+    now = 2.1
+    memory.keep("a", MARK, 5, b"{}")
+    assert memory.get("a") == (5, b"{}")
+
+
+def test_a_position_beyond_what_is_kept_is_not_given() -> None:
+    assert kept().get("a", 5) == (5, b"{}")
+    assert kept().get("a", 6) is None

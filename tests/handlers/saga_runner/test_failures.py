@@ -68,6 +68,33 @@ async def test_a_step_that_fails_for_good_leaves_nothing_behind(house: House):
             assert await house.remains(again) == EVERYTHING, point
 
 
+async def test_what_stood_there_before_is_left_as_it_was_and_the_run_says_that_it_is_in_the_way(house: House):
+    faults = Faults(house.effects)
+    runs = [await house.provision() for _ in range(2)]
+    (in_schema, _), (in_bucket, _) = runs
+    await house.sql(f"CREATE SCHEMA t_{in_schema.hex}")
+    await house.sql(f"CREATE TABLE t_{in_schema.hex}.precious AS SELECT 42 AS answer")
+    await house.buckets.create(in_bucket)
+    precious = house.objects / f"t-{in_bucket.hex}" / "precious"
+    precious.write_bytes(b"42")
+    async with house.working(effects=faults.effects()):
+        for kind, (_, operation_id) in zip(("schema", "bucket"), runs, strict=True):
+            operation = await house.finished(operation_id)
+            reason = operation.parked_reason or ""
+            assert f"A {kind} t" in reason, reason
+            assert "stands there that this run did not make" in reason
+        assert await house.sql(f"SELECT answer FROM t_{in_schema.hex}.precious") == [(42,)]
+        assert precious.read_bytes() == b"42"
+
+        await house.sql(f"ALTER SCHEMA t_{in_schema.hex} RENAME TO kept_{in_schema.hex}")
+        precious.parent.rename(house.objects / "kept")
+        for tenant_id, operation_id in runs:
+            await house.ask(tenant_id, RetryOperation(operation_id=operation_id))
+            ended = await house.until(operation_id, lambda state: state.finished)
+            assert ended.status is OperationStatus.ROLLED_BACK
+            assert await house.remains(tenant_id) == set()
+
+
 async def _ended_at_once(house: House, tenant_id: UUID) -> None:
     history = await house.history(tenant_id)
     assert topics(history, "tenant")[-1] == "tenant.provisioning_failed"

@@ -94,3 +94,18 @@ async def test_a_retry_months_away_is_kept_and_not_forgotten(house: House):
         await house.until(operation_id, lambda state: state.step("notify").retry_at is not None)
         clock.time += timedelta(days=101)
         assert (await house.finished(operation_id)).step("notify").attempts == 2
+
+
+async def test_a_run_that_waits_for_a_try_goes_on_when_the_clock_was_put_back(house: House):
+    faults = Faults(house.effects)
+    faults.plan(("before", "create_bucket"), fail)
+    ahead = timedelta(hours=1)
+    house.now = lambda: datetime.now(UTC) + ahead
+    _, operation_id = await house.provision()
+    slow = RetryPolicy(max_tries=3, first=60.0, factor=1.0, cap=60.0)
+    async with house.working(effects=faults.effects(), sagas=quickened(slow)):
+        await house.until(operation_id, lambda run: run.step("create_schema").error is not None)
+        ahead = timedelta()
+    async with house.working(effects=faults.effects(), sagas=quickened(slow)):
+        run = await house.finished(operation_id)
+    assert run.status is OperationStatus.SUCCEEDED

@@ -212,3 +212,19 @@ async def test_a_mistake_in_a_batch_is_not_called_an_outage(store: EventStore) -
     with pytest.raises(psycopg.DataError):
         await store.append(Batch(events=[row]))
     assert (await store.append(one_command(uuid4()))).head == 1
+
+
+async def test_a_connection_that_takes_longer_than_anybody_waits_is_there_in_the_end(store_url: str):
+    stream = uuid4()
+    async with Proxy(store_url) as proxy, EventStore(proxy.url, turn_timeout=0.3) as store:
+        proxy.late = 0.2  # to connect takes several answers
+        given_up = 0
+        async with asyncio.timeout(60):
+            while True:
+                try:
+                    await store.append(one_command(stream))
+                    break
+                except StoreUnavailable:
+                    given_up += 1
+        assert given_up > 0
+        assert (await store.read(0, 10))[0].stream_id == stream

@@ -3,7 +3,7 @@
 import asyncio
 from uuid import UUID, uuid4
 
-from handlers.store.batch import Batch
+from handlers.store.batch import Batch, KeyRow
 from handlers.store.event_store import EventStore, Loaded
 from tenant_domain.decision import Ref
 from tenant_domain.subdomain.events import SubdomainClaimed
@@ -31,6 +31,24 @@ async def test_streams_are_loaded_in_bulk_and_an_empty_one_is_there_too(store: E
         two: Loaded(SubdomainClaim("acme", None), 2),
         none: Loaded(None, 0),
     }
+
+
+async def test_streams_and_keys_that_a_decision_rests_on_come_together(store: EventStore):
+    stream, tenant, other = uuid4(), uuid4(), uuid4()
+    first, second, theirs = uuid4(), uuid4(), uuid4()
+    await store.append(
+        Batch(events=[stored(claimed(tenant), stream, 1)], keys=[KeyRow(tenant, first, b"first", 0)])
+    )
+    await store.append(
+        Batch(keys=[KeyRow(tenant, second, b"second", 0), KeyRow(other, theirs, b"theirs", 0)])
+    )
+    refs = [Ref("subdomain", stream), Ref("tenant", tenant)]
+    loaded, keys = await store.load_to_append(refs, [tenant, uuid4()])
+
+    assert loaded == await store.load(refs)
+    assert keys == [(tenant, first, b"first"), (tenant, second, b"second")]
+    assert await store.load_to_append(refs, []) == (loaded, [])
+    assert await store.load_to_append([], [other]) == ({}, [(other, theirs, b"theirs")])
 
 
 async def test_nothing_is_asked_where_nothing_is_wanted(store: EventStore):

@@ -27,7 +27,7 @@ async def _reset_at_work(url: str, said: bytes) -> None:
         await psycopg.AsyncConnection.connect(url, autocommit=True) as looking,
     ):
         writer = Writer(await WatchedConnection.connect(proxy.url, autocommit=True), patience=60)
-        waiting = asyncio.create_task(writer.row(b"SELECT pg_sleep(%s)::text", [bigint(60)]))
+        waiting = asyncio.create_task(writer.rows(b"SELECT pg_sleep(%s)::text", [bigint(60)]))
         while not (await looking.execute(AT_WORK)).rowcount:  # noqa: ASYNC110 - nobody tells of it
             await asyncio.sleep(0.01)
         proxy.reset(said)

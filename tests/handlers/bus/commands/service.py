@@ -96,12 +96,13 @@ class Caller:
         command: str,
         body: Mapping[str, Any] | bytes = b"",
         command_id: UUID | str | None = None,
+        timeout: float = 20,  # noqa: ASYNC109 - the client's own
         **headers: str,
     ) -> Msg:
         """Send a command through the answered door, and return its reply."""
         given = _headers(command_id or uuid4(), headers)
         return await self.nc.request(
-            self.bus.subjects.rpc(tenant, command), _text(body), timeout=20, headers=given
+            self.bus.subjects.rpc(tenant, command), _text(body), timeout=timeout, headers=given
         )
 
     async def put(
