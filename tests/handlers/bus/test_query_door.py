@@ -86,7 +86,7 @@ async def test_a_query_waits_for_the_position_that_a_hint_names(
 ) -> None:
     tenant = side.history.tenant()
     head = await side.history.append(side.store)
-    query = subjects.query(tenant, "tenant")
+    query = subjects.query(tenant, "operations")
     asked = asyncio.create_task(ask(nc, query, min_position=head, timeout_ms=20_000))
     await somebody_waits(side.queries)
     await side.project(side.another_projector())
