@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Generator, Iterable, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
 from datetime import datetime
 from itertools import groupby
 from operator import itemgetter
@@ -61,6 +61,10 @@ LONG_COMMIT = 0.5
 def _tell_nobody(_tenants: Sequence[str]) -> None: ...
 
 
+def _unannounced(_batch: Batch) -> AbstractContextManager[None]:
+    return nullcontext()
+
+
 class Transaction:
     """A transaction whose effects and whose batch are committed together.
 
@@ -73,7 +77,7 @@ class Transaction:
         self,
         connection: psycopg.AsyncConnection,
         incarnation: Incarnation,
-        announced: Callable[[Batch], AbstractContextManager[None]],
+        announced: Callable[[Batch], AbstractContextManager[None]] = _unannounced,
     ) -> None:
         self.connection, self._incarnation = connection, incarnation
         self._announced = announced
