@@ -162,8 +162,9 @@ async def test_an_answer_that_no_message_can_hold_is_refused(
 ) -> None:
     tenant = side.history.tenant(settings={"blob": "x" * 1_100_000})
     await side.project()
-    answer, headers = await ask(nc, subjects.query(tenant, "tenant"))
-    assert (answer["status"], headers["Nats-Service-Error"]) == (503, "unavailable")
+    for _ in range(3):  # out of memory as well
+        answer, headers = await ask(nc, subjects.query(tenant, "tenant"))
+        assert (answer["status"], headers["Nats-Service-Error"]) == (503, "unavailable")
 
 
 async def test_too_many_at_once_are_refused_with_a_retry_hint(
