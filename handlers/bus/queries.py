@@ -75,7 +75,7 @@ class QueryDoor:
         began = perf_counter_ns()
         tenant, _, query = msg.subject[self._prefixed :].partition(".")
         body = self._queries.at_once(tenant, query, msg.data)
-        if body is not None:
+        if body is not None and len(body) <= self._nc.max_payload:
             if tracing.on:
                 with _traced(tenant, query, msg):
                     await self._reply(msg.reply, body)

@@ -166,6 +166,17 @@ async def test_an_answer_that_no_message_can_hold_is_refused(
     assert (answer["status"], headers["Nats-Service-Error"]) == (503, "unavailable")
 
 
+async def test_an_answer_out_of_memory_that_no_message_can_hold_is_refused(
+    door: QueryDoor, nc: Client, subjects: Subjects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def kept(*_: object) -> bytes:
+        return b"x" * 1_100_000
+
+    monkeypatch.setattr(Queries, "at_once", kept)
+    answer, headers = await ask(nc, subjects.query(uuid4(), "tenant"))
+    assert (answer["status"], headers["Nats-Service-Error"]) == (503, "unavailable")
+
+
 async def test_too_many_at_once_are_refused_with_a_retry_hint(
     side: ReadSide, nats_url: str, nc: Client, subjects: Subjects
 ) -> None:
