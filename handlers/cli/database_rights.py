@@ -8,6 +8,8 @@ def database_rights(service: str, database: str) -> None:
 
     `tenantctl doctor` says whether it was run. On embedded servers it was.
 
+    Example: tenantctl database-rights tenants_service tenants | psql tenants
+
     Parameters
     ----------
     service

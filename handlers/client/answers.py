@@ -88,13 +88,17 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Fact(msgspec.Struct, frozen=True, kw_only=True):
-    """An event in a history; `version` counts in its entity's own stream."""
+    """An event in a history; `version` counts in its entity's own stream.
+
+    One that the service cannot read says why (`unreadable`): its data are as they were written, or None.
+    """
 
     position: int
     tenant_id: UUID | None = None
     version: int
     type: str
     time: datetime
-    data: dict[str, Any]
+    data: Any
     actor: str | None = None
     correlation_id: str | None = None
+    unreadable: str | None = None

@@ -82,6 +82,7 @@ class Suspended(Event, frozen=True, kw_only=True):
     """The tenant is out of service; an operation closes all access to it. `by` is in whose name that was."""
 
     name: ClassVar[str] = "tenant.suspended"
+    schema: ClassVar[int] = 2
     operation_id: str
     reason: Personal
     by: Authority = Authority.SERVICE
@@ -167,6 +168,7 @@ class TerminationScheduled(Event, frozen=True, kw_only=True):
     """The tenant is out of service for good; its data is purged at `purge_at` unless that is cancelled."""
 
     name: ClassVar[str] = "tenant.termination_scheduled"
+    schema: ClassVar[int] = 2
     operation_id: str
     reason: Personal | None = None
     purge_at: datetime
@@ -260,9 +262,9 @@ EVENTS = (
 
 
 def _as_it_is(fields: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields of a version 1, which sealed each value of `metadata` and `settings` by itself.
+    """Return the fields of a version 1, whose defaults and both of whose forms are known to who folds them.
 
-    Whoever folds or opens them knows both forms.
+    `metadata` and `settings` were sealed value by value; in whose name something was done, nobody noted.
     """
     return fields
 
@@ -270,4 +272,6 @@ def _as_it_is(fields: dict[str, Any]) -> dict[str, Any]:
 UPCASTERS: Mapping[tuple[str, int], Upcaster] = {
     (ProvisioningStarted.name, 1): _as_it_is,
     (ProfileUpdated.name, 1): _as_it_is,
+    (Suspended.name, 1): _as_it_is,
+    (TerminationScheduled.name, 1): _as_it_is,
 }

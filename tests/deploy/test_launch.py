@@ -22,7 +22,11 @@ WAIT = "print('here', flush=True); input()"
 
 
 def launched(
-    program: str = LOOK, *, lock: Path | None = None, parent: int | None = None
+    program: str = LOOK,
+    *,
+    lock: Path | None = None,
+    parent: int | None = None,
+    memory: int | None = None,
 ) -> subprocess.Popen[str]:
     """Launch a Python that runs `program`, as a shell's background job that ignores Ctrl-C would."""
     spec = {
@@ -30,6 +34,7 @@ def launched(
         "account": None,
         "death_signal": int(signal.SIGKILL),
         "lock": str(lock) if lock else None,
+        "memory": memory,
     }
     command = [sys.executable, launch.__file__, json.dumps(spec), sys.executable, "-c", program]
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -73,3 +78,9 @@ def test_a_server_whose_supervisor_died_meanwhile_does_not_start():
     code, out, err = ended(launched(parent=os.getppid()))
     assert (code, out) == (1, "")
     assert "the supervisor died" in err
+
+
+def test_the_server_gets_no_more_memory_than_it_may_have():
+    code, out, err = ended(launched("bytearray(2 << 30); print('has it')", memory=1 << 30))
+    assert (code, out) == (1, "")
+    assert "MemoryError" in err

@@ -12,6 +12,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from handlers.adapters.sweep import MEANS, Means
+from handlers.adapters.walls import for_superuser
 from handlers.cli.findings import rights
 from handlers.store.connections import Connections
 from handlers.store.migrate import migrate
@@ -21,7 +22,7 @@ from tests.support.servers import SharedStack
 
 TEXT = PAGE.read_text(encoding="utf-8")
 SHELL = re.findall(r"```sh\n(.*?)```", TEXT, re.S)
-MAKING, ERASING = re.findall(r"```sql\n(.*?)```", TEXT, re.S)
+(MAKING,) = re.findall(r"```sql\n(.*?)```", TEXT, re.S)
 
 
 @pytest.mark.parametrize("block", SHELL)
@@ -65,7 +66,7 @@ async def test_the_statements_give_all_rights_that_the_service_needs(stack: Shar
             async with await psycopg.AsyncConnection.connect(
                 server._replace(path="/tenants_production").geturl(), autocommit=True
             ) as inside:
-                await inside.execute(ERASING.encode())
+                await inside.execute(for_superuser("tenants_service", "tenants_production").encode())
             pool = Connections(
                 own, readers=1, statement_timeout=60, lock_timeout=10, idle_timeout=60, pool_timeout=60
             )

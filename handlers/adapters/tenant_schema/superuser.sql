@@ -24,7 +24,8 @@ BEGIN
                 'pg_filenode_relation', 'pg_lock_status', 'pg_prepared_xact', 'pg_blocking_pids',
                 'pg_safe_snapshot_blocking_pids', 'pg_isolation_test_session_is_blocked'))
         AND p.prorettype <> 'trigger'::regtype
-        AND has_function_privilege('public', p.oid, 'EXECUTE')
+        AND (has_function_privilege('public', p.oid, 'EXECUTE')
+            OR NOT has_function_privilege('{service}'::regrole::oid, p.oid, 'EXECUTE'))
     LOOP
         EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', closed.name);
         EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO {service}, pg_monitor', closed.name);
@@ -35,7 +36,8 @@ BEGIN
         AND (c.relname ~ '^(pg_stat_|pg_statio_|pg_stats)'
             OR c.relname IN ('pg_locks', 'pg_prepared_xacts', 'pg_auth_members', 'pg_db_role_setting', 'pg_shdepend',
                 'pg_shdescription', 'pg_shseclabel', 'pg_largeobject_metadata', 'pg_group'))
-        AND has_table_privilege('public', c.oid, 'SELECT')
+        AND (has_table_privilege('public', c.oid, 'SELECT')
+            OR NOT has_table_privilege('{service}'::regrole::oid, c.oid, 'SELECT'))
     LOOP
         EXECUTE format('REVOKE SELECT ON pg_catalog.%s FROM PUBLIC', closed.name);
         EXECUTE format('GRANT SELECT ON pg_catalog.%s TO {service}, pg_monitor', closed.name);
@@ -60,7 +62,8 @@ DECLARE
         WHERE a.attrelid = 'pg_catalog.pg_class'::regclass AND NOT a.attisdropped
         AND a.attname NOT IN ('relpages', 'reltuples', 'relallvisible', 'relallfrozen', 'cmin', 'cmax', 'xmin', 'xmax'));
 BEGIN
-    IF has_table_privilege('public', 'pg_catalog.pg_class', 'SELECT') THEN
+    IF has_table_privilege('public', 'pg_catalog.pg_class', 'SELECT')
+        OR NOT has_table_privilege('{service}'::regrole::oid, 'pg_catalog.pg_class', 'SELECT') THEN
         REVOKE SELECT ON pg_catalog.pg_class FROM PUBLIC;
         EXECUTE format('GRANT SELECT (%s) ON pg_catalog.pg_class TO PUBLIC', others);
         GRANT SELECT ON pg_catalog.pg_class TO {service}, pg_monitor;

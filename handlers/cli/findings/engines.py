@@ -19,7 +19,7 @@ HEAD = b"SELECT position FROM service.event_head"
 _WORKERS = b"""
 SELECT count(*), count(*) FILTER (WHERE EXISTS (
     SELECT FROM service.command_workers w WHERE w.owner = p.owner AND w.lease_until > now()))
-FROM service.command_progress p"""
+FROM service.command_progress p WHERE p.partition >= 0"""
 _LETTERS = b"""
 SELECT count(*), count(*) FILTER (WHERE published_at IS NULL) FROM service.dead_letters d
 WHERE NOT EXISTS (SELECT FROM service.dead_letter_handling h WHERE h.id = d.id)"""

@@ -267,7 +267,7 @@ async def test_a_backup_goes_when_the_change_holds_and_stays_while_it_may_be_nee
 
 async def test_an_object_store_that_fails_is_told_as_what_it_is(up: Change):
     await up.buckets.remove(up.work.tenant_id)
-    with pytest.raises(EffectFailed, match="object store failed"):
+    with pytest.raises(EffectFailed, match="object store of TENANTS_OBJECTS_URL failed"):
         await up.plans.keep(up.work)
 
 

@@ -11,11 +11,18 @@ import pytest
 from nats.js.errors import APIError
 
 from handlers.adapters import jetstream
-from handlers.adapters.jetstream import JetStreamError
 from handlers.bus import streams as declaring
 from handlers.bus.stream_rules import compared
 from handlers.bus.stream_watch import StreamWatch, missing
-from handlers.bus.streams import LARGEST_COMMAND, Limits, StreamWeakened, declare, declare_one, definitions
+from handlers.bus.streams import (
+    LARGEST_COMMAND,
+    Limits,
+    StreamWeakened,
+    Unsupported,
+    declare,
+    declare_one,
+    definitions,
+)
 from tests.support.bus import Bus, messages_of, own_bus
 
 LIMITS = Limits(commands_max_bytes=8 * 1024**2, dead_letters_max_bytes=8 * 1024**2)
@@ -205,7 +212,7 @@ async def test_another_streams_subject_is_a_clear_error(bus: Bus) -> None:
     await bus.nc.jetstream().add_stream(
         name=bus.streams.context, subjects=[f"{bus.subjects.prefix}.events.x.>"]
     )
-    with pytest.raises(JetStreamError, match="subjects overlap"):
+    with pytest.raises(Unsupported, match="another stream has its subjects"):
         await declare(bus.nc, bus.subjects, bus.streams, LIMITS)
 
 

@@ -116,6 +116,7 @@ def test_all_settings_are_listed_and_secrets_are_not(lonely: CommandLine) -> Non
     given = {
         "TENANTS_NATS_URL": "nats://u:swordfish@h",
         "TENANTS_REGIONS": "mars, moon",
+        "TENANTS_DEFAULT_REGION": "moon",
         "TENANTS_HTTP_PORT": "1",
     }
     result = lonely.json("settings", env=given)

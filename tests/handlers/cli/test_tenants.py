@@ -108,6 +108,7 @@ def test_a_profile_is_updated(tenantctl: CommandLine, made: dict[str, Any], subd
         "name": "Neu",
         "metadata": {"crm": "42=a"},
         "settings": {"beta": True, "mode": "dark"},
+        "settings_after": {"beta": True, "mode": "dark"},
     }
     assert shown.record["actor"].startswith("tenantctl:")
 

@@ -11,7 +11,9 @@ from handlers.projector import building
 from handlers.projector.rebuild import rebuild
 from handlers.queries import Queries
 from projections import tenants
+from tenant_domain.subdomain.events import SubdomainClaimed
 from tenant_domain.tenant.events import ProfileUpdated
+from tenant_domain.values import subdomain_stream
 from tests.support.keys import reading_keyring
 from tests.support.readside import ReadSide
 
@@ -47,6 +49,9 @@ async def test_a_rebuild_replaces_the_generation_and_drops_the_old_table(side: R
 
 async def test_no_read_fails_and_no_position_falls_while_rebuilds_and_writes_go_on(side: ReadSide) -> None:
     ids = [side.history.tenant(f"Tenant {n}", subdomain=f"t-{n}") for n in range(200)]
+    for n, tenant in enumerate(ids):
+        claim = SubdomainClaimed(subdomain=f"t-{n}", tenant_id=str(tenant))
+        side.history.add(tenant, subdomain_stream(f"t-{n}"), claim)
     await side.project()
     over = asyncio.Event()
     projecting = asyncio.create_task(side.projector.run())
@@ -92,7 +97,7 @@ async def test_no_read_fails_and_no_position_falls_while_rebuilds_and_writes_go_
     assert await generations(side) == [(5, True)]
     page = await side.ask("fleet", "tenants", limit=500)
     assert {i["tenant_id"]: i["version"] for i in page["items"]} == {
-        str(stream): len(facts) for stream, facts in side.history.facts.items()
+        str(tenant): len(side.history.facts[tenant]) for tenant in ids
     }
 
 
