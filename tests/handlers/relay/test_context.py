@@ -317,7 +317,7 @@ async def test_a_rebuild_mends_all_entries_and_takes_strangers_away_without_miss
                     await house.entries()
                 )
             assert await filling == 24
-    assert await house.agrees()
+            await until(house.agrees)  # one of them may still take the stranger away
 
 
 async def _written_over(house: House) -> bool:
