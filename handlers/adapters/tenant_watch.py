@@ -21,7 +21,7 @@ from psycopg import AsyncConnection
 from handlers.adapters.keys import MasterKey
 from handlers.adapters.roles import lend, restore
 from handlers.adapters.schemas import Connect
-from handlers.adapters.tasks import end
+from handlers.adapters.tasks import end, watched
 
 log = structlog.get_logger()
 
@@ -114,7 +114,7 @@ class TenantWatch:
 
     async def start(self) -> None:
         """Begin; does not wait for the database."""
-        self._tasks = [asyncio.create_task(self._run(), name="watch over tenants' sessions")]
+        self._tasks = [watched(self._run(), "watch over tenants' sessions")]
 
     async def stop(self) -> None:
         """Stop at once."""

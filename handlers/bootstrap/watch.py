@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
+import psycopg
 import structlog
 
 from handlers.adapters.tasks import end, watched
@@ -41,7 +42,7 @@ class DatabaseWatch:
 
     async def _run(self) -> None:
         while True:
-            with suppress(StoreError, OSError, TimeoutError):  # who needs it tells of its absence
+            with suppress(StoreError, psycopg.Error, OSError):  # who needs it tells of its absence
                 self._tell(await self._store.clock_behind())
             await asyncio.sleep(self._every)
 

@@ -15,7 +15,7 @@ from nats.aio.client import Client
 
 from handlers.adapters import jetstream
 from handlers.adapters.jetstream import JetStreamError
-from handlers.adapters.tasks import end
+from handlers.adapters.tasks import end, watched
 from handlers.bus.stream_rules import StreamWeakened
 from handlers.wire.subjects import Streams
 
@@ -61,7 +61,7 @@ class StreamWatch:
 
     async def start(self) -> None:
         """Begin to watch."""
-        self._task = asyncio.create_task(self._run(), name="stream-watch")
+        self._task = watched(self._run(), "stream-watch")
 
     async def stop(self) -> None:
         """End."""

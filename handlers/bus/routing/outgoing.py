@@ -11,7 +11,7 @@ import structlog
 from nats.aio.client import Client
 
 from handlers.adapters.at_once import write_at_once
-from handlers.adapters.tasks import end
+from handlers.adapters.tasks import end, watched
 
 log = structlog.get_logger()
 
@@ -27,7 +27,7 @@ class Outgoing:
 
     async def start(self) -> None:
         """Begin to publish."""
-        self._task = asyncio.create_task(self._run(), name="forwarded commands")
+        self._task = watched(self._run(), "forwarded commands")
 
     async def stop(self) -> None:
         """Publish no more."""

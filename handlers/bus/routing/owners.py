@@ -17,7 +17,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
-from handlers.adapters.tasks import end
+from handlers.adapters.tasks import end, watched
 from handlers.store.errors import StoreError
 from handlers.wire.subjects import partition_of
 
@@ -70,7 +70,7 @@ class Owners:
     async def start(self) -> None:
         """Begin to look; the database need not be there yet."""
         self._subscription = await self._connection().subscribe(self._hint, cb=self._hinted)
-        self._task = asyncio.create_task(self._run(), name="owners of partitions")
+        self._task = watched(self._run(), "owners of partitions")
 
     async def stop(self) -> None:
         """Look no more."""
