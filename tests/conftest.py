@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from deploy.embedded import EmbeddedStack
+from handlers.adapters.tasks import keep_cancellations
 from tests.support import surroundings
 from tests.support.processes import Restarts
 from tests.support.servers import SharedStack, copy_folder, prepare_folder, public_folder
@@ -15,6 +16,7 @@ from tests.support.servers import SharedStack, copy_folder, prepare_folder, publ
 pytest_plugins = ["tests.support.limits"]
 
 surroundings.forget()
+keep_cancellations()
 
 settings.register_profile(
     "steady", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]

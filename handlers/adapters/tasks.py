@@ -1,14 +1,18 @@
 """Tasks: those that nobody awaits are watched, and ending one is for good.
 
 A cancellation can get lost: `asyncio.wait_for` of Python 3.11 drops one that comes together with the result,
-and nats-py drops one that comes while it flushes; the task then goes on as if nothing had been said.
+and nats-py drops one that comes while it flushes; the task then goes on as if nothing had been said. A timeout
+cancels once: a loop of requests under `asyncio.timeout` that loses it would go on for ever.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any
+import sys
+from collections.abc import Awaitable, Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 AGAIN = 0.5
 """Seconds until a task that still runs is cancelled once more: more than it needs to clean up."""
@@ -43,3 +47,32 @@ async def end(*tasks: asyncio.Task[Any]) -> None:
             task.cancel()
         await asyncio.wait(running, timeout=AGAIN)
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def keep_cancellations() -> None:
+    """Have `asyncio.wait_for` of this program lose no cancellation, whoever calls it.
+
+    The libraries that wait for the servers call it. Python 3.12 mended it (CPython's gh-96764).
+    """
+    if sys.version_info < (3, 12):
+        asyncio.wait_for = wait_for
+
+
+async def wait_for(awaited: Awaitable[T], timeout: float | None) -> T:  # noqa: ASYNC109 - as asyncio's own
+    """Return what `awaited` gives within `timeout` seconds; None is without a limit.
+
+    Raises TimeoutError, and whatever `awaited` does. A coroutine runs in the calling task.
+    """
+    if timeout is not None and timeout <= 0:
+        return await _at_once(asyncio.ensure_future(awaited))
+    async with asyncio.timeout(timeout):
+        return await awaited
+
+
+async def _at_once(future: asyncio.Future[T]) -> T:
+    if not future.done():
+        future.cancel()
+        await asyncio.wait([future])
+    if future.cancelled():
+        raise TimeoutError
+    return future.result()

@@ -13,6 +13,7 @@ from importlib.metadata import version
 
 from cyclopts import App, CycloptsError
 
+from handlers.adapters.tasks import keep_cancellations
 from handlers.cli import (
     certificates,
     context,
@@ -62,6 +63,7 @@ for _functions, _group in (
 
 def run(arguments: Sequence[str] | None = None) -> None:
     """Run one command line and end the process with its exit code."""
+    keep_cancellations()
     try:
         result = app(arguments, exit_on_error=False, result_action="return_value")
         code = result if isinstance(result, int) else 0
