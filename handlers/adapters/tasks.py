@@ -1,8 +1,8 @@
 """Tasks: those that nobody awaits are watched, and ending one is for good.
 
 A cancellation can get lost: `asyncio.wait_for` of Python 3.11 drops one that comes together with the result,
-and nats-py drops one that comes while it flushes; the task then goes on as if nothing had been said. A timeout
-cancels once: a loop of requests under `asyncio.timeout` that loses it would go on for ever.
+and nats-py drops one that comes while it flushes; the task then goes on as if nothing had been said. A
+timeout cancels once: a loop of requests under `asyncio.timeout` that loses it would go on for ever.
 """
 
 from __future__ import annotations
