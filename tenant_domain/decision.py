@@ -30,6 +30,13 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     schema: ClassVar[int] = 1
 
 
+class Unfolded(Exception):
+    """An event came to an aggregate that does not say what it changes: a defect of the aggregate."""
+
+    def __init__(self, event: Event) -> None:
+        super().__init__(f"{event.name} has no fold")
+
+
 class Command(BaseModel):
     """A wish. `name_` is the last token of its subject; its fields are the JSON body, strictly."""
 

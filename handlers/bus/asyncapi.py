@@ -19,8 +19,9 @@ from handlers.wire.subjects import FLEET, Streams, Subjects
 from projections.context import TenantContext
 from projections.questions import Question, answer_type
 from projections.registry import QUESTIONS
+from tenant_domain.aggregate import CommandSpec
 from tenant_domain.decision import Event
-from tenant_domain.registry import COMMANDS, EVENTS, CommandSpec
+from tenant_domain.registry import COMMANDS, EVENTS
 
 SPECIFICATION = "3.1.0"
 TENANT_ID = "{tenant_id}"
@@ -101,6 +102,7 @@ def _command_message(name: str, spec: CommandSpec, headers: str, what: str) -> J
         "correlationId": {"location": "$message.header#/Correlation-Id"},
         "headers": ref("schemas", headers),
         "payload": ref("schemas", spec.form.__name__),
+        "examples": [{"payload": spec.example.model_dump(mode="json", exclude_unset=True)}],
     }
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from handlers.execution.bulk import BULK
 from handlers.http_edge.problems import PROBLEMS
+from tenant_domain.registry import COMMANDS
 
 Json = dict[str, Any]
 
@@ -33,26 +34,8 @@ SECURITY: Json = {
 }
 
 EXAMPLES: Mapping[str, Json] = {
-    "provision": {
-        "name": "Acme Rockets",
-        "subdomain": "acme",
-        "plan": "professional",
-        "admin": {"email": "ada@acme.example", "name": "Ada Lovelace"},
-        "region": "eu-central",
-    },
-    "update_profile": {"name": "Acme Rockets & Sons", "settings": {"locale": "de-AT", "beta": None}},
-    "suspend": {"reason": "Invoice 2026-114 is 60 days overdue"},
-    "resume": {},
-    "upgrade": {"plan": "enterprise", "effective": "period_end"},
-    "terminate": {"confirm_subdomain": "acme", "reason": "Contract ended", "retain_days": 30},
-    "cancel_termination": {},
-    "place_legal_hold": {"reason": "Case 26-114"},
-    "release_legal_hold": {},
-    "retry_operation": {"operation_id": OPERATION},
-    "cancel_operation": {"operation_id": OPERATION},
-    "compensate_operation": {"operation_id": OPERATION},
+    **{name: spec.example.model_dump(mode="json", exclude_unset=True) for name, spec in COMMANDS.items()},
     **{name: {"kind": "provisioning", "status": "parked"} for name in BULK},
-    "rerun_operation": {"operation_id": OPERATION, "from_step": "notify"},
 }
 """One body for each command."""
 

@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 from msgspec.structs import replace
 
-from tenant_domain.decision import Event
+from tenant_domain.decision import Event, Unfolded
 from tenant_domain.membership.events import InvitationRevoked, MemberInvited, MemberJoined, MemberRemoved
 
 
@@ -21,15 +21,15 @@ class Membership(msgspec.Struct, frozen=True):
 
 
 def evolve(state: Membership | None, event: Event) -> Membership | None:
-    """Return the state after `event`."""
+    """Return the state after `event`. Raises Unfolded for one that is of no aggregate of this kind."""
     match event:
         case MemberJoined():
             return Membership("active", event.role, user_id=event.user_id)
         case MemberInvited():
             return Membership("invited", event.role, invitation_id=event.invitation_id)
-        case MemberRemoved() if state:
-            return replace(state, status="removed")
-        case InvitationRevoked() if state:
-            return replace(state, status="revoked")
+        case MemberRemoved():
+            return state and replace(state, status="removed")
+        case InvitationRevoked():
+            return state and replace(state, status="revoked")
         case _:
-            return state
+            raise Unfolded(event)

@@ -11,7 +11,7 @@ from uuid import UUID
 import msgspec
 from msgspec.structs import replace
 
-from tenant_domain.decision import Event
+from tenant_domain.decision import Event, Unfolded
 from tenant_domain.operation.events import (
     CompensationStarted,
     Ending,
@@ -270,8 +270,10 @@ _FOLDS: Mapping[type[Event], Callable[[Operation, Any], Operation]] = {
 
 
 def evolve(state: Operation | None, event: Event) -> Operation | None:
-    """Return the state after `event`; a fact that says nothing about the run leaves it as it is."""
+    """Return the state after `event`. Raises Unfolded for one that is of no aggregate of this kind."""
     if isinstance(event, OperationStarted):
         return _started(event)
     fold = _FOLDS.get(type(event))
-    return state if state is None or fold is None else fold(state, event)
+    if fold is None:
+        raise Unfolded(event)
+    return None if state is None else fold(state, event)

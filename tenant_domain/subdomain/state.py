@@ -6,7 +6,7 @@ from uuid import UUID
 
 import msgspec
 
-from tenant_domain.decision import Event
+from tenant_domain.decision import Event, Unfolded
 from tenant_domain.subdomain.events import SubdomainClaimed, SubdomainReleased
 
 
@@ -17,12 +17,12 @@ class SubdomainClaim(msgspec.Struct, frozen=True):
     holder: UUID | None
 
 
-def evolve(state: SubdomainClaim | None, event: Event) -> SubdomainClaim | None:
-    """Return the state after `event`."""
+def evolve(_state: SubdomainClaim | None, event: Event) -> SubdomainClaim | None:
+    """Return the state after `event`. Raises Unfolded for one that is of no aggregate of this kind."""
     match event:
         case SubdomainClaimed():
             return SubdomainClaim(event.subdomain, UUID(event.tenant_id))
         case SubdomainReleased():
             return SubdomainClaim(event.subdomain, None)
         case _:
-            return state
+            raise Unfolded(event)

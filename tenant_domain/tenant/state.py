@@ -12,7 +12,7 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from tenant_domain.authorisation import Authority
-from tenant_domain.decision import Event
+from tenant_domain.decision import Event, Unfolded
 from tenant_domain.refusals import TenantGone, TenantNotFound
 from tenant_domain.tenant.events import (
     AccessClosed,
@@ -243,8 +243,10 @@ _FOLDS: Mapping[type[Event], Callable[[Tenant, Any], Tenant]] = {
 
 
 def evolve(state: Tenant | None, event: Event) -> Tenant | None:
-    """Return the state after `event`; a fact that says nothing about the tenant leaves it as it is."""
+    """Return the state after `event`. Raises Unfolded for one that is of no aggregate of this kind."""
     if isinstance(event, ProvisioningStarted):
         return _born(event)
     fold = _FOLDS.get(type(event))
-    return state if state is None or fold is None else fold(state, event)
+    if fold is None:
+        raise Unfolded(event)
+    return None if state is None else fold(state, event)

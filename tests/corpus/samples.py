@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from handlers.wire.events import Meta, encoded
+from tenant_domain.examples import TENANT
 from tenant_domain.registry import EVENTS
-from tests.support.examples import EVENT_EXAMPLES, TENANT
+from tests.support.examples import EVENT_EXAMPLES
 
 FOLDER = Path(__file__).parent / "events"
 META = Meta(

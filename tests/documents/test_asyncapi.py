@@ -25,12 +25,13 @@ from handlers.wire.outcomes import completed, problem, rejected, rendered
 from handlers.wire.subjects import Streams, Subjects
 from projections.context import context_of
 from projections.registry import QUESTIONS
+from tenant_domain.examples import TENANT
 from tenant_domain.refusals import REFUSALS
 from tenant_domain.registry import COMMANDS, EVENTS
 from tenant_domain.tenant.state import evolve
 from tenant_domain.values import Status
 from tests.documents.parser import NoRegistry, diagnostics
-from tests.support.examples import COMMAND_EXAMPLES, EVENT_EXAMPLES, TENANT
+from tests.support.examples import COMMAND_EXAMPLES, EVENT_EXAMPLES
 
 DOCUMENT = asyncapi_document(Subjects("acme"), Streams(), "1.2.3")
 CHANNELS: dict[str, Any] = DOCUMENT["channels"]

@@ -19,6 +19,7 @@ from tenant_domain.authorisation import (
     check_service,
 )
 from tenant_domain.decision import Event
+from tenant_domain.examples import OPERATION, TENANT
 from tenant_domain.refusals import Forbidden, InvalidTransition, LegalHold, Refusal, TenantNotFound
 from tenant_domain.registry import COMMANDS
 from tenant_domain.tenant.commands import (
@@ -35,7 +36,6 @@ from tenant_domain.tenant.events import (
     TerminationScheduled,
 )
 from tenant_domain.values import Status
-from tests.support.examples import OPERATION, TENANT
 from tests.support.gwt import NEXT_OPERATION, NOW, given, of
 from tests.support.stories import IN_SERVICE, told
 

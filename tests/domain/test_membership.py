@@ -6,11 +6,12 @@ import pytest
 from msgspec.structs import replace
 
 from tenant_domain.decision import Event, Ref
+from tenant_domain.examples import OPERATION, TENANT
 from tenant_domain.membership.commands import EstablishOwner
 from tenant_domain.membership.decide import establish_owner, owner_ref, withdraw_owner
 from tenant_domain.membership.state import Membership, evolve
 from tenant_domain.values import invitation_id_of, member_stream
-from tests.support.examples import EVENT_EXAMPLES, OPERATION, TENANT
+from tests.support.examples import EVENT_EXAMPLES
 from tests.support.gwt import OTHER_TENANT
 
 KNOWN = EstablishOwner(TENANT, OPERATION, "ada@acme.example", "Ada Lovelace", "auth0|ada")
@@ -73,7 +74,6 @@ def test_a_membership_folds_to_where_it_stands():
     assert after(INVITED, REVOKED) == Membership("revoked", "owner", invitation_id=str(INVITATION))
 
 
-def test_a_fact_of_another_kind_changes_nothing():
-    assert evolve(after(JOINED), EVENT_EXAMPLES["tenant.activated"]) == after(JOINED)
+def test_what_comes_before_the_first_fact_changes_nothing():
     assert after(REMOVED) is None
     assert after(REVOKED) is None

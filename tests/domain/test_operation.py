@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from tenant_domain.catalogue import Policy
 from tenant_domain.decision import Context, Event, World
+from tenant_domain.examples import AGAIN, BEGUN, ENDED, OPERATION, TENANT
 from tenant_domain.operation import decide
 from tenant_domain.operation.commands import CancelOperation, CompensateOperation, RetryOperation
 from tenant_domain.operation.events import (
@@ -29,8 +30,9 @@ from tenant_domain.operation.events import (
 from tenant_domain.operation.state import Operation, OperationStatus, Step, StepStatus, evolve
 from tenant_domain.refusals import InvalidCommand, InvalidTransition, NotFound, TenantGone, TenantNotFound
 from tenant_domain.registry import COMMANDS as COMMANDS_BY_NAME
+from tenant_domain.tenant.decide import PROVISIONING
 from tenant_domain.values import Status, operation_id_of
-from tests.support.examples import AGAIN, BEGUN, ENDED, EVENT_EXAMPLES, OPERATION, STEPS, TENANT
+from tests.support.examples import EVENT_EXAMPLES
 from tests.support.gwt import NEXT_OPERATION, NOW, OTHER_TENANT, given
 from tests.support.stories import BEING_MADE, FAILED, IN_SERVICE, told
 
@@ -150,7 +152,7 @@ def test_a_deleted_tenant_is_gone(command: Any):
 
 
 def test_a_run_begins_with_its_steps_and_their_input():
-    started = decide.start(OPERATION, TENANT, "provisioning", STEPS, {}, BEGUN)
+    started = decide.start(OPERATION, TENANT, "provisioning", PROVISIONING, {}, BEGUN)
     assert started == (decide.ref(OPERATION), EVENT_EXAMPLES["operation.started"])
 
 
@@ -190,7 +192,7 @@ def test_the_same_command_always_starts_the_same_operation():
 def test_a_new_run_has_all_its_steps_before_it():
     operation = run()
     assert operation.status is OperationStatus.RUNNING
-    assert [step.name for step in operation.steps] == list(STEPS)
+    assert [step.name for step in operation.steps] == list(PROVISIONING)
     assert {step.status for step in operation.steps} == {StepStatus.PENDING}
     assert not any(step.touched for step in operation.steps)
 
@@ -282,13 +284,11 @@ def test_a_run_that_is_parked_while_it_is_undone_still_knows_why_it_is_undone():
 def test_a_step_that_the_run_did_not_begin_with_is_told_too():
     """A newer definition of the saga may insert a step into a run that is under way."""
     operation = run(completed("warm_up"))
-    assert [step.name for step in operation.steps] == [*STEPS, "warm_up"]
+    assert [step.name for step in operation.steps] == [*PROVISIONING, "warm_up"]
     assert operation.step("never_heard_of") == Step(name="never_heard_of")
 
 
-def test_a_fact_of_another_kind_leaves_a_run_as_it_is():
-    operation = run()
-    assert evolve(operation, EVENT_EXAMPLES["tenant.activated"]) is operation
+def test_what_comes_before_the_start_changes_nothing():
     assert evolve(None, EVENT_EXAMPLES["operation.retried"]) is None
 
 

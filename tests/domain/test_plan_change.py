@@ -9,12 +9,13 @@ import pytest
 from msgspec.structs import replace
 
 from tenant_domain.catalogue import PLANS, Policy
+from tenant_domain.examples import OPERATION, TENANT
 from tenant_domain.operation.events import OperationStarted
 from tenant_domain.refusals import InvalidCommand, InvalidTransition, OperationInProgress
 from tenant_domain.tenant import decide
 from tenant_domain.tenant.commands import Suspend, Upgrade
 from tenant_domain.tenant.events import PlanChangeBegun, PlanChangeStarted
-from tests.support.examples import EVENT_EXAMPLES, OPERATION, TENANT
+from tests.support.examples import EVENT_EXAMPLES
 from tests.support.gwt import NEXT_OPERATION, NOW, given
 from tests.support.stories import (
     BEING_MADE,

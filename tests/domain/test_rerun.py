@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from tenant_domain.examples import OPERATION, TENANT
 from tenant_domain.operation.commands import RerunOperation
 from tenant_domain.operation.events import OperationStarted
 from tenant_domain.operation.state import Operation, StepStatus
@@ -18,9 +19,10 @@ from tenant_domain.refusals import (
     SubdomainTaken,
 )
 from tenant_domain.subdomain.events import SubdomainClaimed
+from tenant_domain.tenant.decide import PROVISIONING
 from tenant_domain.tenant.events import OperationRepeated, PlanChangeStarted, ProvisioningRestarted
 from tenant_domain.values import Status
-from tests.support.examples import EVENT_EXAMPLES, OPERATION, STEPS, TENANT
+from tests.support.examples import EVENT_EXAMPLES
 from tests.support.gwt import NEXT_OPERATION, NOW, OTHER_TENANT, given, of
 from tests.support.stories import (
     BEING_MADE,
@@ -37,7 +39,9 @@ FROM_NOTIFY = RerunOperation(operation_id=OPERATION, from_step="notify")
 RUN = str(NEXT_OPERATION)
 
 
-def started(kind: str = "provisioning", steps: tuple[str, ...] = STEPS, **fields: Any) -> OperationStarted:
+def started(
+    kind: str = "provisioning", steps: tuple[str, ...] = PROVISIONING, **fields: Any
+) -> OperationStarted:
     return OperationStarted(
         operation_id=RUN,
         tenant_id=str(TENANT),

@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 
 from tenant_domain.decision import Event
+from tenant_domain.examples import TENANT
 from tenant_domain.refusals import SubdomainTaken
 from tenant_domain.subdomain.commands import Claim, Release
 from tenant_domain.subdomain.decide import claim, ref, release
-from tenant_domain.subdomain.events import SubdomainClaimed, SubdomainReleased
+from tenant_domain.subdomain.events import SubdomainClaimed
 from tenant_domain.subdomain.state import SubdomainClaim, evolve
 from tenant_domain.values import subdomain_stream
-from tests.support.examples import EVENT_EXAMPLES, TENANT
+from tests.support.examples import EVENT_EXAMPLES
 from tests.support.gwt import OTHER_TENANT
 
 OURS = Claim("acme", TENANT)
@@ -59,9 +60,3 @@ def test_whoever_comes_next_may_hold_it():
 
 def test_every_subdomain_has_its_own_stream():
     assert ref("acme").stream == subdomain_stream("acme") != subdomain_stream("acme-insight")
-
-
-def test_a_fact_of_another_kind_changes_nothing():
-    held = after(CLAIMED)
-    assert evolve(held, EVENT_EXAMPLES["tenant.activated"]) is held
-    assert SubdomainReleased(subdomain="acme", tenant_id=str(TENANT)) == RELEASED

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from tenant_domain.catalogue import PLANS, Policy
 from tenant_domain.decision import Command, Context, World
+from tenant_domain.examples import OPERATION, TENANT
 from tenant_domain.operation.events import OperationStarted
 from tenant_domain.refusals import (
     InvalidCommand,
@@ -27,6 +28,7 @@ from tenant_domain.subdomain import decide as subdomain
 from tenant_domain.subdomain.events import SubdomainClaimed, SubdomainReleased
 from tenant_domain.tenant import decide
 from tenant_domain.tenant.commands import Admin, Provision, Resume, Suspend, UpdateProfile
+from tenant_domain.tenant.decide import PROVISIONING
 from tenant_domain.tenant.events import (
     AdminContact,
     DefaultsConfigured,
@@ -38,7 +40,7 @@ from tenant_domain.tenant.events import (
 )
 from tenant_domain.tenant.state import Tenant, evolve
 from tenant_domain.values import Status
-from tests.support.examples import COMMAND_EXAMPLES, EVENT_EXAMPLES, OPERATION, STEPS, TENANT
+from tests.support.examples import COMMAND_EXAMPLES, EVENT_EXAMPLES
 from tests.support.gwt import NEXT_OPERATION, NOW, OTHER_TENANT, given, of
 from tests.support.stories import (
     BEING_MADE,
@@ -74,7 +76,7 @@ def test_provisioning_claims_the_subdomain_and_starts_an_operation():
     given().when(PROVISION).then(
         started,
         SubdomainClaimed(subdomain="acme", tenant_id=str(TENANT)),
-        operation_started("provisioning", *STEPS),
+        operation_started("provisioning", *PROVISIONING),
         operation_id=NEXT_OPERATION,
     )
 
@@ -90,7 +92,7 @@ def test_what_is_not_given_has_its_default():
             admin=AdminContact(email="ada@acme.example", name="Ada Lovelace"),
         ),
         SubdomainClaimed(subdomain="acme", tenant_id=str(TENANT)),
-        operation_started("provisioning", *STEPS),
+        operation_started("provisioning", *PROVISIONING),
         operation_id=NEXT_OPERATION,
     )
 
@@ -140,7 +142,7 @@ def test_a_subdomain_is_free_again_after_a_failed_provisioning():
             admin=AdminContact(email="ada@acme.example", name="Ada Lovelace"),
         ),
         SubdomainClaimed(subdomain="acme", tenant_id=str(OTHER_TENANT)),
-        replace(operation_started("provisioning", *STEPS), tenant_id=str(OTHER_TENANT)),
+        replace(operation_started("provisioning", *PROVISIONING), tenant_id=str(OTHER_TENANT)),
         operation_id=NEXT_OPERATION,
     )
 
@@ -379,10 +381,7 @@ def test_a_tenant_that_was_suspended_and_resumed_is_as_before():
     assert given(*RESUMED).state(TENANT) == given(*IN_SERVICE).state(TENANT)
 
 
-def test_a_fact_of_another_kind_leaves_a_tenant_as_it_is():
-    tenant = given(*IN_SERVICE).state(TENANT)
-    stranger = EVENT_EXAMPLES["member.joined"]
-    assert evolve(tenant, stranger) is tenant
+def test_what_comes_before_the_first_fact_changes_nothing():
     assert evolve(None, EVENT_EXAMPLES["tenant.activated"]) is None
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tenant_domain.examples import OPERATION, TENANT
 from tenant_domain.operation.commands import CancelOperation, CompensateOperation
 from tenant_domain.operation.events import (
     CompensationStarted,
@@ -37,7 +38,7 @@ from tenant_domain.tenant.events import (
     TerminationScheduled,
 )
 from tenant_domain.values import Status
-from tests.support.examples import COMMAND_EXAMPLES, EVENT_EXAMPLES, OPERATION, TENANT
+from tests.support.examples import COMMAND_EXAMPLES, EVENT_EXAMPLES
 from tests.support.gwt import NEXT_OPERATION, NOW, given
 from tests.support.stories import (
     BEING_MADE,

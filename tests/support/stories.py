@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from tenant_domain.decision import Event
+from tenant_domain.examples import BEGUN, OPERATION, TENANT
 from tenant_domain.operation.events import OperationStarted
-from tests.support.examples import BEGUN, EVENT_EXAMPLES, OPERATION, TENANT
+from tests.support.examples import EVENT_EXAMPLES
 
 
 def told(*names: str) -> tuple[Event, ...]:

@@ -6,6 +6,8 @@
     access         taken out of service, put back
     plan_change    moved to another plan
     termination    its end, and the legal hold that forbids it
+    operations     an operator's say about a run of one of its operations
+    rerun          a run that has ended, once more
 
 A function named as a command takes that command; one named as a fact returns it, for the saga whose step has
 had its effect. `…_streams` yields what a command reads besides the tenant.
@@ -21,6 +23,12 @@ from tenant_domain.tenant.decide.access import (
     resume,
     status_reverted,
     suspend,
+)
+from tenant_domain.tenant.decide.operations import (
+    cancel_operation,
+    compensate_operation,
+    retry_operation,
+    run_streams,
 )
 from tenant_domain.tenant.decide.plan_change import (
     UPGRADE,
@@ -40,6 +48,7 @@ from tenant_domain.tenant.decide.provisioning import (
     provision_streams,
     provisioning_failed,
 )
+from tenant_domain.tenant.decide.rerun import rerun_operation, rerun_streams
 from tenant_domain.tenant.decide.rules import check_offer, check_plan, operation_released, ref, require_free
 from tenant_domain.tenant.decide.termination import (
     HELD,
@@ -64,9 +73,11 @@ __all__ = [
     "access_closed",
     "access_opened",
     "activated",
+    "cancel_operation",
     "cancel_termination",
     "check_offer",
     "check_plan",
+    "compensate_operation",
     "defaults_of",
     "held_run_streams",
     "is_changing_plan",
@@ -84,7 +95,11 @@ __all__ = [
     "ref",
     "release_legal_hold",
     "require_free",
+    "rerun_operation",
+    "rerun_streams",
     "resume",
+    "retry_operation",
+    "run_streams",
     "status_reverted",
     "suspend",
     "terminate",

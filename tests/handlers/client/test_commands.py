@@ -12,6 +12,7 @@ import pytest
 from handlers.client import NoAnswer, TenantClient
 from handlers.wire import headers as names
 from tenant_domain.decision import Command
+from tenant_domain.examples import OPERATION, TENANT
 from tenant_domain.refusals import (
     InvalidCommand,
     OperationInProgress,
@@ -24,7 +25,7 @@ from tenant_domain.refusals import (
 from tenant_domain.tenant.commands import Admin, Suspend
 from tests.handlers.client.service import client_of, command_id_of, done, serving
 from tests.support.bus import Bus
-from tests.support.examples import COMMAND_EXAMPLES, OPERATION, TENANT
+from tests.support.examples import COMMAND_EXAMPLES
 
 COMMAND_ID = UUID("01938f5e-7c00-7000-8000-0000000000c1")
 

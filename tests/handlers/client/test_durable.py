@@ -14,12 +14,12 @@ from handlers.client import NoAnswer, NotAccepted, Request, sending
 from handlers.client.durable import BATCH
 from handlers.wire import headers as names
 from handlers.wire.subjects import is_inbox
+from tenant_domain.examples import OPERATION, TENANT
 from tenant_domain.refusals import InvalidCommand, SubdomainTaken, Unavailable
 from tenant_domain.refusals import NotFound as NothingRecorded
 from tenant_domain.tenant.commands import Resume, Suspend
 from tests.handlers.client.service import client_of, done, make_streams, reply, serving
 from tests.support.bus import Bus, messages_of
-from tests.support.examples import OPERATION, TENANT
 
 COMMAND_ID = UUID("01938f5e-7c00-7000-8000-0000000000c1")
 

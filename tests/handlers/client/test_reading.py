@@ -18,10 +18,11 @@ from handlers.client.link import MOST_REMEMBERED, Written
 from projections.history import HistoryItem
 from projections.operations import OperationView, StepView
 from projections.tenants import TenantView
+from tenant_domain.examples import OPERATION, TENANT
 from tenant_domain.refusals import NotFound, StaleRead, TenantNotFound, Unavailable
 from tests.handlers.client.service import answer_of, client_of, done, happen, make_events, serving
 from tests.support.bus import Bus
-from tests.support.examples import EVENT_EXAMPLES, OPERATION, TENANT
+from tests.support.examples import EVENT_EXAMPLES
 from tests.support.stories import operation_started
 
 T = TypeVar("T")

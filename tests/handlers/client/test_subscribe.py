@@ -25,10 +25,11 @@ from handlers.store.event_store import StoredEvent
 from handlers.wire import headers as names
 from handlers.wire.events import Meta, encoded
 from tenant_domain.decision import Event
+from tenant_domain.examples import TENANT
 from tenant_domain.refusals import TenantNotFound
 from tests.handlers.client.service import TIME, client_of, happen, make_events, serving
 from tests.support.bus import Bus, own_bus, own_names
-from tests.support.examples import EVENT_EXAMPLES, TENANT
+from tests.support.examples import EVENT_EXAMPLES
 from tests.support.gwt import OTHER_TENANT
 
 ACTIVATED = EVENT_EXAMPLES["tenant.activated"]

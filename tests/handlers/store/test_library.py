@@ -26,10 +26,11 @@ from handlers.store.event_store import EventStore
 from handlers.store.library import Fact, TenantFactory, TenantMapper, environment
 from handlers.store.library.mapper import projector
 from handlers.wire.events import Meta
+from tenant_domain.examples import TENANT
 from tenant_domain.subdomain.events import SubdomainReleased
 from tenant_domain.subdomain.state import SubdomainClaim
 from tests.handlers.store.batches import RELEASED, event, stored
-from tests.support.examples import EVENT_EXAMPLES, TENANT
+from tests.support.examples import EVENT_EXAMPLES
 from tests.support.proxy import Proxy
 
 CLAIMED = EVENT_EXAMPLES["subdomain.claimed"]

@@ -1,4 +1,4 @@
-"""Running an operation again, as a new run: a decision about a tenant and one of its former operations."""
+"""The decision to run one of the tenant's former operations again, as a new run."""
 
 from __future__ import annotations
 
@@ -18,10 +18,13 @@ from tenant_domain.refusals import InvalidCommand, InvalidTransition
 from tenant_domain.subdomain import decide as subdomain
 from tenant_domain.subdomain.commands import Claim
 from tenant_domain.subdomain.state import SubdomainClaim
-from tenant_domain.tenant import decide as tenant_decide
 from tenant_domain.tenant.commands import Upgrade
+from tenant_domain.tenant.decide.operations import tenant_and_run
+from tenant_domain.tenant.decide.plan_change import upgrade
+from tenant_domain.tenant.decide.provisioning import PROVISIONING
+from tenant_domain.tenant.decide.rules import check_offer, ref, require_free
 from tenant_domain.tenant.events import OperationRepeated, ProvisioningRestarted
-from tenant_domain.tenant.state import Tenant, living
+from tenant_domain.tenant.state import Tenant
 from tenant_domain.values import Status
 
 
@@ -39,17 +42,16 @@ REPEATABLE: Mapping[str, Repeatable] = {
 }
 
 
-def rerun(command: RerunOperation, world: World, ctx: Context) -> Decision:
+def rerun_operation(command: RerunOperation, world: World, ctx: Context) -> Decision:
     """Run an ended operation again.
 
     One that ended well does its steps again from `from_step` on, as far as those may be repeated; a
     provisioning or a plan change that was undone is begun anew.
     """
-    former = operation.known(command.operation_id, world, ctx)
-    tenant = living(world.get(tenant_decide.ref(ctx.tenant_id), Tenant), ctx.tenant_id)
+    tenant, former = tenant_and_run(command, world, ctx)
     if not former.finished:
         raise _impossible(former, command, "it has not ended; retry it")
-    tenant_decide.require_free(tenant)
+    require_free(tenant)
     if former.status is OperationStatus.SUCCEEDED:
         return _repeat(command, former, tenant, ctx)
     if command.from_step not in (None, former.steps[0].name):
@@ -58,7 +60,7 @@ def rerun(command: RerunOperation, world: World, ctx: Context) -> Decision:
 
 
 def rerun_streams(_tenant_id: UUID, command: RerunOperation, tenant: Tenant | None) -> Iterator[Ref]:
-    """Yield the streams that `rerun` reads besides the tenant's: the former run's, and the subdomain's."""
+    """Yield the streams read besides the tenant's: the former run's, and the subdomain's."""
     yield operation.ref(command.operation_id)
     if tenant is not None:
         yield subdomain.ref(tenant.subdomain)
@@ -81,14 +83,14 @@ def _repeat(command: RerunOperation, former: Operation, tenant: Tenant, ctx: Con
 def _anew(command: RerunOperation, former: Operation, tenant: Tenant, world: World, ctx: Context) -> Decision:
     if former.kind == "upgrade":
         plan = Upgrade(plan=former.input["plan"])
-        return _marked(tenant_decide.upgrade(plan, world, ctx), former)
+        return _marked(upgrade(plan, world, ctx), former)
     if former.kind != "provisioning" or tenant.status is not Status.FAILED:
         raise _impossible(former, command, "ask for what it was to do with a new command")
-    tenant_decide.check_offer(tenant.plan, tenant.region, tenant.subdomain, ctx.policy)
+    check_offer(tenant.plan, tenant.region, tenant.subdomain, ctx.policy)
     held = world.get(subdomain.ref(tenant.subdomain), SubdomainClaim)
     claimed = subdomain.claim(held, Claim(tenant.subdomain, ctx.tenant_id))
     restarted = ProvisioningRestarted(operation_id=str(ctx.operation_id))
-    return _begun(restarted, former, tenant_decide.PROVISIONING, ctx, claimed)
+    return _begun(restarted, former, PROVISIONING, ctx, claimed)
 
 
 def _begun(
@@ -100,7 +102,7 @@ def _begun(
     skipped: tuple[str, ...] = (),
 ) -> Decision:
     started = operation.start(ctx.operation_id, ctx.tenant_id, former.kind, steps, former.input, ctx.now)
-    events = (NewEvent(tenant_decide.ref(ctx.tenant_id), event), *besides, started)
+    events = (NewEvent(ref(ctx.tenant_id), event), *besides, started)
     return _marked(Decision(events, operation_id=ctx.operation_id), former, skipped)
 
 
