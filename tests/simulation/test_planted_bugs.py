@@ -18,6 +18,7 @@ import handlers.saga_runner.lane as lane
 import sagas.definition as definition
 import sagas.journal as journal
 import tenant_domain.operation.decide as operation_decide
+import tenant_domain.tenant.decide.operations as run_decide
 import tests.simulation.kinds as kinds
 from handlers.saga_runner.late import Late
 from handlers.saga_runner.lease import Lease
@@ -212,7 +213,7 @@ def an_ambiguous_commit_is_taken_for_a_commit(patch: pytest.MonkeyPatch) -> None
 
 @bug("where there is no way back")
 def a_run_turns_back_from_where_there_is_no_way_back(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(operation_decide, "_require_way_back", lambda *_: None)
+    patch.setattr(run_decide, "_require_way_back", lambda *_: None)
 
 
 def hunt(tally: Tally) -> None:
