@@ -1,7 +1,7 @@
 """Who may do what: roles, what a command or a query needs, and the one function that every door asks.
 
 What is needed is declared with the command (`aggregate.py` of its aggregate) or the query (projections).
-There is no default: what has no declaration is done for nobody, and a role that is not known here may nothing.
+There is no default: what has no declaration is done for nobody, and a role that is not known may nothing.
 """
 
 from __future__ import annotations
