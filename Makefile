@@ -8,10 +8,10 @@ STAMP := .venv/.stamp
 # A test run starts a hundred Pythons: they may keep what they compiled, whatever the shell says.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test coverage check format lock faults simulate documents bench clean
+.PHONY: help setup demo test test-fast coverage check format lock faults simulate documents bench clean
 
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## make .venv from the locked requirements (seconds; nothing when it is up to date)
 
@@ -32,6 +32,9 @@ SHARED = -n 2 --dist loadfile --no-loadscope-reorder
 
 test: setup ## run all tests
 	$(BIN)/pytest $(SHARED) $(ARGS)
+
+test-fast: setup ## the domain, the sagas and the read models, which need no server: seconds
+	$(BIN)/pytest tests/domain tests/sagas tests/projections $(ARGS)
 
 coverage: setup ## run all tests and measure; fails below 90 %, of lines with branches and of branches alone
 	$(BIN)/pytest $(SHARED) --cov --cov-report=term --cov-report=json:.coverage.json $(ARGS)

@@ -1,4 +1,4 @@
-"""Every command and every program in the README does what it says, against a running service."""
+"""Every command and every program in the README and docs/subscribing.md works, against a running service."""
 
 from __future__ import annotations
 
@@ -14,7 +14,14 @@ from tests.journeys.conftest import CHECKOUT, Running
 README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
 
 SHELL = re.findall(r"```sh\n(.*?)```", README, re.S)
-PYTHON = re.findall(r"```python\n(.*?)```", README, re.S)
+PYTHON = re.findall(
+    r"```python\n(.*?)```", README + (CHECKOUT / "docs/subscribing.md").read_text(encoding="utf-8"), re.S
+)
+PAGES = (
+    "README.md",
+    "CONTRIBUTING.md",
+    *(str(page.relative_to(CHECKOUT)) for page in CHECKOUT.glob("docs/**/*.md")),
+)
 
 LONG = ("make demo", "make test", "tenantctl dev", "make faults", "make bench")
 """Blocks with these are run by tests of their own, or are what runs the tests."""
@@ -70,6 +77,14 @@ def test_a_python_snippet_works(service: Running, block: str):
     assert run.returncode == 0, run.stdout + run.stderr
 
 
-def test_the_readme_names_only_files_that_are_there():
-    for target in re.findall(r"\]\(([^)#:]+)\)", README):
-        assert (CHECKOUT / target).exists(), target
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_names_only_files_that_are_there(page: str):
+    text = (CHECKOUT / page).read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
+        assert (CHECKOUT / page).parent.joinpath(target).exists(), target
+
+
+def test_the_list_of_decisions_is_complete():
+    index = (CHECKOUT / "docs/decisions/README.md").read_text(encoding="utf-8")
+    for decision in CHECKOUT.glob("docs/decisions/0*.md"):
+        assert f"]({decision.name})" in index, f"{decision.name} is missing from docs/decisions/README.md"
