@@ -15,7 +15,7 @@ from uuid import UUID
 import msgspec
 
 from tenant_domain.decision import Event
-from tenant_domain.registry import AGGREGATES
+from tenant_domain.registry import ENTITIES
 
 
 class Standing(msgspec.Struct, gc=False):
@@ -111,7 +111,7 @@ class ReadModel:
 
         Raises what `evolve` raises, and ValueError for a stream without a beginning; then nothing changed.
         """
-        state = AGGREGATES[self.entity].evolve(standing.state, event)
+        state = ENTITIES[self.entity].evolve(standing.state, event)
         if state is None:
             raise ValueError(f"a stream of {self.name} cannot begin with {event.name}")
         standing.state = state
@@ -144,7 +144,7 @@ class ReadModel:
     def standing(self, row: tuple[Any, ...]) -> Standing:
         """Return where the stream of a row stands; `row` has the columns of `STANDING`."""
         stream_id, tenant_id, born, created_at, updated_at, version, state, parked = row
-        known = msgspec.json.decode(state, type=AGGREGATES[self.entity].state)
+        known = msgspec.json.decode(state, type=ENTITIES[self.entity].state)
         return Standing(stream_id, tenant_id, born, created_at, updated_at, version, known, parked)
 
 

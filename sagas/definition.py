@@ -19,7 +19,7 @@ from uuid import UUID
 from tenant_domain.catalogue import Policy
 from tenant_domain.decision import Event, NewEvent, Ref, World
 from tenant_domain.operation.state import Operation, OperationStatus, StepStatus
-from tenant_domain.registry import AGGREGATES
+from tenant_domain.registry import ENTITIES
 from tenant_domain.tenant import decide as tenant_decide
 from tenant_domain.tenant.state import Tenant
 
@@ -76,7 +76,7 @@ class Scene(NamedTuple):
         """Return the scene after `events`."""
         states = dict(self.states)
         for ref, event in events:
-            states[ref.stream] = AGGREGATES[ref.entity].evolve(states[ref.stream], event)
+            states[ref.stream] = ENTITIES[ref.entity].evolve(states[ref.stream], event)
         return self._replace(
             operation=states[self.operation.operation_id],
             tenant=states[self.operation.tenant_id],

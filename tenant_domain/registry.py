@@ -11,14 +11,19 @@ from tenant_domain.operation.aggregate import AGGREGATE as OPERATION
 from tenant_domain.subdomain.aggregate import AGGREGATE as SUBDOMAIN
 from tenant_domain.tenant.aggregate import AGGREGATE as TENANT
 
-AGGREGATES: Mapping[str, Aggregate] = {each.name: each for each in (TENANT, OPERATION, SUBDOMAIN, MEMBER)}
+ENTITIES: Mapping[str, Aggregate] = {
+    TENANT.name: TENANT,
+    OPERATION.name: OPERATION,
+    SUBDOMAIN.name: SUBDOMAIN,
+    MEMBER.name: MEMBER,
+}
 
-EVENTS: Mapping[str, type[Event]] = {cls.name: cls for each in AGGREGATES.values() for cls in each.events}
+EVENTS: Mapping[str, type[Event]] = {cls.name: cls for entity in ENTITIES.values() for cls in entity.events}
 
 UPCASTERS: Mapping[tuple[str, int], Upcaster] = {
-    key: upcast for each in AGGREGATES.values() for key, upcast in each.upcasters.items()
+    key: upcast for entity in ENTITIES.values() for key, upcast in entity.upcasters.items()
 }
 
 COMMANDS: Mapping[str, CommandSpec] = {
-    spec.form.name_: spec for each in AGGREGATES.values() for spec in each.commands
+    spec.form.name_: spec for entity in ENTITIES.values() for spec in entity.commands
 }

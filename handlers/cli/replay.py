@@ -106,9 +106,9 @@ async def _events(
 async def _folded(events: AsyncGenerator[StoredEvent]) -> Iterable[dict[str, Any]]:
     """Return the state of each entity with an event among `events`, by the first of these."""
     from handlers.wire.events import NOT_READABLE, event_of, why_unreadable
-    from tenant_domain.registry import AGGREGATES
+    from tenant_domain.registry import ENTITIES
 
-    entities = {cls.name: (name, entity) for name, entity in AGGREGATES.items() for cls in entity.events}
+    entities = {cls.name: (name, entity) for name, entity in ENTITIES.items() for cls in entity.events}
     states: dict[UUID, dict[str, Any]] = {}
     async for stored in events:
         known = states.get(stored.stream_id)

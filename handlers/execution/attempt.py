@@ -25,7 +25,7 @@ from tenant_domain.catalogue import Policy
 from tenant_domain.decision import Context, Decision, Event, Ref, World
 from tenant_domain.operation.state import Operation
 from tenant_domain.refusals import Refusal, VersionConflict
-from tenant_domain.registry import AGGREGATES, COMMANDS
+from tenant_domain.registry import COMMANDS, ENTITIES
 from tenant_domain.tenant.decide import ref as tenant_ref
 from tenant_domain.tenant.state import Tenant
 from tenant_domain.values import operation_id_of
@@ -228,7 +228,7 @@ class Attempt:
             event = self._sealed(verdict, request, fact)
             stream = tenant if ref.stream is tenant.id else self._written(ref)
             former, version = after.get(stream) or (stream.state, stream.version)
-            evolve = AGGREGATES[ref.entity].evolve
+            evolve = ENTITIES[ref.entity].evolve
             state = evolve(former, event)
             if stream is tenant and tenant.id in self.keys:
                 self.keys[tenant.id].last.follow(former, state, evolve, fact)

@@ -17,7 +17,7 @@ import msgspec
 
 from handlers.store.packing import Packed, bigints, byteas, names, uuids
 from handlers.wire.events import event_of
-from tenant_domain.registry import AGGREGATES
+from tenant_domain.registry import ENTITIES
 
 
 class Loaded(NamedTuple):
@@ -33,7 +33,7 @@ EMPTY = Loaded(None, 0)
 @cache
 def snapshot_format(entity: str) -> str:
     """Return what names the code that folds streams of `entity`: other code gives other states."""
-    evolve, events = AGGREGATES[entity].evolve, AGGREGATES[entity].events
+    evolve, events = ENTITIES[entity].evolve, ENTITIES[entity].events
     modules = sorted({evolve.__module__, *(event.__module__ for event in events)})
     sources = "".join(inspect.getsource(sys.modules[name]) for name in modules)
     return blake2b(sources.encode(), digest_size=8).hexdigest()
@@ -41,7 +41,7 @@ def snapshot_format(entity: str) -> str:
 
 @cache
 def _decoder(entity: str) -> msgspec.json.Decoder[Any]:
-    return msgspec.json.Decoder(AGGREGATES[entity].state)
+    return msgspec.json.Decoder(ENTITIES[entity].state)
 
 
 def folded(entity: str, rows: Sequence[tuple[UUID, int, str | None, bytes]]) -> Loaded:
@@ -49,7 +49,7 @@ def folded(entity: str, rows: Sequence[tuple[UUID, int, str | None, bytes]]) -> 
 
     They are in order; the first may be a snapshot, which has no name.
     """
-    evolve = AGGREGATES[entity].evolve
+    evolve = ENTITIES[entity].evolve
     state: Any = None
     for _, _, topic, body in rows:
         state = _decoder(entity).decode(body) if topic is None else evolve(state, event_of(topic, body))

@@ -4,9 +4,9 @@ import pytest
 
 from tenant_domain.aggregate import Aggregate, CommandSpec
 from tenant_domain.decision import Unfolded
-from tenant_domain.registry import AGGREGATES, COMMANDS
+from tenant_domain.registry import COMMANDS, ENTITIES
 
-each_aggregate = pytest.mark.parametrize("aggregate", AGGREGATES.values(), ids=AGGREGATES)
+each_aggregate = pytest.mark.parametrize("aggregate", ENTITIES.values(), ids=ENTITIES)
 
 
 @each_aggregate
@@ -16,7 +16,7 @@ def test_it_has_one_example_of_each_of_its_events(aggregate: Aggregate):
 
 @each_aggregate
 def test_it_folds_each_of_its_events_and_no_other(aggregate: Aggregate):
-    for another in AGGREGATES.values():
+    for another in ENTITIES.values():
         for event in another.examples:
             if another is aggregate:
                 aggregate.evolve(aggregate.evolve(None, aggregate.examples[0]), event)

@@ -29,7 +29,7 @@ from tenant_domain.refusals import (
     TenantGone,
     TenantNotFound,
 )
-from tenant_domain.registry import AGGREGATES
+from tenant_domain.registry import ENTITIES
 from tenant_domain.subdomain import decide as subdomain
 from tenant_domain.subdomain.commands import Release
 from tenant_domain.subdomain.state import SubdomainClaim
@@ -382,7 +382,7 @@ class Tenants(RuleBasedStateMachine):
         anew: dict[UUID, Any] = {}
         for ref, event in self.facts.log:
             read_back = event_of(event.name, encoded(event, Meta()))
-            anew[ref.stream] = AGGREGATES[ref.entity].evolve(anew.get(ref.stream), read_back)
+            anew[ref.stream] = ENTITIES[ref.entity].evolve(anew.get(ref.stream), read_back)
         assert anew == self.facts.states
 
 

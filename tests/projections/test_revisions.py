@@ -8,7 +8,7 @@ import pytest
 
 from projections import operations, tenants
 from projections.read_model import ReadModel
-from tenant_domain.registry import AGGREGATES
+from tenant_domain.registry import ENTITIES
 
 
 def without_words(schema: Any) -> Any:
@@ -39,6 +39,6 @@ def test_whoever_changes_a_read_model_changes_its_revision(
     model: ReadModel, view: type[msgspec.Struct], digest: str
 ) -> None:
     """When this fails: raise `revision` in the model, then put the new digest here."""
-    schemas = [without_words(msgspec.json.schema(each)) for each in (AGGREGATES[model.entity].state, view)]
+    schemas = [without_words(msgspec.json.schema(each)) for each in (ENTITIES[model.entity].state, view)]
     shape = repr((model.revision, model.all_columns, schemas))
     assert hashlib.blake2b(shape.encode(), digest_size=8).hexdigest() == digest

@@ -17,7 +17,7 @@ from handlers.store.batch import AgendaRow, Appended, Batch
 from handlers.store.snapshots import EMPTY, Loaded
 from handlers.wire.events import event_of
 from tenant_domain.decision import Event
-from tenant_domain.registry import AGGREGATES
+from tenant_domain.registry import ENTITIES
 from tests.simulation.loop import Violation, VirtualLoop
 
 BEGINNING = datetime(2026, 11, 26, tzinfo=UTC)
@@ -151,7 +151,7 @@ class Database:
         self._watch(recorded)
         self.log.append(recorded)
         self.first.setdefault(stream, body)
-        self.states[stream] = Loaded(AGGREGATES[topic.partition(".")[0]].evolve(state, event), version)
+        self.states[stream] = Loaded(ENTITIES[topic.partition(".")[0]].evolve(state, event), version)
 
     def _write_agenda(self, row: AgendaRow) -> None:
         if row.due_at is None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tenant_domain.decision import Command, Event
-from tenant_domain.registry import AGGREGATES, COMMANDS
+from tenant_domain.registry import COMMANDS, ENTITIES
 from tenant_domain.tenant.events import ProfileUpdated
 
 EVENT_EXAMPLES: Mapping[str, Event] = {
-    event.name: event for each in AGGREGATES.values() for event in each.examples
+    event.name: event for each in ENTITIES.values() for event in each.examples
 }
 """By stored name."""
 

@@ -21,7 +21,7 @@ from tenant_domain.examples import OPERATION, TENANT
 from tenant_domain.operation import decide as operation
 from tenant_domain.operation.events import OperationStarted
 from tenant_domain.refusals import Refusal
-from tenant_domain.registry import AGGREGATES, COMMANDS
+from tenant_domain.registry import COMMANDS, ENTITIES
 from tenant_domain.subdomain import decide as subdomain
 from tenant_domain.subdomain.events import SubdomainClaimed, SubdomainReleased
 
@@ -41,7 +41,7 @@ class Facts:
         """Write `events` at the end of the log."""
         for new in events:
             before = self.states.get(new.ref.stream)
-            self.states[new.ref.stream] = AGGREGATES[new.ref.entity].evolve(before, new.event)
+            self.states[new.ref.stream] = ENTITIES[new.ref.entity].evolve(before, new.event)
             self.log.append(new)
 
     def version(self, stream: UUID) -> int:

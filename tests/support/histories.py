@@ -14,7 +14,7 @@ from handlers.store.event_store import EventStore
 from handlers.wire.events import Meta, encoded
 from tenant_domain.decision import Event
 from tenant_domain.operation import events as op
-from tenant_domain.registry import AGGREGATES
+from tenant_domain.registry import ENTITIES
 from tenant_domain.subdomain.events import SubdomainClaimed
 from tenant_domain.tenant import events as ten
 
@@ -148,7 +148,7 @@ class History:
         """Return what the first `upto` facts of a stream, or all of them, fold to."""
         state = None
         for event in self.facts[stream_id][:upto]:
-            state = AGGREGATES[entity].evolve(state, event)
+            state = ENTITIES[entity].evolve(state, event)
         return state
 
 

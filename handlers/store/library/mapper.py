@@ -11,7 +11,7 @@ from eventsourcing.persistence import Mapper, MapperDeserialisationError, Stored
 
 from handlers.wire.events import Meta, decoded, encoded, opened
 from tenant_domain.decision import Event
-from tenant_domain.registry import AGGREGATES, EVENTS
+from tenant_domain.registry import ENTITIES, EVENTS
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class TenantMapper(Mapper[Any]):
 
 def projector(entity: str) -> Callable[[Any, Iterable[Fact]], Any]:
     """Return what folds facts into a state of `entity`: `repository.get(id, projector_func=…)`."""
-    evolve = AGGREGATES[entity].evolve
+    evolve = ENTITIES[entity].evolve
 
     def project(state: Any, facts: Iterable[Fact]) -> Any:
         for fact in facts:

@@ -3,7 +3,7 @@
 import pytest
 
 from handlers.wire.events import encoded, event_of, opened
-from tenant_domain.registry import AGGREGATES, EVENTS
+from tenant_domain.registry import ENTITIES, EVENTS
 from tests.corpus.samples import META, Sample, samples
 from tests.support.examples import EVENT_EXAMPLES, FORMER_EXAMPLES
 
@@ -42,6 +42,6 @@ def test_todays_version_is_still_written_as_it_was(sample: Sample):
 
 @EACH
 def test_a_sample_folds(sample: Sample):
-    (entity,) = (kind for kind in AGGREGATES.values() if EVENTS[sample.name] in kind.events)
+    (entity,) = (kind for kind in ENTITIES.values() if EVENTS[sample.name] in kind.events)
     born = entity.evolve(None, EVENT_EXAMPLES[entity.events[0].name])
     assert isinstance(entity.evolve(born, event_of(sample.name, sample.body)), entity.state)

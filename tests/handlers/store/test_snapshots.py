@@ -11,7 +11,7 @@ from handlers.store import snapshots
 from handlers.store.batch import Batch
 from handlers.store.event_store import EventStore, Loaded
 from tenant_domain.decision import Ref
-from tenant_domain.registry import AGGREGATES
+from tenant_domain.registry import ENTITIES
 from tenant_domain.subdomain.events import SubdomainClaimed
 from tenant_domain.subdomain.state import SubdomainClaim
 from tests.handlers.store.batches import RELEASED, stored
@@ -94,9 +94,9 @@ async def test_a_snapshot_that_cannot_be_written_costs_no_load(
     assert taken(store_url) == []
 
 
-@pytest.mark.parametrize("entity", AGGREGATES)
+@pytest.mark.parametrize("entity", ENTITIES)
 def test_every_state_comes_back_from_its_snapshot_as_it_was(entity: str):
-    kind = AGGREGATES[entity]
+    kind = ENTITIES[entity]
     state = None
     for event in kind.events:
         state = kind.evolve(state, EVENT_EXAMPLES[event.name])
@@ -106,8 +106,8 @@ def test_every_state_comes_back_from_its_snapshot_as_it_was(entity: str):
 
 
 def test_formats_tell_entities_apart_and_change_with_the_code(monkeypatch: pytest.MonkeyPatch):
-    formats = {entity: snapshots.snapshot_format(entity) for entity in AGGREGATES}
-    assert len(set(formats.values())) == len(AGGREGATES)
+    formats = {entity: snapshots.snapshot_format(entity) for entity in ENTITIES}
+    assert len(set(formats.values())) == len(ENTITIES)
     snapshots.snapshot_format.cache_clear()
     monkeypatch.setattr(snapshots.inspect, "getsource", lambda module: "changed")  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
     assert snapshots.snapshot_format("tenant") != formats["tenant"]

@@ -15,7 +15,7 @@ from handlers.wire.events import Meta, UnknownEvent, decoded, event_of
 from tenant_domain import registry
 from tenant_domain.aggregate import Aggregate
 from tenant_domain.decision import Event, Ref
-from tenant_domain.registry import AGGREGATES
+from tenant_domain.registry import ENTITIES
 
 NAME = "badge.issued"
 STREAM = UUID(int=5)
@@ -52,7 +52,7 @@ def evolve(state: BadgeIssued | None, event: Event) -> BadgeIssued | None:
 def _badges(monkeypatch: pytest.MonkeyPatch) -> None:
     upcasters = {(NAME, 1): split_holder, (NAME, 2): add_level}
     badge = Aggregate("badge", BadgeIssued, evolve, (BadgeIssued,), (), upcasters)
-    monkeypatch.setitem(AGGREGATES, "badge", badge)  # pyright: ignore[reportArgumentType]  a dict, seen as a Mapping
+    monkeypatch.setitem(ENTITIES, "badge", badge)  # pyright: ignore[reportArgumentType]  a dict, seen as a Mapping
     monkeypatch.setitem(registry.EVENTS, NAME, BadgeIssued)  # pyright: ignore[reportArgumentType]
     for key, upcast in upcasters.items():
         monkeypatch.setitem(registry.UPCASTERS, key, upcast)  # pyright: ignore[reportArgumentType]
