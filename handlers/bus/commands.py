@@ -22,7 +22,6 @@ from handlers.bus.intake.claims import Claims
 from handlers.bus.intake.door import DurableDoor
 from handlers.bus.intake.pump import Door
 from handlers.bus.intake.upkeep import Upkeep
-from handlers.bus.intake.versions import Outdated, Versions
 from handlers.bus.replies import Replies
 from handlers.bus.routing.forwarding import PATIENCE, Forwarder
 from handlers.bus.routing.owners import HINT, Owners
@@ -30,6 +29,7 @@ from handlers.bus.routing.preference import Preference
 from handlers.bus.routing.receiving import Receiver
 from handlers.execution.executor import Executor
 from handlers.execution.metrics import CommandMetrics
+from handlers.execution.versions import Outdated, Versions
 from handlers.store.cache import StreamCache
 from handlers.store.event_store import EventStore
 from handlers.wire.subjects import Streams, Subjects

@@ -59,6 +59,10 @@ SELECT w.owner, w.lease_until, w.pid IS NULL OR EXISTS (
 FROM service.saga_workers w WHERE w.owner <> %(owner)s
 """
 _BURY = "DELETE FROM service.saga_workers WHERE owner = %(dead)s AND lease_until = %(until)s"
+_PUT_OFF = """
+UPDATE service.saga_agenda SET owner = NULL, due_at = %(due)s
+WHERE operation_id = %(operation)s AND owner = %(owner)s
+"""
 _FREE = """
 UPDATE service.saga_agenda SET owner = NULL WHERE operation_id IN (
     SELECT a.operation_id FROM service.saga_agenda a
@@ -149,6 +153,11 @@ class Agenda:
         connection = await self._connected()
         found = await connection.execute(_OWNS, {"owner": owner, "operation": operation_id})
         return found.rowcount == 1
+
+    async def put_off(self, owner: UUID, operation_id: UUID, due: datetime) -> None:
+        """Give a run back as it is, for whoever takes it from `due` on."""
+        connection = await self._connected()
+        await connection.execute(_PUT_OFF, {"owner": owner, "operation": operation_id, "due": due})
 
     async def free(self, owner: UUID, known: Collection[UUID]) -> int:
         """End the leases of the dead; returns how many runs became free.

@@ -18,17 +18,19 @@ from psycopg import AsyncConnection
 
 from handlers import tracing
 from handlers.adapters.effects import Effects, Output, Work
+from handlers.execution.versions import Outdated, fact_key
 from handlers.saga_runner.agenda import Due
 from handlers.saga_runner.failures import EffectRaised, Overtaken, described, place
 from handlers.saga_runner.lane import Entry, Inside, Lane
 from handlers.saga_runner.late import Late
 from handlers.saga_runner.news import Tell
-from handlers.saga_runner.run import RunState, Sagas, load
+from handlers.saga_runner.run import RunState, Sagas, UnknownKind, load, unknown_steps
 from handlers.saga_runner.shelf import shelve
 from handlers.saga_runner.spans import stepping
 from handlers.saga_runner.turns import Turns
 from handlers.store.errors import StoreError, StoreUnavailable, is_away, is_outage
 from handlers.store.event_store import EventStore
+from handlers.wire.events import UnknownEvent
 from sagas.definition import Deed, Rest, RetryPolicy, Run, Undo
 from sagas.journal import Moved, advance, compensated, completed, failed, go_on
 from tenant_domain.catalogue import Policy
@@ -43,14 +45,16 @@ _TROUBLE = RetryPolicy(first=0.1, cap=2.0, jitter=0.5)
 
 Held: TypeAlias = Callable[[], Awaitable[None]]
 Owns: TypeAlias = Callable[[UUID], Awaitable[bool]]
+IsNewer: TypeAlias = Callable[[Outdated], Awaitable[bool]]
 
 
 class Parts(NamedTuple):
     """What a driver works with.
 
     `turns` bounds the runs at a step. `held` waits until the worker's lease holds, `owns` says whether a run
-    is still held under it. `look` is how often a long effect outside looks whether somebody overtook the run
-    (seconds). `now` and `chance` (0–1) come in so that tests can set them.
+    is still held under it, `is_newer` whether a newer version lives that knows something. `look` is how often
+    a long effect outside looks whether somebody overtook the run (seconds). `now` and `chance` (0–1) come in
+    so that tests can set them.
     """
 
     store: EventStore
@@ -62,6 +66,7 @@ class Parts(NamedTuple):
     tell: Tell
     held: Held
     owns: Owns
+    is_newer: IsNewer
     turns: Turns
     now: Callable[[], datetime]
     chance: Callable[[], float]
@@ -82,7 +87,8 @@ class Driver:
     async def drive(self, due: Due, run: RunState | None) -> datetime | None:
         """Go on with a run until there is nothing to do now; returns until when it waits.
 
-        `run` is its state, where that was loaded already.
+        `run` is its state, where that was loaded already. Raises Outdated for a run that a newer version
+        knows how to go on with, and this one does not.
         """
         trouble: Exception | None = None
         tries, overtaken = 0, False
@@ -93,8 +99,11 @@ class Driver:
                 overtaken = False
                 if trouble is None:
                     return await self._follow(run or (await self.load([due]))[due.operation_id])
+                await self._leave_to_newer(_not_known(trouble))
                 await self._shelve(due, trouble)
                 return None
+            except Outdated:
+                raise
             except Overtaken:
                 trouble, tries, overtaken = None, 0, True
             except Exception as error:  # noqa: BLE001 - whatever it is, the run is not lost
@@ -105,6 +114,10 @@ class Driver:
                     log.error("run in trouble", **_names(due), error=type(error).__name__, where=place(error))
                     trouble = error
             run = None
+
+    async def _leave_to_newer(self, newer: Outdated) -> None:
+        if (newer.facts or newer.steps) and await self._parts.is_newer(newer):
+            raise newer
 
     async def _wait_for_store(self, due: Due, tries: int, error: Exception) -> None:
         delay = _TROUBLE.delay(tries, self._parts.chance()).total_seconds()
@@ -121,6 +134,7 @@ class Driver:
 
     async def _follow(self, run: RunState) -> datetime | None:
         parts = self._parts
+        await self._leave_to_newer(Outdated(steps=unknown_steps(run)))
         moved = advance(run.saga, run.scene, parts.now())
         if moved.events or moved.waits_until is not None or isinstance(moved.action, Rest):
             moved = await parts.quick.commit(Entry(run, partial(_as_it_is, moved)))
@@ -230,6 +244,17 @@ class Driver:
         except StoreError:
             return False
         return loaded[ref.stream].version != run.versions[ref.stream]
+
+
+def _not_known(trouble: Exception) -> Outdated:
+    """Return what this version does not know of a run, so that it has trouble with it."""
+    match trouble:
+        case UnknownKind():
+            return Outdated(steps=[trouble.kind])
+        case UnknownEvent():
+            return Outdated(facts=[fact_key(trouble.name, trouble.version)])
+        case _:
+            return Outdated()
 
 
 def _as_it_is(moved: Moved, _: Output) -> Moved:

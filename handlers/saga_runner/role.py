@@ -19,6 +19,7 @@ from handlers.adapters.beats import Beats
 from handlers.adapters.clock import utc_now
 from handlers.adapters.effects import Effects
 from handlers.adapters.hints import CommitListener
+from handlers.execution.versions import Outdated, Versions
 from handlers.saga_runner.agenda import Agenda
 from handlers.saga_runner.driver import Parts
 from handlers.saga_runner.lane import Lane
@@ -77,6 +78,7 @@ class SagasRole:
         self._commits = commits or CommitListener(nats, self._hints)
         self._listening = AsyncExitStack()
         self._metrics = Metrics(registry)
+        self._versions = Versions(store, sagas=sagas)
         limits = limits or Limits()
 
         def parts(held: Callable[[], Awaitable[None]], owns: Callable[[UUID], Awaitable[bool]]) -> Parts:
@@ -91,6 +93,7 @@ class SagasRole:
                 tell=self._tell,
                 held=held,
                 owns=owns,
+                is_newer=self._is_newer,
                 now=now,
                 chance=chance,
                 look=look,
@@ -103,12 +106,17 @@ class SagasRole:
     async def start(self) -> None:
         """Begin to work; neither server needs to be there yet."""
         await self._listening.enter_async_context(self._commits.heard_by(self._hinted))
+        self._versions.start()
         self._worker.start()
 
     async def stop(self) -> None:
         """Give back what is at work, and end."""
         await self._listening.aclose()
         await self._worker.stop()
+        await self._versions.stop()
+
+    async def _is_newer(self, what: Outdated) -> bool:
+        return await self._versions.who_knows(facts=what.facts, steps=what.steps) == "alive"
 
     def _hinted(self, hint: bytes) -> None:
         if hint not in self._own:

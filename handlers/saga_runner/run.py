@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 from uuid import UUID
 
+from handlers.execution.versions import step_key, step_keys
 from handlers.saga_runner.agenda import Due
 from handlers.store.batch import AgendaRow, Batch, EventRow, ReadRow
 from handlers.store.event_store import EventStore, Loaded
@@ -16,7 +17,7 @@ from sagas.journal import Moved
 from tenant_domain.catalogue import Policy
 from tenant_domain.decision import Ref
 from tenant_domain.operation import decide as operation_decide
-from tenant_domain.operation.state import Operation
+from tenant_domain.operation.state import Operation, OperationStatus, StepStatus
 from tenant_domain.tenant import decide as tenant_decide
 from tenant_domain.tenant.state import Tenant
 
@@ -26,6 +27,14 @@ Sagas: TypeAlias = Mapping[str, Saga]
 
 class Unreadable(Exception):
     """A run that this worker cannot go on with: its text says why."""
+
+
+class UnknownKind(Unreadable):
+    """A run of a saga that this version does not have."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(f"This version of the service has no saga of the kind {kind!r}.")
+        self.kind = kind
 
 
 @dataclass(slots=True)
@@ -73,8 +82,23 @@ def _own(due: Due) -> tuple[Ref, Ref]:
 def _saga(due: Due, sagas: Sagas) -> Saga:
     saga = sagas.get(due.kind)
     if saga is None:
-        raise Unreadable(f"This version of the service has no saga of the kind {due.kind!r}.")
+        raise UnknownKind(due.kind)
     return saga
+
+
+def unknown_steps(run: RunState) -> list[str]:
+    """Return the steps that are still to be done, or undone, and that its saga does not have here.
+
+    The run began in another version: a newer one that has added them, or an older one than took them out.
+    """
+    operation, known = run.scene.operation, step_keys(run.saga)
+    turned = operation.status is OperationStatus.COMPENSATING
+    keys = [
+        step_key(run.saga.kind, step.name)
+        for step in operation.steps
+        if (step.touched if turned else step.status is not StepStatus.COMPLETED)
+    ]
+    return [key for key in keys if key not in known]
 
 
 def _subjects(due: Due, known: dict[UUID, Loaded]) -> tuple[Operation, Tenant]:

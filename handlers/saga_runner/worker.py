@@ -13,6 +13,7 @@ import structlog
 
 from handlers.adapters.beats import Beat, Beats
 from handlers.adapters.tasks import watched
+from handlers.execution.versions import Outdated
 from handlers.saga_runner.agenda import Agenda, Due
 from handlers.saga_runner.driver import Driver, Held, Owns, Parts
 from handlers.saga_runner.lease import Lease
@@ -31,6 +32,9 @@ _TIMED = 30.0
 
 _HASTEN = 10.0
 """Seconds between two looks at runs whose next try is further away than any may be."""
+
+_ASIDE = timedelta(seconds=2)
+"""How long a run rests that was left to a newer version, so that it is not taken in a circle."""
 
 _CROWD = 8
 """How many times `concurrency` a worker may hold, with the runs that wait for their turn at a step."""
@@ -186,11 +190,23 @@ class Worker:
             task.add_done_callback(self._ended)
 
     async def _drive(self, due: Due, run: RunState | None) -> None:
-        waits_until = await self._driver.drive(due, run)
+        try:
+            waits_until = await self._driver.drive(due, run)
+        except Outdated as newer:
+            await self._put_off(due, newer)
+            return
         if waits_until is not None:
             delay = max(0.0, (waits_until - self._parts.now()).total_seconds())
             if delay < _TIMED:
                 asyncio.get_running_loop().call_later(delay, self.wake)
+
+    async def _put_off(self, due: Due, newer: Outdated) -> None:
+        """Give a run back that a newer worker knows; this one may meet it again, if that is slow."""
+        log.info("run left to a newer version", operation_id=str(due.operation_id), why=str(newer))
+        try:
+            await self._agenda.put_off(self._lease.owner, due.operation_id, self._parts.now() + _ASIDE)
+        except Exception as error:  # noqa: BLE001 - looked at there; `free` gives it back else
+            await self._trouble(1, error)
 
     def _room(self) -> int:
         """Return how many more runs may be taken."""

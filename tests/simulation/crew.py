@@ -7,6 +7,7 @@ from itertools import count
 from typing import NamedTuple
 from uuid import UUID
 
+from handlers.execution.versions import Outdated
 from handlers.saga_runner.driver import Held, Owns, Parts
 from handlers.saga_runner.lane import Lane
 from handlers.saga_runner.news import News
@@ -30,6 +31,10 @@ _POLICY = Policy()
 class _Member(NamedTuple):
     process: Process
     worker: Worker
+
+
+async def _never(_: Outdated) -> bool:
+    return False
 
 
 class Crew:
@@ -85,6 +90,7 @@ class Crew:
                 turns=Turns(LIMITS.steps),
                 held=held,
                 owns=owns,
+                is_newer=_never,
                 now=self._database.now,
                 chance=loop.random.random,
                 look=LOOK,

@@ -15,9 +15,9 @@ from handlers.adapters.beats import Beat, Beats
 from handlers.adapters.tasks import watched
 from handlers.bus.intake.claims import Share
 from handlers.bus.intake.pump import Door, Pump
-from handlers.bus.intake.versions import Outdated
 from handlers.bus.routing import owners
 from handlers.execution.metrics import CommandMetrics
+from handlers.execution.versions import Outdated
 from handlers.store.errors import StoreError
 
 log = structlog.get_logger()

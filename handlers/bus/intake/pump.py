@@ -20,11 +20,11 @@ from handlers.adapters.tasks import watched
 from handlers.bus.intake.claims import Claims
 from handlers.bus.intake.feed import Feed, FeedLost
 from handlers.bus.intake.messages import FAILED, job_of
-from handlers.bus.intake.versions import Outdated, Versions, fact_key
 from handlers.bus.replies import Replies
 from handlers.execution.executor import Executor
 from handlers.execution.job import Job, Slice
 from handlers.execution.reply import refused
+from handlers.execution.versions import Outdated, Versions, fact_key
 from handlers.store.errors import Fenced, StoreError
 from handlers.wire.events import UnknownEvent
 from handlers.wire.subjects import Subjects

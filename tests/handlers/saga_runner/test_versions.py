@@ -7,6 +7,8 @@ from collections import Counter
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
+import pytest
+
 from handlers.adapters.effects import EffectFailed, Effects, PermanentlyFailed, Work
 from handlers.saga_runner.worker import Limits
 from handlers.store.batch import AgendaRow, Batch, EventRow
@@ -16,7 +18,7 @@ from tenant_domain.decision import NewEvent
 from tenant_domain.operation import decide as operation
 from tenant_domain.operation.state import Operation, OperationStatus
 from tenant_domain.tenant.events import AdminContact, ProvisioningStarted
-from tests.handlers.saga_runner.house import House, kill
+from tests.handlers.saga_runner.house import PATIENCE, House, kill
 
 RUNS = 1000
 QUICK = RetryPolicy(max_tries=50, first=0.02, factor=1.0, cap=0.02)
@@ -72,10 +74,11 @@ class World:
         return act
 
 
-async def begun(house: House, world: World) -> dict[UUID, UUID]:
-    """Begin the runs; returns their operations by tenant."""
-    runs = {uuid4(): uuid4() for _ in range(RUNS)}
-    world.doomed = set(list(runs)[::10])
+async def begun(
+    house: House, count: int = RUNS, saga: Saga = OLD, kind: str = "provisioning"
+) -> dict[UUID, UUID]:
+    """Begin runs of a saga; returns their operations by tenant."""
+    runs = {uuid4(): uuid4() for _ in range(count)}
     now = datetime.now(UTC)
     batch = Batch()
     for group, (tenant_id, operation_id) in enumerate(runs.items()):
@@ -87,11 +90,11 @@ async def begun(house: House, world: World) -> dict[UUID, UUID]:
             region="eu-central",
             admin=AdminContact(email="ada@acme.example", name="Ada"),
         )
-        names = tuple(each.name for each in OLD.steps)
-        started = operation.start(operation_id, tenant_id, "provisioning", names, {}, now).event
+        names = tuple(each.name for each in saga.steps)
+        started = operation.start(operation_id, tenant_id, kind, names, {}, now).event
         for stream, event in ((tenant_id, born), (operation_id, started)):
             batch.events.append(EventRow(tenant_id, stream, 1, event.name, encoded(event, Meta()), group))
-        batch.agenda.append(AgendaRow(operation_id, tenant_id, "provisioning", now, None, group))
+        batch.agenda.append(AgendaRow(operation_id, tenant_id, kind, now, None, group))
     assert not (await house.store.append(batch)).dropped
     return runs
 
@@ -103,7 +106,8 @@ async def states(house: House, runs: dict[UUID, UUID]) -> list[Operation]:
 
 async def test_a_changed_saga_takes_over_a_thousand_runs_of_the_old_one(house: House):
     world = World()
-    runs = await begun(house, world)
+    runs = await begun(house)
+    world.doomed = set(list(runs)[::10])
     limits = Limits(concurrency=200, lease=1.0, poll=0.05)
     role = house.role(sagas={"provisioning": OLD}, effects=world.effects(), limits=limits)
     await role.start()
@@ -128,3 +132,54 @@ async def test_a_changed_saga_takes_over_a_thousand_runs_of_the_old_one(house: H
             new = {"furnish", "paint", "open"}
             ended_before = {"rent", *new}
             assert there in (ended_before, new | {"inspect"}, ended_before | {"inspect"})
+
+
+LATER = OLD._replace(steps=(*OLD.steps, step("inspect")))
+LIMITS = Limits(concurrency=4, lease=5.0, poll=0.05)
+
+
+@pytest.mark.parametrize(
+    ("older", "kind"),
+    [({"provisioning": OLD}, "provisioning"), ({"provisioning": OLD}, "renovation")],
+    ids=["a step", "a kind"],
+)
+async def test_an_older_worker_leaves_what_it_does_not_know_to_a_newer_one(
+    house: House, older: dict[str, Saga], kind: str
+):
+    world = World()
+    newer = {**older, kind: LATER._replace(kind=kind)}
+    async with (
+        house.working(sagas=older, effects=world.effects(), limits=LIMITS),
+        house.working(sagas=newer, effects=world.effects(), limits=LIMITS),
+    ):
+        await known(house, kind)
+        runs = await begun(house, 40, LATER, kind)
+        await house.quiet()
+    for run in await states(house, runs):
+        assert run.status is OperationStatus.SUCCEEDED, run.parked_reason
+        assert world.done[run.tenant_id, "inspect"] == 1
+
+
+async def test_a_worker_parks_what_nobody_knows(house: House):
+    runs = await begun(house, 3, LATER, "renovation")
+    async with house.working(sagas={"provisioning": OLD}, effects=World().effects(), limits=LIMITS):
+        await house.quiet()
+    for run in await states(house, runs):
+        assert run.parked_reason == "This version of the service has no saga of the kind 'renovation'."
+
+
+async def test_a_step_that_was_taken_out_is_passed_over_when_nobody_knows_it_any_more(house: House):
+    world = World()
+    runs = await begun(house, 3, LATER)
+    async with house.working(sagas={"provisioning": OLD}, effects=world.effects(), limits=LIMITS):
+        await house.quiet()
+    assert {run.status for run in await states(house, runs)} == {OperationStatus.SUCCEEDED}
+    assert not [key for key in world.done if key[1] == "inspect"]
+
+
+async def known(house: House, kind: str) -> None:
+    """Wait until the newer worker has said what it knows."""
+    said = "SELECT 1 FROM service.registries WHERE steps @> ARRAY[%s]"
+    async with asyncio.timeout(PATIENCE):
+        while not await house.sql(said, f"{kind}.inspect"):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)

@@ -1,14 +1,14 @@
 """What other versions of the service know, while two of them run, as in a rolling upgrade.
 
-Every worker writes down which commands and facts it knows. One that meets what it does not know looks there:
-what a newer worker knows is left to that one, and no command is given up because it came to an older one.
+Every worker writes down which commands, facts and steps of sagas it knows. One that meets what it does not
+know looks there: what a newer worker knows is left to that one, and nothing is given up by an older one.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from hashlib import blake2b
 from typing import Literal
 
@@ -18,6 +18,8 @@ import structlog
 from handlers.adapters.tasks import end, watched
 from handlers.store.errors import StoreError
 from handlers.store.event_store import EventStore
+from sagas.definition import Saga
+from sagas.registry import SAGAS
 from tenant_domain.registry import COMMANDS, EVENTS
 
 log = structlog.get_logger()
@@ -26,24 +28,33 @@ Who = Literal["nobody", "gone", "alive"]
 """Who else knows something: no version, one of which no worker runs any more, or one that does run."""
 
 _SAY = """
-INSERT INTO service.registries (fingerprint, commands, facts, seen_at) VALUES (%s, %s, %s, clock_timestamp())
+INSERT INTO service.registries (fingerprint, commands, facts, steps, seen_at)
+VALUES (%s, %s, %s, %s, clock_timestamp())
 ON CONFLICT (fingerprint) DO UPDATE SET seen_at = excluded.seen_at"""
 
 _ASK = """
 SELECT max(seen_at) > clock_timestamp() - make_interval(secs => %s) FROM service.registries
-WHERE fingerprint <> %s AND (commands && %s::text[] OR facts && %s::text[])"""
+WHERE fingerprint <> %s AND (commands && %s::text[] OR facts && %s::text[] OR steps && %s::text[])"""
 
 
 class Versions:
     """Says every `interval` seconds what this version knows; who has not said so for `silence` is gone."""
 
-    def __init__(self, store: EventStore, *, interval: float = 3.0, silence: float = 15.0) -> None:
+    def __init__(
+        self,
+        store: EventStore,
+        *,
+        sagas: Mapping[str, Saga] = SAGAS,
+        interval: float = 3.0,
+        silence: float = 15.0,
+    ) -> None:
         self._store = store
         self._interval = interval
         self._silence = silence
         self._commands = sorted(COMMANDS)
         self._facts = sorted(fact_key(name, cls.schema) for name, cls in EVENTS.items())
-        known = "\n".join((*self._commands, "", *self._facts))
+        self._steps = sorted(key for saga in sagas.values() for key in step_keys(saga))
+        known = "\n".join((*self._commands, "", *self._facts, "", *self._steps))
         self._fingerprint = blake2b(known.encode(), digest_size=16).hexdigest()
         self._task: asyncio.Task[None] | None = None
 
@@ -58,9 +69,11 @@ class Versions:
             await end(self._task)
             self._task = None
 
-    async def who_knows(self, *, commands: Iterable[str] = (), facts: Iterable[str] = ()) -> Who:
+    async def who_knows(
+        self, *, commands: Iterable[str] = (), facts: Iterable[str] = (), steps: Iterable[str] = ()
+    ) -> Who:
         """Return who else knows any of these. Raises StoreError."""
-        values = (self._silence, self._fingerprint, list(commands), list(facts))
+        values = (self._silence, self._fingerprint, list(commands), list(facts), list(steps))
         async with self._store.transaction() as transaction:
             row = await (await transaction.connection.execute(_ASK, values)).fetchone()
         assert row is not None
@@ -70,7 +83,7 @@ class Versions:
         while True:
             try:
                 async with self._store.transaction() as transaction:
-                    values = (self._fingerprint, self._commands, self._facts)
+                    values = (self._fingerprint, self._commands, self._facts, self._steps)
                     await transaction.connection.execute(_SAY, values)
             except (StoreError, psycopg.Error, OSError, TimeoutError) as error:
                 log.debug("not said what this version knows", error=repr(error))
@@ -82,12 +95,24 @@ def fact_key(name: str, schema: int) -> str:
     return f"{name}@{schema}"
 
 
+def step_keys(saga: Saga) -> list[str]:
+    """Return what a saga and its steps are known by: its kind, and `kind.step`."""
+    return [saga.kind, *(step_key(saga.kind, step.name) for step in (*saga.retired, *saga.steps))]
+
+
+def step_key(kind: str, step: str) -> str:
+    """Return what a step of a saga of that kind is known by."""
+    return f"{kind}.{step}"
+
+
 class Outdated(Exception):
     """A newer version knows what this one has met: the worker steps aside.
 
     It comes back once nobody who knows any of these lives.
     """
 
-    def __init__(self, *, commands: Collection[str] = (), facts: Collection[str] = ()) -> None:
-        super().__init__(f"a newer version knows {', '.join((*commands, *facts))}")
-        self.commands, self.facts = tuple(commands), tuple(facts)
+    def __init__(
+        self, *, commands: Collection[str] = (), facts: Collection[str] = (), steps: Collection[str] = ()
+    ) -> None:
+        super().__init__(f"a newer version knows {', '.join((*commands, *facts, *steps))}")
+        self.commands, self.facts, self.steps = tuple(commands), tuple(facts), tuple(steps)
