@@ -20,6 +20,7 @@ from handlers.store.errors import StoreError
 from handlers.store.event_store import EventStore
 from sagas.definition import Saga
 from sagas.registry import SAGAS
+from tenant_domain.decision import Command
 from tenant_domain.registry import COMMANDS, EVENTS
 
 log = structlog.get_logger()
@@ -51,7 +52,7 @@ class Versions:
         self._store = store
         self._interval = interval
         self._silence = silence
-        self._commands = sorted(COMMANDS)
+        self._commands = sorted(key for spec in COMMANDS.values() for key in command_keys(spec.form))
         self._facts = sorted(fact_key(name, cls.schema) for name, cls in EVENTS.items())
         self._steps = sorted(key for saga in sagas.values() for key in step_keys(saga))
         known = "\n".join((*self._commands, "", *self._facts, "", *self._steps))
@@ -93,6 +94,11 @@ class Versions:
 def fact_key(name: str, schema: int) -> str:
     """Return what a fact is known by: its stored name in one version of its fields."""
     return f"{name}@{schema}"
+
+
+def command_keys(form: type[Command]) -> list[str]:
+    """Return what a command and its fields are known by: its name, and `name.field`."""
+    return [form.name_, *(f"{form.name_}.{field}" for field in form.model_fields)]
 
 
 def step_keys(saga: Saga) -> list[str]:

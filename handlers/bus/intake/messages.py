@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from uuid import UUID
 
+import msgspec
 import structlog
 
 from handlers import tracing
@@ -12,13 +14,17 @@ from handlers.bus.intake.feed import Delivery
 from handlers.bus.replies import Replies
 from handlers.execution.decode import command_id_of, decoded
 from handlers.execution.job import Job, Origin
-from handlers.execution.reply import Reply, refused
+from handlers.execution.reply import Reply, problem_of, refused
 from handlers.execution.spans import followed
 from handlers.wire.headers import REPLY_TO
 from handlers.wire.subjects import Subjects, is_inbox, is_tenant_id
-from tenant_domain.refusals import Refusal, Unavailable
+from tenant_domain.refusals import InvalidCommand, Refusal, Unavailable, UnknownCommand
+from tenant_domain.registry import COMMANDS
 
 log = structlog.get_logger()
+
+_MOST_FIELDS = 100
+"""Errors of a form that are looked through: no version has so many new fields."""
 
 FAILED = "failed"
 """Why a command is a dead letter that failed for a technical reason until its tries were used up."""
@@ -54,6 +60,28 @@ def job_of(delivery: Delivery, stream: str, subjects: Subjects, replies: Replies
     if tracing.on:
         request, done = followed(request, done, "durable")
     return Job(done, request=request, origin=origin)
+
+
+def not_known(job: Job) -> list[str]:
+    """Return what of a refused command another version may know: its name, or fields that are new.
+
+    They are named as `versions.command_keys` does.
+    """
+    if job.reply is None or job.origin is None:
+        return []
+    command = job.origin.subject.rpartition(".")[2]
+    if job.reply.problem == UnknownCommand.problem:
+        return [command] if _is_name(command) else []
+    spec = COMMANDS.get(command)
+    if spec is None or job.reply.problem != InvalidCommand.problem:
+        return []
+    errors: list[dict[str, str]] = msgspec.json.decode(problem_of(job.reply)).get("errors", [])
+    fields = {error["field"] for error in errors[:_MOST_FIELDS]} - spec.form.model_fields.keys()
+    return [f"{command}.{field}" for field in sorted(fields) if _is_name(field)]
+
+
+_is_name = re.compile("[a-z][a-z0-9_]{0,63}").fullmatch
+"""What a command or a field can be called, in whatever version; else it may be bytes that no database takes."""
 
 
 def _nobody_asked(_reply: Reply) -> None: ...

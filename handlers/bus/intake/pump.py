@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import re
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -19,7 +18,7 @@ from handlers.adapters.jetstream import JetStreamError
 from handlers.adapters.tasks import watched
 from handlers.bus.intake.claims import Claims
 from handlers.bus.intake.feed import Feed, FeedLost
-from handlers.bus.intake.messages import FAILED, job_of
+from handlers.bus.intake.messages import FAILED, job_of, not_known
 from handlers.bus.replies import Replies
 from handlers.execution.executor import Executor
 from handlers.execution.job import Job, Slice
@@ -28,7 +27,7 @@ from handlers.execution.versions import Outdated, Versions, fact_key
 from handlers.store.errors import Fenced, StoreError
 from handlers.wire.events import UnknownEvent
 from handlers.wire.subjects import Subjects
-from tenant_domain.refusals import Unavailable, UnknownCommand
+from tenant_domain.refusals import Unavailable
 
 log = structlog.get_logger()
 
@@ -151,15 +150,14 @@ class Pump:
             async with self._door.turns:
                 failed = await self._settle(jobs)
         if newer is not None:
-            raise Outdated(commands=[newer.command])
+            raise Outdated(commands=newer.keys)
 
     async def _newer(self, jobs: list[Job]) -> _Newer | None:
         """Return the first command that only a newer worker knows, which is there to take it."""
         for before, job in enumerate(jobs):
-            if job.reply is not None and job.reply.problem == UnknownCommand.problem:
-                command = job.origin.subject.rpartition(".")[2] if job.origin is not None else ""
-                if _is_name(command) and await self._door.versions.who_knows(commands=[command]) == "alive":
-                    return _Newer(before, command)
+            keys = not_known(job)
+            if keys and await self._door.versions.who_knows(commands=keys) == "alive":
+                return _Newer(before, keys)
         return None
 
     async def _locate(self, subject: str) -> None:
@@ -272,15 +270,11 @@ class Pump:
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311
 
 
-_is_name = re.compile("[a-z][a-z0-9_]{0,63}").fullmatch
-"""What a command can be called, in whatever version; anything else may be bytes that no database takes."""
-
-
 class _Newer(NamedTuple):
-    """A command that a newer version knows, and how many of the same slice stand before it."""
+    """What a newer version knows of a command, and how many of the same slice stand before it."""
 
     before: int
-    command: str
+    keys: list[str]
 
 
 class _Taken(Exception):

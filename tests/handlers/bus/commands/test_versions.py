@@ -13,7 +13,8 @@ from tests.support.bus import Bus, messages_of
 
 _NEWER = """
 INSERT INTO service.registries (fingerprint, commands, facts, seen_at)
-VALUES ('newer', '{brand_new}', '{tenant.brand_new@1}', clock_timestamp() + interval '1 hour' * %s)
+VALUES ('newer', '{brand_new,update_profile.nickname}', '{tenant.brand_new@1}',
+    clock_timestamp() + interval '1 hour' * %s)
 ON CONFLICT (fingerprint) DO UPDATE SET seen_at = excluded.seen_at"""
 
 
@@ -57,6 +58,23 @@ async def test_a_command_that_a_newer_worker_knows_is_left_to_it(
     await newer(store, alive=False)
     assert problem(await asyncio.wait_for(unknown, 30)) == "unknown-command"
     assert problem(await asyncio.wait_for(behind, 30)) is None
+
+
+async def test_a_command_with_a_field_that_a_newer_worker_knows_is_left_to_it(
+    role: CommandsRole, caller: Caller, store: EventStore, migrated: str
+) -> None:
+    [tenant] = await active_tenants(store, caller)
+    await newer(store, alive=True)
+    mistaken = await caller.put(tenant, "update_profile", {"name": "Acme", "nickname_": "A"})
+    assert problem(await asyncio.wait_for(mistaken, 30)) == "invalid-command"
+
+    waiting = await caller.put(tenant, "update_profile", {"name": "Acme", "nickname": "A"})
+    await until(held_by_nobody(migrated))
+    assert not waiting.done()
+    assert len(await dead_letters(migrated)) == 1
+
+    await newer(store, alive=False)
+    assert problem(await asyncio.wait_for(waiting, 30)) == "invalid-command"
 
 
 async def test_a_command_that_no_version_knows_is_refused(
