@@ -81,7 +81,7 @@ def not_known(job: Job) -> list[str]:
 
 
 _is_name = re.compile("[a-z][a-z0-9_]{0,63}").fullmatch
-"""What a command or a field can be called, in whatever version; else it may be bytes that no database takes."""
+"""What a command or a field can be called; anything else may be bytes that no database takes."""
 
 
 def _nobody_asked(_reply: Reply) -> None: ...
