@@ -40,13 +40,15 @@ async def serve(settings: Settings, roles: tuple[str, ...], ready: Callable[[dic
     stop = asyncio.Event()
     _stop_on_signals(stop)
     defects = _stop_on_defects(stop)
-    starting = asyncio.create_task(_running(settings, roles, ready, side, stop))
+    reached = asyncio.Event()
+    starting = asyncio.create_task(_running(settings, roles, ready, side, reached, stop))
     waiting = asyncio.create_task(stop.wait())
     try:
         await asyncio.wait((starting, waiting), return_when=asyncio.FIRST_COMPLETED)
         if not starting.done():
-            # A clean stop may take what a command may wait, and a little.
-            await asyncio.wait((starting,), timeout=settings.unavailable_after + 5.0)
+            # A clean stop may take what a command may wait, and a little; without servers there is nothing to end.
+            patience = settings.unavailable_after + 5.0 if reached.is_set() else 0.0
+            await asyncio.wait((starting,), timeout=patience)
             starting.cancel()
         await _outcome(starting)
     finally:
@@ -71,9 +73,11 @@ async def _running(
     roles: tuple[str, ...],
     ready: Callable[[dict[str, Any]], None],
     side: SidePort | None,
+    reached: asyncio.Event,
     stop: asyncio.Event,
 ) -> None:
     async with connected(settings) as process, AsyncExitStack() as started:
+        reached.set()
         health = health_of(process, started)
         parts = await composed(process, roles, health, started)
         for role in parts.roles:
