@@ -46,7 +46,7 @@ async def serve(settings: Settings, roles: tuple[str, ...], ready: Callable[[dic
     try:
         await asyncio.wait((starting, waiting), return_when=asyncio.FIRST_COMPLETED)
         if not starting.done():
-            # A clean stop may take what a command may wait, and a little; without servers there is nothing to end.
+            # A clean stop may take what a command may wait, and a little. Without servers nothing is to end.
             patience = settings.unavailable_after + 5.0 if reached.is_set() else 0.0
             await asyncio.wait((starting,), timeout=patience)
             starting.cancel()
