@@ -11,6 +11,7 @@ import nats
 from handlers.adapters.tasks import end
 from handlers.bus.connection import harden, publish
 from tests.support.proxy import Proxy
+from tests.support.waiting import PATIENCE
 
 CHUNK = 65536
 
@@ -70,7 +71,7 @@ async def test_what_is_published_is_with_the_server(nats_url: str) -> None:
         assert not publishing.done()
         line.is_open.set()
         await publishing
-        assert (await heard.next_msg(timeout=30)).data == b"{}"
+        assert (await heard.next_msg(timeout=PATIENCE)).data == b"{}"
         await caller.close()
         await listener.close()
 
@@ -88,5 +89,5 @@ async def test_a_flush_that_was_given_up_and_answered_late_ends_no_connection(na
         await end(flushing)
         proxy.speak()
         await nc.publish(subject, b"{}")
-        assert (await heard.next_msg(timeout=30)).data == b"{}"
+        assert (await heard.next_msg(timeout=PATIENCE)).data == b"{}"
         await nc.close()

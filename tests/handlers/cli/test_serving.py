@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.handlers.cli.conftest import ROOT
+from tests.support.waiting import PATIENCE
 
 NOWHERE = {
     "TENANTS_NATS_URL": "nats://u:geheim@127.0.0.1:1",
@@ -75,7 +76,7 @@ def test_given_no_server_when_it_starts_then_it_says_what_it_waits_for_and_where
         assert said["role"] == "relay"
         assert isinstance(said["process"], int)
         process.terminate()
-        _, rest = process.communicate(timeout=120)
+        _, rest = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0
     assert all(json.loads(line)["version"] for line in rest.splitlines())
     assert "geheim" not in rest + str(said)
@@ -97,7 +98,7 @@ def test_a_signal_to_stop_stops_it_also_where_the_shell_had_it_ignored(
     with serving(tmp_path, *ROLE, ignored=ignored) as process:
         until(process, "waiting_for")
         process.send_signal(sent)
-        process.communicate(timeout=120)
+        process.communicate(timeout=PATIENCE)
     assert process.returncode == 0
 
 
@@ -108,7 +109,7 @@ def test_under_nohup_it_outlives_its_terminal(tmp_path: Path) -> None:
         for _ in range(3):
             until(process, "waiting_for")  # it goes on
         process.terminate()
-        process.communicate(timeout=120)
+        process.communicate(timeout=PATIENCE)
     assert process.returncode == 0
 
 
@@ -123,7 +124,7 @@ def test_what_it_cannot_run_with_is_its_last_line_as_json(
     tmp_path: Path, settings: dict[str, str], words: str
 ) -> None:
     with serving(tmp_path, *ROLE, **settings) as process:
-        _, said = process.communicate(timeout=120)
+        _, said = process.communicate(timeout=PATIENCE)
     last = json.loads(said.splitlines()[-1])
     assert process.returncode == 2
     assert words in last["event"]

@@ -17,6 +17,7 @@ from tenant_domain.operation import decide as operation
 from tenant_domain.operation.state import Operation, OperationStatus
 from tenant_domain.tenant.events import AdminContact, ProvisioningStarted
 from tests.handlers.saga_runner.house import House, kill
+from tests.support.waiting import until
 
 RUNS = 1000
 QUICK = RetryPolicy(max_tries=50, first=0.02, factor=1.0, cap=0.02)
@@ -107,9 +108,7 @@ async def test_a_changed_saga_takes_over_a_thousand_runs_of_the_old_one(house: H
     limits = Limits(concurrency=200, lease=1.0, poll=0.05)
     role = house.role(sagas={"provisioning": OLD}, effects=world.effects(), limits=limits)
     await role.start()
-    async with asyncio.timeout(60):
-        while world.calls < 2 * RUNS:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+    await until(lambda: world.calls >= 2 * RUNS)
     await kill(role)
     positions = Counter(tuple(each.status for each in run.steps) for run in await states(house, runs))
     assert len(positions) > 3, "the runs are to be in different places"
