@@ -30,21 +30,20 @@ ROLE = ("--role", "relay")
 def serving(
     folder: Path, *words: str, ignored: str = "", **settings: str
 ) -> Generator[subprocess.Popen[str]]:
-    """A `tenantctl serve`, started by a shell that ignores a signal, as for background jobs or by nohup."""
+    """A `tenantctl serve` that was started with a signal ignored, as a background job is, or by nohup.
+
+    All other signals to stop are as at a terminal, however this test run was started.
+    """
     environment = {**os.environ, **NOWHERE, "TENANTS_MASTER_KEY_FILE": str(folder / "master.key"), **settings}
-    ignoring = f"trap '' {ignored};" if ignored else ""
+
+    def dispose() -> None:
+        for name in ("INT", "TERM", "HUP"):
+            number = signal.Signals[f"SIG{name}"]
+            signal.signal(number, signal.SIG_IGN if name == ignored else signal.SIG_DFL)
+
     process = subprocess.Popen(
-        [
-            "/bin/sh",
-            "-c",
-            f'{ignoring} exec "$@"',
-            "sh",
-            sys.executable,
-            "-m",
-            "deploy.tenantctl",
-            "serve",
-            *words,
-        ],
+        [sys.executable, "-m", "deploy.tenantctl", "serve", *words],
+        preexec_fn=dispose,
         cwd=ROOT,
         env=environment,
         stdin=subprocess.DEVNULL,

@@ -1,6 +1,5 @@
 """A refused command that is sent again from its dead letter, once what it was refused for is mended."""
 
-import asyncio
 from functools import partial
 from uuid import UUID, uuid4
 
@@ -39,9 +38,7 @@ async def test_it_is_decided_anew_under_an_id_of_its_own(
     role: CommandsRole, bus: Bus, caller: Caller, store: EventStore
 ) -> None:
     tenant, former = uuid4(), uuid4()
-    refused = await asyncio.wait_for(
-        await caller.put(tenant, "update_profile", {"name": "Risen"}, former), 30
-    )
+    refused = await soon(await caller.put(tenant, "update_profile", {"name": "Risen"}, former))
     assert problem(refused) == "tenant-not-found"
     letter = await published(bus, store)
     provisioned = outcome(await caller.ask(tenant, "provision", provisioning(tenant)))
