@@ -59,6 +59,24 @@ async def line_to(url: str) -> AsyncGenerator[tuple[Line, str]]:
         yield line, urlunsplit(parts._replace(netloc=f"{credentials}@127.0.0.1:{port}"))
 
 
+async def test_a_cancellation_that_comes_while_it_flushes_is_kept(nats_url: str) -> None:
+    nc = await nats.connect(nats_url, pending_size=1)  # whoever publishes waits for the flush
+    harden(nc)
+
+    async def for_ever() -> None:
+        while True:
+            await nc.publish(f"t{uuid4().hex}.notice", b"{}")
+
+    publishing = asyncio.create_task(for_ever())
+    await asyncio.sleep(0)
+    publishing.cancel()
+    await asyncio.wait([publishing], timeout=PATIENCE)
+    kept = publishing.cancelled()
+    await nc.close()
+    await asyncio.wait([publishing])
+    assert kept
+
+
 async def test_what_is_published_is_with_the_server(nats_url: str) -> None:
     subject = f"t{uuid4().hex}.notice"
     async with line_to(nats_url) as (line, near):
