@@ -28,7 +28,7 @@ $(STAMP): requirements.lock pyproject.toml
 demo: setup ## run the main job on the sample data, against real embedded servers
 	$(BIN)/tenantctl demo $(ARGS)
 
-SHARED = -n 2 --dist loadfile --no-loadscope-reorder
+SHARED = -n 3 --dist loadfile --no-loadscope-reorder
 
 test: setup ## run all tests
 	$(BIN)/pytest $(SHARED) $(ARGS)

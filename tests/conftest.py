@@ -27,9 +27,32 @@ settings.load_profile("steady")
 too. Others are found by `make test ARGS='--hypothesis-profile=explore'`."""
 
 
+LONGEST = (
+    "tests/simulation/test_pairs.py",
+    "tests/journeys/test_client.py",
+    "tests/simulation/test_crashes.py",
+    "tests/suite/test_limits.py",
+    "tests/simulation/test_operators.py",
+    "tests/faults/",
+    "tests/simulation/test_journeys.py",
+    "tests/deploy/test_demo.py",
+    "tests/simulation/test_outages.py",
+    "tests/journeys/",
+    "tests/simulation/",
+    "tests/deploy/test_installing.py",
+    "tests/documents/",
+    "tests/handlers/cli/test_serving.py",
+    "tests/handlers/saga_runner/",
+    "tests/handlers/adapters/test_erasure.py",
+)
+"""The longest files first, as measured; what computes alternates with what waits."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let the longest files run first, so that no worker is left with one at the end."""
-    items.sort(key=lambda item: "tests/simulation/" not in item.nodeid)
+    items.sort(
+        key=lambda item: next((n for n, name in enumerate(LONGEST) if name in item.nodeid), len(LONGEST))
+    )
 
 
 @pytest.fixture(scope="session")

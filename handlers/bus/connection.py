@@ -5,6 +5,7 @@ header blocks that are no headers. nats-py reads both in the task that reads the
 there ends that task without a word: no message would ever arrive again. Here such a subject is read with
 its odd bytes escaped, such headers as none, and the message is refused like any other that does not fit.
 The late answer to a flush that nobody waits for any more would end that task, too: it is passed over.
+A cancellation that comes while nats-py flushes is lost in it, and with it the end of whoever was told to end.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -51,6 +53,7 @@ def harden(nc: Client) -> None:
         nc._pings_outstanding = 0  # pyright: ignore[reportPrivateUsage] - the server lives
 
     for name, method in (
+        ("_flush_pending", _keeping(getattr(nc, "_flush_pending", None))),
         ("_process_headers", process_headers),
         ("_build_message", build_message),
         ("_process_pong", process_pong),
@@ -59,6 +62,18 @@ def harden(nc: Client) -> None:
             raise TypeError(f"this version of nats-py has no {name}")
         setattr(nc, name, method)
     setattr(nc, _MARK, True)
+
+
+def _keeping(flush_pending: Any) -> Callable[[bool], Awaitable[Any]]:
+    async def keep_cancellation(force_flush: bool = False) -> Any:
+        task = asyncio.current_task()
+        before = task.cancelling() if task else 0
+        flushed = await flush_pending(force_flush)
+        if task and task.cancelling() > before:
+            raise asyncio.CancelledError
+        return flushed
+
+    return keep_cancellation
 
 
 async def flush(nc: Client) -> None:

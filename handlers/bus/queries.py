@@ -18,6 +18,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from handlers import tracing
+from handlers.adapters.tasks import end
 from handlers.bus.connection import flush
 from handlers.bus.endpoints import Endpoint
 from handlers.queries import Queries
@@ -64,9 +65,7 @@ class QueryDoor:
         """Take in no more, and end what is at work: whoever asked asks again."""
         if not self._nc.is_closed:
             await self._listening.unsubscribe()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(*self._tasks)
 
     async def _received(self, msg: Msg) -> None:
         """Begin to answer. Only inboxes are answered: elsewhere the reply would be sent with our rights."""

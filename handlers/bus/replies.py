@@ -11,7 +11,7 @@ import structlog
 from nats.aio.client import Client
 
 from handlers.adapters.at_once import write_at_once
-from handlers.adapters.tasks import watched
+from handlers.adapters.tasks import end, watched
 from handlers.execution.reply import Reply
 from handlers.wire.headers import ERROR, ERROR_CODE
 
@@ -37,8 +37,7 @@ class Replies:
     async def stop(self) -> None:
         """Publish what waits, and end."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await end(self._task)
         await self._publish()
 
     def send(self, inbox: str, reply: Reply) -> None:

@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from uuid import UUID
 
+from handlers.adapters.tasks import end
 from handlers.projector import copying
 from handlers.projector.folding import Folded, Folding, refolded
 from handlers.projector.streams import LogRow, StreamFold
@@ -176,8 +177,7 @@ class Building:
                 ahead = asyncio.create_task(self._read_streams(last[2], last[3], target))
                 yield events
         finally:
-            ahead.cancel()
-            await asyncio.gather(ahead, return_exceptions=True)
+            await end(ahead)
 
     async def _read_streams(self, stream_id: UUID, version: int, target: int) -> list[LogRow]:
         async with (

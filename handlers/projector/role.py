@@ -15,7 +15,7 @@ from nats.aio.client import Client
 
 from handlers.adapters.beats import Beats
 from handlers.adapters.hints import CommitListener
-from handlers.adapters.tasks import watched
+from handlers.adapters.tasks import end, watched
 from handlers.projector.metrics import ProjectorMetrics
 from handlers.projector.parking import parked_streams, retry
 from handlers.projector.projector import Projector
@@ -103,9 +103,7 @@ class ProjectionsRole:
 
     async def stop(self) -> None:
         """Stop at once: whatever was not committed is done again by whoever goes on."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(*self._tasks)
         await self._listening.aclose()
         await self._connections.close()
 

@@ -12,7 +12,7 @@ from uuid import UUID
 import structlog
 
 from handlers.adapters.beats import Beat, Beats
-from handlers.adapters.tasks import watched
+from handlers.adapters.tasks import end, watched
 from handlers.execution.versions import Outdated
 from handlers.saga_runner.agenda import Agenda, Due
 from handlers.saga_runner.driver import Driver, Held, Owns, Parts
@@ -127,7 +127,7 @@ class Worker:
             try:
                 await self._renew()
             finally:
-                await _cancelled([taking])
+                await end(taking)
             log.warning("saga lease lost", owner=str(self._lease.owner), runs=len(self._runs))
             for run in self._runs:  # they end by themselves: what came late they may have to take back
                 run.cancel()

@@ -15,8 +15,9 @@ from nats.aio.client import Client
 from deploy.embedded import EmbeddedError, EmbeddedStack, leftovers, ports, postgres, process, supervisor
 from deploy.embedded.datafolder import DataFolder, make_folders
 from deploy.embedded.process import ServerName
-from tests.support.processes import PATIENCE, Restarts, appears, command_line, gone, is_alive, processes_on
+from tests.support.processes import Restarts, appears, command_line, gone, is_alive, processes_on
 from tests.support.servers import recall, remember
+from tests.support.waiting import until, within
 
 SERVERS: list[ServerName] = ["nats", "postgres"]
 
@@ -146,7 +147,7 @@ async def test_a_frozen_postgres_keeps_also_its_open_connections_waiting(own_sta
 
 async def state_of(pid: int) -> str:
     """Return the state of a process once it has taken the signals sent to it."""
-    async with asyncio.timeout(PATIENCE):
+    async with within("a process that is stopped"):
         while True:
             with open(f"/proc/{pid}/stat") as status:  # noqa: ASYNC230 - not a file on a disk
                 state = status.read().rpartition(")")[2].split()[0]
@@ -209,9 +210,11 @@ async def somebody_waits_for_a_checkpoint(data_dir: Path) -> None:
     url = postgres.admin_url(DataFolder(data_dir).remember())
     waits = "SELECT FROM pg_stat_activity WHERE wait_event LIKE 'Checkpoint%' AND state = 'active'"
     async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
-        async with asyncio.timeout(PATIENCE):
-            while (await connection.execute(waits)).rowcount == 0:  # noqa: ASYNC110 - nothing tells of it
-                await asyncio.sleep(0.01)
+
+        async def one_waits() -> bool:
+            return (await connection.execute(waits)).rowcount > 0
+
+        await until(one_waits, "a session that waits for a checkpoint")
 
 
 def stay_frozen(_: process.Server) -> None:

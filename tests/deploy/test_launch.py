@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from deploy.embedded import launch
+from tests.support.waiting import PATIENCE
 
 LOOK = """
 import json, os, signal
@@ -48,7 +49,7 @@ def launched(
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=PATIENCE)
     return process.returncode, out, err
 
 

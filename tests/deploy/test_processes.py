@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -16,7 +15,8 @@ from structlog.testing import capture_logs
 from deploy import processes
 from deploy.embedded import EmbeddedStack
 from deploy.processes import ProcessFailed, ServiceProcess
-from tests.support.processes import PATIENCE, is_alive
+from tests.support.processes import is_alive
+from tests.support.waiting import until
 
 OTHERS = """
 SELECT count(*) FROM pg_stat_activity
@@ -40,12 +40,6 @@ async def relay(servers: EmbeddedStack, settings: Path) -> AsyncGenerator[Servic
         yield process
     finally:
         await process.stop()
-
-
-async def until(true: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not await true():  # noqa: ASYNC110 - other processes have no events that we could await
-            await asyncio.sleep(0.01)
 
 
 async def is_connected(ours: psycopg.AsyncConnection) -> bool:

@@ -14,8 +14,7 @@ from handlers.adapters.tasks import end, watched
 from handlers.bootstrap.serving import EngineFailed, serve
 from handlers.relay.dead_letters import DeadLetterRelay
 from handlers.settings import Settings
-
-PATIENCE = 60.0
+from tests.support.waiting import PATIENCE, within
 
 
 async def test_a_process_ends_when_one_of_its_engines_has_a_defect(
@@ -38,7 +37,7 @@ async def test_a_process_ends_when_one_of_its_engines_has_a_defect(
     def ready(_: dict[str, Any]) -> None: ...
 
     with capture_logs() as logs, pytest.raises(EngineFailed, match="relay of dead letters"):
-        async with asyncio.timeout(PATIENCE):
+        async with within("the end of a process with a defect"):
             await serve(settings, ("relay",), ready)
     asyncio.get_running_loop().set_exception_handler(None)
     assert [entry["engine"] for entry in logs if entry["log_level"] == "error"] == ["relay of dead letters"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -14,8 +14,8 @@ from handlers.adapters.standstill import Standstill
 from handlers.bus.intake.claims import Claims
 from handlers.saga_runner.agenda import Agenda
 from handlers.store.migrate import migrate
+from tests.support.waiting import until
 
-PATIENCE = 60.0
 LEASE = timedelta(seconds=0.6)
 HOURS = [timedelta(hours=1), timedelta(hours=-1)]
 
@@ -25,12 +25,6 @@ async def database(store_url: str) -> AsyncIterator[psycopg.AsyncConnection]:
     await migrate(store_url)
     async with await psycopg.AsyncConnection.connect(store_url, autocommit=True) as connection:
         yield connection
-
-
-async def until(holds: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not await holds():  # noqa: ASYNC110 - nobody tells
-            await asyncio.sleep(0.02)
 
 
 async def jump(database: psycopg.AsyncConnection, table: str, by: timedelta) -> None:

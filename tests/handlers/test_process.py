@@ -14,6 +14,7 @@ from handlers.adapters.key_hints import KeyHints
 from handlers.adapters.keyring import Keyring
 from handlers.bootstrap.process import connected
 from handlers.settings import Settings
+from tests.support.waiting import soon
 
 
 async def test_the_keys_of_a_process_end_with_a_hint_and_stay_in_memory_only_while_hints_are_heard(
@@ -36,7 +37,7 @@ async def test_the_keys_of_a_process_end_with_a_hint_and_stay_in_memory_only_whi
         await psycopg.AsyncConnection.connect(at.postgres_url, autocommit=True) as connection,
     ):
         await process.nc.publish(process.subjects.hint("erased"), str(tenant).encode())
-        assert await asyncio.wait_for(told.get(), 60) == tenant
+        assert await soon(told.get()) == tenant
 
         made = (await process.keyring.prepare([tenant]))[tenant]
         key_id = made.current.id

@@ -24,8 +24,7 @@ from handlers.bootstrap.process import Process, connected
 from handlers.bootstrap.side_port import SidePort
 from handlers.http_edge.health import Down, Health, Report
 from handlers.settings import Settings
-
-PATIENCE = 60.0
+from tests.support.waiting import PATIENCE, within
 
 
 @asynccontextmanager
@@ -47,7 +46,7 @@ async def a_process(stack: EmbeddedStack, keys: Path) -> AsyncGenerator[tuple[Pr
 
 async def until(health: Health, holds: Callable[[Report], bool]) -> Report:
     """Ask until the report is as wanted."""
-    async with asyncio.timeout(PATIENCE):
+    async with within("a report as wanted"):
         while not holds(report := await health.report()):  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(0.01)
     return report

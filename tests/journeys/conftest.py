@@ -17,6 +17,7 @@ import pytest
 from deploy.dev import Addresses
 from handlers.client import TenantClient
 from tests.support.servers import copy_folder, public_folder
+from tests.support.waiting import PATIENCE
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -65,7 +66,7 @@ def service(prepared_dir: Path) -> Iterator[Running]:
             yield Running(Addresses(**json.loads(line)), data_dir, log)
         finally:
             process.send_signal(signal.SIGTERM)
-            code = process.wait(timeout=60)
+            code = process.wait(timeout=PATIENCE)
             assert process.stdout is not None
             process.stdout.close()
     shutil.rmtree(folder)

@@ -34,6 +34,7 @@ from tenant_domain.refusals import (
 from tenant_domain.tenant.commands import Resume, Suspend
 from tests.journeys.conftest import Running
 from tests.support.keys import same_but_sealed
+from tests.support.waiting import PATIENCE, within
 
 ADMIN = {"email": "ada@acme.example", "name": "Ada Lovelace"}
 DOCUMENTED = Path(__file__).parents[2] / "docs" / "client.md"
@@ -47,7 +48,7 @@ def own_label() -> str:
 async def provisioned(tenants: TenantClient, label: str | None = None) -> Outcome:
     """Return the outcome of provisioning a tenant that is in service now."""
     outcome = await tenants.provision(name="Acme", subdomain=label or own_label(), admin=ADMIN, actor="tests")
-    operation = await outcome.operation(timeout=120)
+    operation = await outcome.operation(timeout=PATIENCE)
     assert operation is not None
     assert operation.status == "succeeded"
     return outcome
@@ -64,9 +65,9 @@ async def test_a_tenant_comes_to_life_is_suspended_and_comes_back(tenants: Tenan
 
     suspended = await tenants.suspend(outcome.tenant_id, "unpaid")
     assert (await tenants.tenant(outcome.tenant_id, min_position=suspended.position)).status == "suspended"
-    await suspended.operation(timeout=60)
+    await suspended.operation(timeout=PATIENCE)
     resumed = await tenants.resume(outcome.tenant_id)
-    operation = await resumed.operation(timeout=60)
+    operation = await resumed.operation(timeout=PATIENCE)
     assert operation is not None
     assert (operation.kind, operation.status) == ("resumption", "succeeded")
     assert (await tenants.as_of(outcome.tenant_id, version=suspended.version)).status == "suspended"
@@ -121,7 +122,7 @@ async def test_stored_commands_are_decided_in_their_order(tenants: TenantClient)
     names = [f"Acme {number}" for number in range(200)]
     sent = await tenants.send_many(Request(acme, "update_profile", {"name": name}) for name in names)
     assert [each.error for each in sent] == [None] * len(names)
-    last = await sent[-1].outcome(timeout=60)
+    last = await sent[-1].outcome(timeout=PATIENCE)
     facts = [fact async for fact in tenants.history(acme, types=["tenant.profile_updated"])]
     assert [fact.data["name"] for fact in facts] == names
     assert (await tenants.tenant(acme, min_position=last.position)).name == names[-1]
@@ -129,15 +130,15 @@ async def test_stored_commands_are_decided_in_their_order(tenants: TenantClient)
 
 async def test_a_stored_command_answers_to_the_inbox_also_what_is_not_recorded(tenants: TenantClient):
     acme = (await provisioned(tenants)).tenant_id
-    done = await (await tenants.send(acme, Suspend(reason="unpaid"), reply=True)).outcome(timeout=30)
+    done = await (await tenants.send(acme, Suspend(reason="unpaid"), reply=True)).outcome(timeout=PATIENCE)
     assert done.operation_id is not None
     broken = await tenants.send(acme, "suspend", {"reason": 7}, reply=True)
     with pytest.raises(InvalidCommand, match="reason"):
-        await broken.outcome(timeout=30)
-    await done.operation(timeout=60)
+        await broken.outcome(timeout=PATIENCE)
+    await done.operation(timeout=PATIENCE)
     refused = await tenants.send(uuid7(), Resume(), reply=True)
     with pytest.raises(TenantNotFound):
-        await refused.outcome(timeout=30)
+        await refused.outcome(timeout=PATIENCE)
 
 
 async def test_a_subscriber_sees_what_the_history_has(tenants: TenantClient):
@@ -176,7 +177,7 @@ async def test_many_clients_ask_at_once(tenants: TenantClient):
             for number in range(20)
         )
     )
-    ended = await asyncio.gather(*(outcome.operation(timeout=120) for outcome in outcomes))
+    ended = await asyncio.gather(*(outcome.operation(timeout=PATIENCE) for outcome in outcomes))
     assert {operation.status for operation in ended if operation} == {"succeeded"}
     assert len({operation.operation_id for operation in ended if operation}) == 20
 
@@ -187,7 +188,7 @@ async def test_what_the_documentation_shows_works(service: Running, capsys: pyte
     source = first + "\n".join(textwrap.indent(block, "    ") for block in others)
     source = source.replace("nats://127.0.0.1:4222", service.at.nats).replace('"acme"', f'"{label}"')
     code = compile(source, str(DOCUMENTED), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-    async with asyncio.timeout(120):
+    async with within("the end of the documented program"):
         await eval(code, {"__name__": "documented"})
     said = capsys.readouterr().out
     assert "succeeded ['validate', 'create_schema'" in said
@@ -196,7 +197,7 @@ async def test_what_the_documentation_shows_works(service: Running, capsys: pyte
 
 
 async def test_the_document_of_the_bus_is_served_to_everybody(service: Running):
-    async with httpx.AsyncClient(timeout=60) as http:
+    async with httpx.AsyncClient(timeout=PATIENCE) as http:
         served = await http.get(f"{service.at.http}/asyncapi.json")
     assert served.status_code == 200
     document = asyncapi_document(Subjects(), Streams(), version("tenant-service"))

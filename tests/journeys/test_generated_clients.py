@@ -14,6 +14,7 @@ import pytest
 
 from tests.documents.parser import NODE, NoRegistry, installed
 from tests.journeys.conftest import Running
+from tests.support.waiting import PATIENCE
 
 HERE = Path(__file__).parent / "generated"
 PROGRAMS = Path(sys.executable).parent
@@ -37,7 +38,7 @@ def run(*command: str | Path, folder: Path, **environment: str) -> str:
 
 def document(service: Running, folder: Path) -> Path:
     file = folder / "openapi.json"
-    file.write_bytes(httpx.get(f"{service.at.http}/openapi.json", timeout=30, trust_env=False).content)
+    file.write_bytes(httpx.get(f"{service.at.http}/openapi.json", timeout=PATIENCE, trust_env=False).content)
     return file
 
 

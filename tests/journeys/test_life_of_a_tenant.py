@@ -18,6 +18,7 @@ from handlers.client import TenantClient
 from tests.journeys.conftest import Running
 from tests.support.edge import at
 from tests.support.keys import same_but_sealed
+from tests.support.waiting import PATIENCE, within
 
 
 @asynccontextmanager
@@ -30,12 +31,12 @@ async def connected(service: Running) -> AsyncGenerator[Client]:
 
 
 async def ask(nc: Client, subject: str, body: dict[str, Any], **headers: str) -> dict[str, Any]:
-    reply = await nc.request(subject, json.dumps(body).encode(), timeout=30, headers=headers or None)
+    reply = await nc.request(subject, json.dumps(body).encode(), timeout=PATIENCE, headers=headers or None)
     return json.loads(reply.data)
 
 
 async def ended(nc: Client, tenant_id: str, operation_id: str) -> dict[str, Any]:
-    async with asyncio.timeout(60):
+    async with within("the end of the operation, over the bus"):
         while True:
             body = {"operation_id": operation_id}
             state = await ask(nc, f"tenants.queries.{tenant_id}.operation", body)
@@ -45,7 +46,7 @@ async def ended(nc: Client, tenant_id: str, operation_id: str) -> dict[str, Any]
 
 
 async def ended_at(http: httpx.AsyncClient, location: str) -> dict[str, Any]:
-    async with asyncio.timeout(60):
+    async with within("the end of the operation, over HTTP"):
         while True:
             state = (await http.get(location)).json()
             if state.get("finished_at"):
@@ -72,7 +73,7 @@ async def test_a_tenant_asked_for_over_the_durable_door_comes_to_life(service: R
             headers={"Command-Id": command_id, "Reply-To": inbox},
         )
         assert ack.stream == "TENANT_COMMANDS"
-        outcome = json.loads((await outcomes.next_msg(timeout=30)).data)
+        outcome = json.loads((await outcomes.next_msg(timeout=PATIENCE)).data)
         assert (outcome["status"], outcome["command_id"], outcome["version"]) == ("completed", command_id, 1)
         operation = await ended(nc, tenant_id, outcome["operation_id"])
         assert operation["status"] == "succeeded"
@@ -116,7 +117,7 @@ async def test_every_event_stands_in_the_stream_at_its_position(service: Running
 
 async def test_the_same_life_over_http(service: Running):
     headers = {"Authorization": f"Bearer {service.at.admin_token}"}
-    async with httpx.AsyncClient(base_url=service.at.http, headers=headers, timeout=60) as http:
+    async with httpx.AsyncClient(base_url=service.at.http, headers=headers, timeout=PATIENCE) as http:
         key = {"Idempotency-Key": uuid4().hex}
         body = wish(f"h-{uuid4().hex[:8]}")
         first = await http.post("/api/v1/tenants", json=body, headers=key)
@@ -151,12 +152,12 @@ async def test_the_client_provisions_waits_asks_and_follows(service: Running):
             subdomain=f"c-{tenant_id.hex[:8]}",
             admin={"email": "ada@client.example", "name": "Ada"},
         )
-        operation = await outcome.operation(timeout=60)
+        operation = await outcome.operation(timeout=PATIENCE)
         assert operation is not None
         assert operation.status == "succeeded"
         assert (await tenants.tenant(tenant_id)).status == "active"
         seen: list[str] = []
-        async with asyncio.timeout(30):
+        async with within("the event that ends the operation"):
             async for event in tenants.subscribe(from_position=1, tenant_id=tenant_id):
                 seen.append(event.type)
                 if event.type == "operation.succeeded":
@@ -186,9 +187,9 @@ async def test_the_bus_tells_what_the_service_offers(service: Running):
         answers = await nc.subscribe(inbox)
         await nc.publish("$SRV.INFO.tenants", b"", reply=inbox)
         offered: dict[str, dict[str, Any]] = {}
-        async with asyncio.timeout(30):
+        async with within("the endpoints that are discovered"):
             while not {"provision", "tenant"} <= offered.keys():
-                told = json.loads((await answers.next_msg(timeout=10)).data)
+                told = json.loads((await answers.next_msg(timeout=PATIENCE)).data)
                 assert told["type"] == "io.nats.micro.v1.info_response"
                 offered |= {endpoint["name"]: endpoint for endpoint in told["endpoints"]}
     assert offered["provision"]["subject"] == "tenants.rpc.*.provision"

@@ -19,6 +19,7 @@ from handlers.store.migrate import migrate
 from tests.journeys.conftest import CHECKOUT, Running
 from tests.support.operating import PAGE, settings_table
 from tests.support.servers import SharedStack
+from tests.support.waiting import PATIENCE
 
 TEXT = PAGE.read_text(encoding="utf-8")
 SHELL = re.findall(r"```sh\n(.*?)```", TEXT, re.S)
@@ -40,7 +41,7 @@ def test_a_command_works(service: Running, block: str):
 
 
 def test_the_metrics_of_all_processes_are_shown_in_development(service: Running):
-    shown = httpx.get(f"{service.at.http}/metrics", timeout=60).text
+    shown = httpx.get(f"{service.at.http}/metrics", timeout=PATIENCE).text
     families = {family.name: family for family in text_string_to_metric_families(shown)}
     up = {sample.labels["process"]: sample.value for sample in families["tenants_process_up"].samples}
     assert {"service", "commands-1"} <= up.keys()

@@ -21,6 +21,7 @@ from handlers.client import Outcome, TenantClient
 from handlers.http_edge.tokens import Signer
 from tests.journeys.conftest import Running
 from tests.support.doors import DOORS, Doors
+from tests.support.waiting import PATIENCE, within
 
 MANY = 24
 
@@ -46,7 +47,7 @@ async def houses(service: Running, tenants: TenantClient, nc: Client) -> AsyncGe
     await succeeded(made)
     keys = service.data_dir / "keys"
     key, signer = load_master_key(keys / "master.key", create=False), Signer.from_file(keys / "signing.pem")
-    async with httpx.AsyncClient(base_url=service.at.http, timeout=30) as http:
+    async with httpx.AsyncClient(base_url=service.at.http, timeout=PATIENCE) as http:
 
         def doors_of(*own: UUID) -> Doors:
             return Doors(own, postgres_url=service.at.postgres, http=http, nc=nc, key=key, signer=signer)
@@ -56,7 +57,7 @@ async def houses(service: Running, tenants: TenantClient, nc: Client) -> AsyncGe
 
 async def succeeded(outcomes: list[Outcome]) -> None:
     for outcome in outcomes:
-        operation = await outcome.operation(timeout=60)
+        operation = await outcome.operation(timeout=PATIENCE)
         assert operation is not None
         assert operation.status == "succeeded"
 
@@ -97,7 +98,7 @@ async def test_of_a_tenant_that_is_deleted_the_live_context_keeps_the_status_alo
     await bucket.put(member, b"{}")
     assert (await entry(bucket, tenant))["plan"] == "basic"
     await succeeded([await tenants.terminate(tenant, confirm_subdomain=label, retain_days=0)])
-    async with asyncio.timeout(60):
+    async with within("the entry of a deleted tenant"):
         while (last := await entry(bucket, tenant)).get("status") != "deleted":  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     assert last.keys() == {"tenant_id", "status", "version", "position"}

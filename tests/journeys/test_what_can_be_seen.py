@@ -27,6 +27,7 @@ from tenant_domain.refusals import Refusal
 from tests.support.collector import Collector, attributes, collecting
 from tests.support.servers import copy_folder, public_folder
 from tests.support.serving import serving
+from tests.support.waiting import PATIENCE, within
 
 EMAIL, PERSON, NICKNAME = "grace.hopper@journey.example", "Grace Hopper", "Amazing-Grace"
 UNREACHABLE_EMAIL = f"grace@{UNREACHABLE}"
@@ -105,7 +106,7 @@ async def journey(folder: Path, seen: Seen) -> None:
         await provisioned(client, seen)
         await trouble(client, stack.endpoints.postgres_url, seen)
         headers = {"Authorization": f"Bearer {token}", "traceparent": traceparent(QUERY)}
-        async with httpx.AsyncClient(base_url=said["http"], headers=headers, timeout=60) as http:
+        async with httpx.AsyncClient(base_url=said["http"], headers=headers, timeout=PATIENCE) as http:
             assert (await http.get("/api/v1/tenants", params={"search": PERSON})).status_code == 200
             assert (await http.get(f"/api/v1/tenants/{EMAIL}")).status_code == 422
             commands = await http.get(f"http://127.0.0.1:{port}/metrics", headers={"Authorization": ""})
@@ -115,7 +116,7 @@ async def journey(folder: Path, seen: Seen) -> None:
 
 async def settled(http: httpx.AsyncClient) -> str:
     """Return the metrics once a dead letter is counted and all readers are at the log's end."""
-    async with asyncio.timeout(60):
+    async with within("all lags at 0, and a dead letter that is counted"):
         while True:
             metrics = (await http.get("/metrics")).text
             behind = [lag for name in LAGS for lag in values(metrics, name, {})]

@@ -9,6 +9,9 @@ import pytest
 
 from tests.simulation.campaign import undisturbed
 
+LIMIT = 840
+"""Seconds of a campaign: it computes for a minute or two alone, and longer beside others."""
+
 _HERE = Path(__file__).parent
 _LEFT = ("ignore::pytest.PytestUnraisableExceptionWarning", "ignore:coroutine .* was never awaited")
 
@@ -17,6 +20,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests of this folder alone."""
     for item in items:
         if item.path.is_relative_to(_HERE):
+            item.add_marker(pytest.mark.timeout(LIMIT))
             for left in _LEFT:
                 item.add_marker(pytest.mark.filterwarnings(left))
 

@@ -95,8 +95,17 @@ def test_well():
     pass
 """
 
+PLUGINS = (
+    "xdist.plugin",
+    "pytest_timeout",
+    "pytest_asyncio.plugin",
+    "tests.support.limits",
+    "no:cacheprovider",
+)
+"""Of those that are installed the ones that matter: each worker loads them anew."""
+
 SHARED = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
-"""How `make test` runs."""
+"""How `make test` runs, with fewer workers."""
 
 
 def run(folder: Path, files: dict[str, str], *options: str) -> tuple[int, str]:
@@ -109,15 +118,17 @@ def run(folder: Path, files: dict[str, str], *options: str) -> tuple[int, str]:
             sys.executable,
             "-m",
             "pytest",
-            "-p",
-            "tests.support.limits",
-            "-p",
-            "no:cacheprovider",
+            *(word for name in PLUGINS for word in ("-p", name)),
             "-rfE",
             *options,
         ],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"},
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "COLUMNS": "200",
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        },
         capture_output=True,
         text=True,
         timeout=240,

@@ -11,8 +11,7 @@ from typing import Self
 from deploy.embedded import ports
 from deploy.embedded.nats import executable
 from deploy.embedded.ports import LOOPBACK
-
-PATIENCE = 60.0
+from tests.support.waiting import until
 
 
 class Cluster:
@@ -54,9 +53,7 @@ class Cluster:
         self._servers[number] = await asyncio.create_subprocess_exec(
             str(executable()), "-c", str(file), stdout=DEVNULL, stderr=DEVNULL
         )
-        async with asyncio.timeout(PATIENCE):
-            while ports.is_free(self._ports[number]):  # noqa: ASYNC110 - nobody tells
-                await asyncio.sleep(0.02)
+        await until(lambda: not ports.is_free(self._ports[number]))
 
     async def kill(self, number: int) -> None:
         """Kill a server."""

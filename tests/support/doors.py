@@ -18,9 +18,9 @@ from nats.js.kv import KeyValue
 from handlers.adapters.keys import MasterKey
 from handlers.adapters.schemas import schema_of
 from handlers.http_edge.tokens import Signer
+from tests.support.waiting import PATIENCE, within
 
 DOORS = ("role", "sessions", "http", "context")
-PATIENCE = 60
 PAUSE = 0.005
 """Seconds between two looks at a door that has no other sign."""
 
@@ -80,7 +80,10 @@ class Doors:
         Sessions do not come back by themselves: when open, that door is not looked at.
         """
         seen: Seen = {}
-        async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as watching:
+        async with (
+            within(f"all doors to be {'closed' if closed else 'open'}"),
+            asyncio.TaskGroup() as watching,
+        ):
             watching.create_task(self._watch_database(seen, closed))
             watching.create_task(self._watch_context(seen, "suspended" if closed else "active"))
             for tenant in self.tenants:

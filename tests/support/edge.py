@@ -18,6 +18,7 @@ from handlers.wire.events import Meta, encoded
 from tenant_domain.decision import Event
 from tenant_domain.tenant.decide import ref as tenant_ref
 from tenant_domain.tenant.events import Activated
+from tests.support.waiting import PATIENCE
 
 ASYNCAPI = b'{"asyncapi": "3.0.0"}'
 
@@ -57,7 +58,7 @@ def client(app: ASGIApp, token: str | None = None) -> httpx.AsyncClient:
         transport=httpx.ASGITransport(app),  # pyright: ignore[reportArgumentType]
         base_url="http://edge",
         headers=headers,
-        timeout=60,
+        timeout=PATIENCE,
     )
 
 

@@ -4,8 +4,7 @@ import asyncio
 import os
 from pathlib import Path
 
-PATIENCE = 120.0
-"""Seconds after which a test gives up on what it waits for, on a busy machine too."""
+from tests.support.waiting import until, within
 
 
 def is_alive(pid: int) -> bool:
@@ -27,7 +26,7 @@ async def gone(pid: int) -> None:
     ended = asyncio.Event()
     loop.add_reader(descriptor, ended.set)
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with within(f"the end of process {pid}"):
             await ended.wait()
     finally:
         loop.remove_reader(descriptor)
@@ -36,9 +35,7 @@ async def gone(pid: int) -> None:
 
 async def appears(file: Path) -> None:
     """Wait until the file is there."""
-    async with asyncio.timeout(PATIENCE):
-        while not file.exists():  # noqa: ASYNC110, ASYNC240 - files have no events that Python could await
-            await asyncio.sleep(0.002)
+    await until(file.exists, f"the file {file}")
 
 
 def processes_on(folder: Path) -> list[str]:
@@ -60,5 +57,5 @@ class Restarts(asyncio.Queue[str]):
 
     async def get(self) -> str:
         """Wait for the next one."""
-        async with asyncio.timeout(PATIENCE):
+        async with within("a server that comes back"):
             return await super().get()

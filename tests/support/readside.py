@@ -88,7 +88,7 @@ async def read_side(postgres_url: str, readers: int = 6) -> AsyncGenerator[ReadS
     """Open the read side on a fresh database; its read models are made."""
     await migrate(postgres_url)
     connections = Connections(
-        postgres_url, readers=readers, statement_timeout=30, lock_timeout=10, idle_timeout=10, pool_timeout=10
+        postgres_url, readers=readers, statement_timeout=60, lock_timeout=60, idle_timeout=60, pool_timeout=60
     )
     async with EventStore(postgres_url, readers=2) as store:
         await connections.open()

@@ -26,7 +26,7 @@ from handlers.projector.rebuild import make
 from handlers.store.connections import Connections
 from handlers.store.migrate import migrate
 from projections.registry import READ_MODELS
-from tests.support.processes import PATIENCE
+from tests.support.waiting import PATIENCE
 
 T = TypeVar("T")
 
@@ -199,7 +199,7 @@ class SharedStack:
 async def make_read_models(url: str) -> None:
     """Make the read models of a migrated database that are not there yet."""
     connections = Connections(
-        url, readers=1, statement_timeout=30, lock_timeout=10, idle_timeout=10, pool_timeout=10
+        url, readers=1, statement_timeout=60, lock_timeout=60, idle_timeout=60, pool_timeout=60
     )
     await connections.open()
     for model in READ_MODELS.values():

@@ -9,9 +9,7 @@ from nats.aio.client import Client
 
 from handlers.adapters import jetstream
 from handlers.adapters.jetstream import Json
-
-PATIENCE = 30
-"""Seconds in which the server gives or takes a part of a copy."""
+from tests.support.waiting import PATIENCE
 
 
 class Copy(NamedTuple):

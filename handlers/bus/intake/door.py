@@ -12,7 +12,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from handlers.adapters.beats import Beat, Beats
-from handlers.adapters.tasks import watched
+from handlers.adapters.tasks import end, watched
 from handlers.bus.intake.claims import Share
 from handlers.bus.intake.pump import Door, Pump
 from handlers.bus.routing import owners
@@ -79,8 +79,7 @@ class DurableDoor:
     async def stop(self) -> None:
         """Settle what is being settled, and give all partitions back."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await end(self._task)
         await self._door.versions.stop()
         await self._stop(list(self._pumps))
         try:

@@ -15,7 +15,7 @@ import structlog
 
 from handlers.adapters.command_stream import CommandStream
 from handlers.adapters.jetstream import JetStreamError
-from handlers.adapters.tasks import watched
+from handlers.adapters.tasks import end, watched
 from handlers.store.errors import StoreError
 from handlers.store.event_store import EventStore
 
@@ -68,8 +68,7 @@ class Upkeep:
     async def stop(self) -> None:
         """End."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await end(self._task)
 
     async def clean(self) -> None:
         """Purge what all partitions have passed, then forget old outcomes."""

@@ -28,6 +28,7 @@ from handlers.store.connections import Connections
 from handlers.store.tenant_keys import TenantKeyRows
 from handlers.wire.subjects import Streams, Subjects
 from tests.support.bus import messages_of
+from tests.support.waiting import PATIENCE, within
 
 ROLES = ("commands", "sagas", "projections", "relay")
 
@@ -43,16 +44,18 @@ async def send(nc: Client, tenant_id: UUID, command: str, body: bytes) -> dict[s
     outcomes = await nc.subscribe(inbox)
     headers = {"Command-Id": str(uuid4()), "Reply-To": inbox}
     await nc.jetstream().publish(f"tenants.commands.{tenant_id}.{command}", body, headers=headers)
-    return json.loads((await outcomes.next_msg(timeout=60)).data)
+    return json.loads((await outcomes.next_msg(timeout=PATIENCE)).data)
 
 
 async def ask(nc: Client, tenant_id: UUID, query: str, **fields: Any) -> dict[str, Any]:
-    answer = await nc.request(f"tenants.queries.{tenant_id}.{query}", json.dumps(fields).encode(), timeout=20)
+    answer = await nc.request(
+        f"tenants.queries.{tenant_id}.{query}", json.dumps(fields).encode(), timeout=PATIENCE
+    )
     return json.loads(answer.data)
 
 
 async def settled(nc: Client, tenant_id: UUID, outcome: dict[str, Any]) -> None:
-    async with asyncio.timeout(60):
+    async with within("the end of the operation"):
         while True:
             run = await ask(nc, tenant_id, "operation", operation_id=outcome["operation_id"])
             if run.get("finished_at"):
@@ -78,7 +81,7 @@ async def lived(nc: Client, tenant_id: UUID) -> None:
     await send(nc, tenant_id, "release_legal_hold", b"")
     suspended = await send(nc, tenant_id, "suspend", json.dumps({"reason": REASON}).encode())
     await settled(nc, tenant_id, suspended)
-    async with asyncio.timeout(30):
+    async with within("three dead letters in the stream"):
         while len(await messages_of(nc, "TENANT_DEAD_LETTERS")) < 3:  # noqa: ASYNC110 - others publish them
             await asyncio.sleep(0.05)
 
@@ -115,7 +118,7 @@ async def dumped(url: str) -> bytes:
 async def history_of(url: str, master_file: Path, tenant_id: UUID) -> list[dict[str, Any]]:
     """Return the history that a process gives which has not opened anything before."""
     connections = Connections(
-        url, readers=2, statement_timeout=10, lock_timeout=5, idle_timeout=5, pool_timeout=5
+        url, readers=2, statement_timeout=60, lock_timeout=60, idle_timeout=60, pool_timeout=60
     )
     await connections.open()
     keyring = Keyring(TenantKeyRows(connections), load_master_key(master_file, create=False))

@@ -11,6 +11,7 @@ from handlers.adapters.hints import CommitListener, CommitTeller
 from handlers.adapters.pace import Pace
 from handlers.bus.connection import flush
 from tests.support.bus import Bus, own_bus
+from tests.support.waiting import within
 
 INTERVAL = 10.0
 
@@ -56,7 +57,7 @@ async def test_the_last_of_many_commits_is_told_of_and_not_each_one(bus: Bus) ->
             last.set()
 
     teller = CommitTeller(bus.nc, subject)
-    async with CommitListener(bus.nc, subject).heard_by(heard), asyncio.timeout(30):
+    async with CommitListener(bus.nc, subject).heard_by(heard), within("the last hint"):
         await teller.start()
         for head in range(1, 1001):
             teller.moved(head)

@@ -19,6 +19,7 @@ from tenant_domain.tenant.events import ProfileUpdated
 from tests.support.bus import Bus, own_bus
 from tests.support.keys import KEY, keyring_of
 from tests.support.proxy import Proxy
+from tests.support.waiting import until, within
 
 
 class Reader(NamedTuple):
@@ -36,9 +37,7 @@ class Reader(NamedTuple):
         return self.key_id in await self.keyring.find([self.key_id])
 
     async def hears(self, expected: bool) -> None:
-        async with asyncio.timeout(30):
-            while (self.hints.hearing() is not None) != expected:  # noqa: ASYNC110 - nobody is told
-                await asyncio.sleep(0.01)
+        await until(lambda: (self.hints.hearing() is not None) == expected)
 
     async def destroyed(self) -> None:
         """Destroy the key, and tell all that hear it."""
@@ -90,7 +89,7 @@ async def test_who_hears_of_a_keys_end_forgets_it_and_keeps_it_until_then(reader
         await transaction.connection.execute("DELETE FROM service.tenant_keys")
     assert await reader.reads(), "from memory"
     await reader.destroyed()
-    async with asyncio.timeout(30):
+    async with within("a reader that reads no more"):
         while await reader.reads():  # noqa: ASYNC110 - nobody is told
             await asyncio.sleep(0.01)
 

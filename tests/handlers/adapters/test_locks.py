@@ -14,9 +14,7 @@ from handlers.store.library.recorders import TenantApplicationRecorder
 from handlers.store.migrate import migrate
 from tests.handlers.adapters.tenant_database import Database
 from tests.support.servers import make_read_models
-
-PATIENCE = 60.0
-"""Seconds within which what is not held up ends, however slow the machine."""
+from tests.support.waiting import within
 
 FORMER = (
     "7211953106312418",
@@ -33,7 +31,7 @@ async def test_a_tenant_that_holds_advisory_locks_holds_nobody_up(
 ):
     for key in FORMER:
         await door.execute(f"SELECT pg_advisory_lock({key})".encode())
-    async with asyncio.timeout(PATIENCE):
+    async with within("what must not wait for an advisory lock"):
         await migrate(database.url)
         async with database.connect() as connection:
             await schemas.prepare(connection)

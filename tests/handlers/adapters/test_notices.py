@@ -22,6 +22,7 @@ from handlers.adapters.effects import EffectFailed, PermanentlyFailed
 from handlers.adapters.notices import Mailer, Notices
 from handlers.wire.subjects import Subjects
 from tests.handlers.adapters.works import work_on
+from tests.support.waiting import PATIENCE
 
 
 def names_the_admin(said: bytes) -> bool:
@@ -101,7 +102,7 @@ async def test_a_ready_tenant_is_told_of_on_the_bus_without_personal_fields(bus:
     await notices.ready(work)
     await notices.ready(work)
 
-    first, second = [await heard.next_msg(timeout=10) for _ in range(2)]
+    first, second = [await heard.next_msg(timeout=PATIENCE) for _ in range(2)]
     assert first.subject == f"{door.subjects.prefix}.notices.{work.tenant_id}.tenant_ready"
     assert first.headers == second.headers == {"Nats-Msg-Id": f"{work.operation.operation_id}.tenant_ready"}
     assert first.data == second.data
@@ -171,7 +172,7 @@ async def test_an_export_is_told_of_by_bus_and_mail_and_a_refused_address_stops_
     heard = await door.listen()
     notices = Notices(door.publish, door.subjects, mailer)
     assert await notices.export_ready(work, {"manifest_sha256": "0a"}) == ["bus", told]
-    message = await heard.next_msg(timeout=10)
+    message = await heard.next_msg(timeout=PATIENCE)
     said = json.loads(message.data)
     assert message.subject == f"{door.subjects.prefix}.notices.{work.tenant_id}.export_ready"
     assert (said["manifest_sha256"], said["purge_at"]) == ("0a", purge_at)

@@ -27,7 +27,7 @@ from tenant_domain.operation.state import evolve
 from tenant_domain.tenant.commands import Upgrade
 from tests.handlers.adapters.works import KEY, inside, work_on
 from tests.sagas.rehearsal import Rehearsal
-from tests.support.processes import PATIENCE
+from tests.support.waiting import within
 
 
 class Change:
@@ -299,7 +299,7 @@ async def test_a_row_that_is_being_written_keeps_its_table(down: Change):
 
 
 async def _somebody_waits(change: Change) -> None:
-    async with asyncio.timeout(PATIENCE), change.connect() as connection:
+    async with within("somebody who waits for a lock"), change.connect() as connection:
         while (await connection.execute("SELECT 1 FROM pg_locks WHERE NOT granted")).rowcount == 0:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 

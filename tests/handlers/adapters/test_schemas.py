@@ -14,6 +14,7 @@ from handlers.adapters.effects import PermanentlyFailed, Work
 from handlers.adapters.schemas import schema_of
 from tests.handlers.adapters.tenant_database import Database
 from tests.handlers.adapters.works import KEY, inside, of_tenant, work_on
+from tests.support.waiting import soon
 
 TABLES = {"schema_version", "users", "settings", "usage", "files", "audit", "sso_connections"}
 
@@ -80,7 +81,7 @@ async def test_dropping_ends_the_sessions_of_the_tenant(
 ):
     async with door.transaction():
         await door.execute("SELECT * FROM users")
-        await asyncio.wait_for(database.drop(tenant), timeout=30)
+        await soon(database.drop(tenant))
         with pytest.raises(psycopg.OperationalError):
             await door.execute("SELECT 1")
     assert await database.exists(tenant.tenant_id) == (False, False)

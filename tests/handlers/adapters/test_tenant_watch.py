@@ -17,9 +17,7 @@ from handlers.adapters.tenant_watch import TenantWatch, WatchLimits
 from tests.handlers.adapters.tenant_database import Database
 from tests.handlers.adapters.works import KEY
 from tests.support.servers import SharedStack
-
-PATIENCE = 60.0
-"""Seconds within which what is watched has ended, however slow the machine."""
+from tests.support.waiting import PATIENCE, within
 
 SOON = WatchLimits(transaction=0.5, idle=0.5, interval=0.05)
 LATER = WatchLimits(transaction=3600.0, idle=0.5, interval=0.05)
@@ -54,7 +52,7 @@ async def counted(registry: CollectorRegistry, name: str, **labels: str) -> None
 
 async def ended(door: psycopg.AsyncConnection[Any]) -> None:
     """Wait until the server has ended a session that waits for nothing."""
-    async with asyncio.timeout(PATIENCE):
+    async with within("the end of the session"):
         with pytest.raises(psycopg.OperationalError):
             async for _ in door.notifies():
                 pass
@@ -80,7 +78,7 @@ async def test_a_session_that_idles_in_a_transaction_is_ended(
 async def test_a_statement_without_an_end_is_ended(database: Database, door: psycopg.AsyncConnection[Any]):
     await unlimited(door)
     async with watching(database) as registry:
-        async with asyncio.timeout(PATIENCE):
+        async with within("the end of the transaction"):
             with pytest.raises(psycopg.OperationalError):
                 await door.execute("SELECT pg_sleep(3600)")
         await counted(registry, "tenants_database_sessions_ended_total", why="transaction")

@@ -9,6 +9,7 @@ import threading
 import pytest
 
 from handlers.adapters.threads import Threads
+from tests.support.waiting import PATIENCE
 
 
 async def test_who_is_cancelled_waits_for_what_has_begun_and_what_has_not_never_happens(
@@ -29,7 +30,7 @@ async def test_who_is_cancelled_waits_for_what_has_begun_and_what_has_not_never_
     waiting = asyncio.create_task(threads.call(done.append, "next"))
     await asyncio.to_thread(begun.wait)
     waiting.cancel()
-    assert await asyncio.wait({waiting}, timeout=5) == ({waiting}, set())
+    assert await asyncio.wait({waiting}, timeout=PATIENCE) == ({waiting}, set())
     for _ in range(2):
         running.cancel()
         assert await asyncio.wait({running}, timeout=0.05) == (set(), {running})

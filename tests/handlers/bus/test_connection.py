@@ -11,6 +11,7 @@ import nats
 from handlers.adapters.tasks import end
 from handlers.bus.connection import harden, publish
 from tests.support.proxy import Proxy
+from tests.support.waiting import PATIENCE
 
 CHUNK = 65536
 
@@ -58,6 +59,24 @@ async def line_to(url: str) -> AsyncGenerator[tuple[Line, str]]:
         yield line, urlunsplit(parts._replace(netloc=f"{credentials}@127.0.0.1:{port}"))
 
 
+async def test_a_cancellation_that_comes_while_it_flushes_is_kept(nats_url: str) -> None:
+    nc = await nats.connect(nats_url, pending_size=1)  # whoever publishes waits for the flush
+    harden(nc)
+
+    async def for_ever() -> None:
+        while True:
+            await nc.publish(f"t{uuid4().hex}.notice", b"{}")
+
+    publishing = asyncio.create_task(for_ever())
+    await asyncio.sleep(0)
+    publishing.cancel()
+    await asyncio.wait([publishing], timeout=PATIENCE)
+    kept = publishing.cancelled()
+    await nc.close()
+    await asyncio.wait([publishing])
+    assert kept
+
+
 async def test_what_is_published_is_with_the_server(nats_url: str) -> None:
     subject = f"t{uuid4().hex}.notice"
     async with line_to(nats_url) as (line, near):
@@ -70,7 +89,7 @@ async def test_what_is_published_is_with_the_server(nats_url: str) -> None:
         assert not publishing.done()
         line.is_open.set()
         await publishing
-        assert (await heard.next_msg(timeout=30)).data == b"{}"
+        assert (await heard.next_msg(timeout=PATIENCE)).data == b"{}"
         await caller.close()
         await listener.close()
 
@@ -88,5 +107,5 @@ async def test_a_flush_that_was_given_up_and_answered_late_ends_no_connection(na
         await end(flushing)
         proxy.speak()
         await nc.publish(subject, b"{}")
-        assert (await heard.next_msg(timeout=30)).data == b"{}"
+        assert (await heard.next_msg(timeout=PATIENCE)).data == b"{}"
         await nc.close()

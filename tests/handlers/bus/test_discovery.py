@@ -18,6 +18,7 @@ from handlers.bus.queries import QueryDoor
 from handlers.wire.subjects import Subjects
 from projections.registry import QUESTIONS
 from tests.support.readside import ReadSide
+from tests.support.waiting import PATIENCE, soon
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ async def discovery(side: ReadSide, nc: Client, name: str) -> AsyncIterator[Disc
 
 
 async def ask(nc: Client, subject: str) -> dict[str, Any]:
-    return msgspec.json.decode((await nc.request(subject, b"", timeout=10)).data)
+    return msgspec.json.decode((await nc.request(subject, b"", timeout=PATIENCE)).data)
 
 
 @pytest.mark.parametrize("tail", ["", ".one"])
@@ -59,7 +60,7 @@ async def test_ping_to_all_is_answered_too(discovery: Discovery, nc: Client, nam
     inbox = nc.new_inbox()
     await nc.subscribe(inbox, cb=answers.put)
     await nc.publish("$SRV.PING", reply=inbox)
-    while msgspec.json.decode((await asyncio.wait_for(answers.get(), 10)).data)["name"] != name:
+    while msgspec.json.decode((await soon(answers.get())).data)["name"] != name:
         pass
 
 

@@ -18,6 +18,7 @@ from handlers.wire.subjects import Subjects
 from tenant_domain.tenant.events import ProfileUpdated
 from tests.support.keys import reading_keyring
 from tests.support.readside import ReadSide, somebody_waits
+from tests.support.waiting import PATIENCE
 
 NOBODY = "0192e4a0-5b1c-7d3e-8f00-0a1b2c3d4e5f"
 """A tenant id that nobody has."""
@@ -49,7 +50,7 @@ async def door(side: ReadSide, nats_url: str, subjects: Subjects) -> AsyncIterat
 
 async def ask(nc: Client, subject: str, **fields: Any) -> tuple[Any, dict[str, str]]:
     """The decoded reply to a query, and its headers."""
-    reply = await nc.request(subject, msgspec.json.encode(fields) if fields else b"", timeout=10)
+    reply = await nc.request(subject, msgspec.json.encode(fields) if fields else b"", timeout=PATIENCE)
     return msgspec.json.decode(reply.data), reply.headers or {}
 
 

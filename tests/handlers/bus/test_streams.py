@@ -24,6 +24,7 @@ from handlers.bus.streams import (
     definitions,
 )
 from tests.support.bus import Bus, messages_of, own_bus
+from tests.support.waiting import PATIENCE, within
 
 LIMITS = Limits(commands_max_bytes=8 * 1024**2, dead_letters_max_bytes=8 * 1024**2)
 
@@ -114,7 +115,7 @@ async def test_commands_can_be_published_in_atomic_batches(bus: Bus) -> None:
     headers = {"Nats-Batch-Id": batch}
     await bus.nc.publish(subject, b"{}", headers=headers | {"Nats-Batch-Sequence": "1"})
     commit = headers | {"Nats-Batch-Sequence": "2", "Nats-Batch-Commit": "1"}
-    ack = await bus.nc.request(subject, b"{}", headers=commit, timeout=30)
+    ack = await bus.nc.request(subject, b"{}", headers=commit, timeout=PATIENCE)
     assert b'"count":2' in ack.data
 
 
@@ -232,7 +233,7 @@ async def test_a_stream_that_is_lost_is_made_again_while_the_service_runs(bus: B
     await watch.start()
     try:
         await jetstream.call(bus.nc, f"STREAM.DELETE.{name}")
-        async with asyncio.timeout(30):
+        async with within("the streams that were missing"):
             while await missing(bus.nc, bus.streams):  # noqa: ASYNC110 - the watch makes it
                 await asyncio.sleep(0.02)
         assert await config_of(bus, name) == config

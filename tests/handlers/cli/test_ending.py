@@ -11,7 +11,7 @@ from uuid import uuid4
 import httpx
 
 from tests.handlers.cli.conftest import CommandLine
-from tests.support.processes import PATIENCE
+from tests.support.waiting import PATIENCE
 
 
 def provisioned(tenantctl: CommandLine) -> dict[str, Any]:
@@ -29,7 +29,7 @@ def edge(tenantctl: CommandLine, **claims: str) -> httpx.Client:
     token = tenantctl.json("token", "--user", "usr_1", *options).record["token"]
     at = json.loads((tenantctl.data_dir / "endpoints.json").read_text())["http"]
     headers = {"Authorization": f"Bearer {token}"}
-    return httpx.Client(base_url=f"{at}/api/v1/tenants", headers=headers, timeout=30, trust_env=False)
+    return httpx.Client(base_url=f"{at}/api/v1/tenants", headers=headers, timeout=PATIENCE, trust_env=False)
 
 
 def test_a_tenant_is_held_exported_and_ended_with_a_certificate(tenantctl: CommandLine, tmp_path: Path):

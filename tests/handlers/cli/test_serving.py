@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.handlers.cli.conftest import ROOT
+from tests.support.waiting import PATIENCE
 
 NOWHERE = {
     "TENANTS_NATS_URL": "nats://u:geheim@127.0.0.1:1",
@@ -29,21 +30,20 @@ ROLE = ("--role", "relay")
 def serving(
     folder: Path, *words: str, ignored: str = "", **settings: str
 ) -> Generator[subprocess.Popen[str]]:
-    """A `tenantctl serve`, started by a shell that ignores a signal, as for background jobs or by nohup."""
+    """A `tenantctl serve` that was started with a signal ignored, as a background job is, or by nohup.
+
+    All other signals to stop are as at a terminal, however this test run was started.
+    """
     environment = {**os.environ, **NOWHERE, "TENANTS_MASTER_KEY_FILE": str(folder / "master.key"), **settings}
-    ignoring = f"trap '' {ignored};" if ignored else ""
+
+    def dispose() -> None:
+        for name in ("INT", "TERM", "HUP"):
+            number = signal.Signals[f"SIG{name}"]
+            signal.signal(number, signal.SIG_IGN if name == ignored else signal.SIG_DFL)
+
     process = subprocess.Popen(
-        [
-            "/bin/sh",
-            "-c",
-            f'{ignoring} exec "$@"',
-            "sh",
-            sys.executable,
-            "-m",
-            "deploy.tenantctl",
-            "serve",
-            *words,
-        ],
+        [sys.executable, "-m", "deploy.tenantctl", "serve", *words],
+        preexec_fn=dispose,
         cwd=ROOT,
         env=environment,
         stdin=subprocess.DEVNULL,
@@ -75,7 +75,7 @@ def test_given_no_server_when_it_starts_then_it_says_what_it_waits_for_and_where
         assert said["role"] == "relay"
         assert isinstance(said["process"], int)
         process.terminate()
-        _, rest = process.communicate(timeout=120)
+        _, rest = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0
     assert all(json.loads(line)["version"] for line in rest.splitlines())
     assert "geheim" not in rest + str(said)
@@ -97,7 +97,7 @@ def test_a_signal_to_stop_stops_it_also_where_the_shell_had_it_ignored(
     with serving(tmp_path, *ROLE, ignored=ignored) as process:
         until(process, "waiting_for")
         process.send_signal(sent)
-        process.communicate(timeout=120)
+        process.communicate(timeout=PATIENCE)
     assert process.returncode == 0
 
 
@@ -108,7 +108,7 @@ def test_under_nohup_it_outlives_its_terminal(tmp_path: Path) -> None:
         for _ in range(3):
             until(process, "waiting_for")  # it goes on
         process.terminate()
-        process.communicate(timeout=120)
+        process.communicate(timeout=PATIENCE)
     assert process.returncode == 0
 
 
@@ -123,7 +123,7 @@ def test_what_it_cannot_run_with_is_its_last_line_as_json(
     tmp_path: Path, settings: dict[str, str], words: str
 ) -> None:
     with serving(tmp_path, *ROLE, **settings) as process:
-        _, said = process.communicate(timeout=120)
+        _, said = process.communicate(timeout=PATIENCE)
     last = json.loads(said.splitlines()[-1])
     assert process.returncode == 2
     assert words in last["event"]

@@ -22,6 +22,7 @@ from handlers.wire.outcomes import completed, rejected, rendered
 from tenant_domain.decision import Event
 from tenant_domain.refusals import Refusal
 from tests.support.bus import Bus
+from tests.support.waiting import PATIENCE
 
 Answer = bytes | Refusal | None
 """The body of an answer, a refusal, or silence."""
@@ -122,5 +123,5 @@ async def publish(bus: Bus, row: StoredEvent) -> None:
     told = message(row, bus.subjects)
     headers = jetstream.parsed_headers(f"NATS/1.0\r\n{told.headers}".encode())
     headers[names.EXPECTED_LAST_SEQUENCE] = str(row.position - 1)
-    ack = await bus.nc.request(told.subject, told.body, headers=headers, timeout=10)
+    ack = await bus.nc.request(told.subject, told.body, headers=headers, timeout=PATIENCE)
     assert msgspec.json.decode(ack.data).get("seq") == row.position, ack.data

@@ -26,6 +26,7 @@ from tenant_domain.tenant.commands import Admin, Suspend
 from tests.handlers.client.service import client_of, command_id_of, done, serving
 from tests.support.bus import Bus
 from tests.support.examples import COMMAND_EXAMPLES
+from tests.support.waiting import PATIENCE
 
 COMMAND_ID = UUID("01938f5e-7c00-7000-8000-0000000000c1")
 
@@ -257,4 +258,4 @@ async def test_wrong_credentials_are_told(nats_url: str):
 async def all_ended(before: set[asyncio.Task[Any]]) -> None:
     """The tasks begun since `before` end: nats-py has cancelled them, and does not wait for it."""
     if begun := asyncio.all_tasks() - before:
-        assert not (await asyncio.wait(begun, timeout=10))[1]
+        assert not (await asyncio.wait(begun, timeout=PATIENCE))[1]

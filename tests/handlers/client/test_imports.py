@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+from tests.support.waiting import PATIENCE
+
 SERVER = (
     "psycopg", "psycopg_pool", "faststream", "eventsourcing", "litestar", "structlog", "granian", "obstore",
     "pydantic_settings", "cryptography", "joserfc", "aiosmtplib", "prometheus_client", "opentelemetry",
@@ -38,6 +40,6 @@ asyncio.run(main())
 
 def test_it_imports_and_works_without_anything_of_the_server(nats_url: str):
     script = f"BLOCKED, URL = {SERVER!r}, {nats_url!r}\n{SCRIPT}"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     assert "Nobody serves nobody_serves_this.rpc" in done.stdout

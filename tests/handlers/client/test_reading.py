@@ -24,6 +24,7 @@ from tests.handlers.client.service import answer_of, client_of, done, happen, ma
 from tests.support.bus import Bus
 from tests.support.examples import EVENT_EXAMPLES
 from tests.support.stories import operation_started
+from tests.support.waiting import PATIENCE
 
 T = TypeVar("T")
 
@@ -206,7 +207,9 @@ async def test_an_operation_is_followed_by_its_events(bus: Bus):
         return answer_of(**operation_answer("succeeded" if asked == 2 else "running"))
 
     async with serving(bus, bus.subjects.query(TENANT, "operation"), look) as asked:
-        following = asyncio.create_task(client_of(bus).wait_for_operation(TENANT, OPERATION, timeout=60))
+        following = asyncio.create_task(
+            client_of(bus).wait_for_operation(TENANT, OPERATION, timeout=PATIENCE)
+        )
         await heard.wait()
         await happen(bus, TENANT, operation_started("provisioning"), first=position + 1)
         await happen(bus, TENANT, EVENT_EXAMPLES["operation.succeeded"], first=position + 2)
@@ -260,7 +263,7 @@ async def test_an_outcome_follows_its_operation(bus: Bus):
         ) as asked,
     ):
         outcome = await client_of(bus).resume(TENANT)
-        operation = await outcome.operation(timeout=30)
+        operation = await outcome.operation(timeout=PATIENCE)
     assert operation is not None
     assert operation.ended
     assert json.loads(asked[0].data)["min_position"] == 40

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import nats.errors
@@ -12,20 +12,13 @@ from nats.aio.client import Client
 
 from handlers.client.connecting import connected
 from tests.support.cluster import Cluster
-
-PATIENCE = 60.0
+from tests.support.waiting import PATIENCE, until, within
 
 
 @pytest.fixture
 async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
     async with Cluster(tmp_path) as pair:
         yield pair
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not holds():  # noqa: ASYNC110 - nobody tells
-            await asyncio.sleep(0.02)
 
 
 def at(nc: Client) -> str | None:
@@ -45,7 +38,7 @@ async def answers(nc: Client) -> bool:
 
 async def goes_on(nc: Client, url: str) -> None:
     """Wait until the connection works at the server of the URL."""
-    async with asyncio.timeout(PATIENCE):
+    async with within(f"a connection that works at {url}"):
         while not (at(nc) == url.rpartition("@")[2] and await answers(nc)):  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 

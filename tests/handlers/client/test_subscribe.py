@@ -31,6 +31,7 @@ from tests.handlers.client.service import TIME, client_of, happen, make_events, 
 from tests.support.bus import Bus, own_bus, own_names
 from tests.support.examples import EVENT_EXAMPLES
 from tests.support.gwt import OTHER_TENANT
+from tests.support.waiting import PATIENCE, within
 
 ACTIVATED = EVENT_EXAMPLES["tenant.activated"]
 SUSPENDED = EVENT_EXAMPLES["tenant.suspended"]
@@ -39,7 +40,7 @@ STORY = tuple(EVENT_EXAMPLES.values())
 
 async def take(events: AsyncGenerator[ReceivedEvent], count: int) -> list[ReceivedEvent]:
     """Return the next events."""
-    async with asyncio.timeout(60):
+    async with within("the events of the subscription"):
         return [await anext(events) for _ in range(count)]
 
 
@@ -131,7 +132,9 @@ async def test_events_of_tomorrow_come_raw(bus: Bus):
             names.CE_SCHEMAVERSION: schema,
             names.CE_POSITION: str(number),
         }
-        await bus.nc.request(bus.subjects.event(TENANT, name), b'{"of": "Acme"}', headers=told, timeout=30)
+        await bus.nc.request(
+            bus.subjects.event(TENANT, name), b'{"of": "Acme"}', headers=told, timeout=PATIENCE
+        )
     async with aclosing(client_of(bus).subscribe()) as events:
         unknown, newer = await take(events, 2)
     assert (unknown.type, unknown.event, unknown.fields) == ("tenant.cloned", None, {"of": "Acme"})
@@ -336,7 +339,7 @@ async def relayed(bus: Bus, events: list[Event]) -> None:
 
 async def consumers(bus: Bus, count: int) -> list[str]:
     """Return the names of the consumers of the events, once there are so many."""
-    async with asyncio.timeout(30):
+    async with within("a subscription without consumers"):
         while True:
             try:
                 answer = await jetstream.call(bus.nc, f"CONSUMER.NAMES.{bus.streams.events}")

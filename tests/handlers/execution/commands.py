@@ -1,6 +1,5 @@
 """Commands in a few words, and what a test looks at in their outcomes."""
 
-import asyncio
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -19,7 +18,7 @@ from tenant_domain.catalogue import Policy
 from tenant_domain.tenant.decide import activated
 from tenant_domain.tenant.decide import ref as tenant_ref
 from tests.support.keys import KEY, keyring_of
-from tests.support.processes import PATIENCE
+from tests.support.waiting import within
 
 ADMIN = {"email": "ada@example.com", "name": "Ada"}
 
@@ -39,7 +38,7 @@ def executor_on(store: EventStore, **options: Any) -> Executor:
 
 async def served(executor: Executor, command: Request) -> Reply:
     """Ask until the database is reached, as a caller does, and return the reply."""
-    async with asyncio.timeout(PATIENCE):
+    async with within("a reply that is not `unavailable`"):
         while (reply := await executor.execute(command)).problem == "unavailable":
             pass
     return reply

@@ -47,7 +47,7 @@ async def service(read_url: str, tmp_path: Path) -> AsyncIterator[Service]:
 
     shelf = Shelf(buckets(f"file:{tmp_path}", kind="x"), connect)
     connections = Connections(
-        read_url, readers=4, statement_timeout=30, lock_timeout=10, idle_timeout=5, pool_timeout=10
+        read_url, readers=4, statement_timeout=60, lock_timeout=60, idle_timeout=60, pool_timeout=60
     )
     await connections.open()
     queries = Queries(connections, reading_keyring(connections))

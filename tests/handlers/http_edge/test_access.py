@@ -16,6 +16,7 @@ from handlers.http_edge.tokens import Signer
 from tenant_domain.authorisation import OPERATORS
 from tenant_domain.tenant.events import AccessClosed, AccessOpened
 from tests.support.edge import Service, at, client, edge, wish
+from tests.support.waiting import within
 
 OWN = "0197a3f0-1c5e-7b41-9d27-3f6e8a2b4c10"
 OTHER = "0197a3f0-1c5e-7b41-9d27-3f6e8a2b4c11"
@@ -216,6 +217,6 @@ async def test_a_body_is_not_read_for_who_may_not_send_it(app: ASGIApp, signer: 
         await endless.wait()
 
     token = signer.sign(user="eve", role="viewer", tenant=OWN)
-    async with client(app, token) as eve, asyncio.timeout(20):
+    async with client(app, token) as eve, within("a refusal"):
         answer = await eve.post(f"{API}/{OWN}/suspend", content=body())
     assert answer.status_code == 403

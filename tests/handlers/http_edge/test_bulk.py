@@ -11,6 +11,7 @@ from litestar.types import ASGIApp
 from handlers.http_edge.routes import API as TENANTS
 from handlers.http_edge.tokens import Signer
 from tests.support.edge import at, client, wish
+from tests.support.waiting import within
 
 FLEET = f"{TENANTS}/fleet"
 CANCEL = f"{FLEET}/commands/cancel_operations"
@@ -39,7 +40,7 @@ async def test_what_fits_the_filter_is_done_page_by_page_and_only_once(operator:
         body["cursor"] = page["next_cursor"]
     assert {each["operation_id"]: each["tenant_id"] for each in done} == begun
     assert {each["status"] for each in done} == {"completed"}
-    async with asyncio.timeout(30):
+    async with within("the operations to turn back"):
         for operation, tenant in begun.items():
             path = f"{TENANTS}/{tenant}/operations/{operation}"
             while (await operator.get(path)).json()["status"] != "compensating":  # noqa: ASYNC110

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -22,6 +21,7 @@ from handlers.http_edge.server import HttpServer
 from handlers.http_edge.tenants import Doors
 from handlers.http_edge.tokens import Signer
 from tests.support.edge import client, edge
+from tests.support.waiting import PATIENCE, until
 
 LARGE = b"0123456789abcdef" * (1 << 20)
 """More than the buffers between a server and its caller hold."""
@@ -70,15 +70,13 @@ class Door:
     async def open(self) -> AsyncGenerator[httpx.AsyncClient]:
         server = HttpServer(self.app, host="127.0.0.1", port=0)
         await server.start()
-        async with httpx.AsyncClient(base_url=server.url, headers=self.headers, timeout=60) as caller:
+        async with httpx.AsyncClient(base_url=server.url, headers=self.headers, timeout=PATIENCE) as caller:
             yield caller
         await server.stop()
 
     async def answered(self, count: int) -> None:
         """Wait until the service has done with so many requests."""
-        async with asyncio.timeout(30):
-            while self._answered() < count:  # noqa: ASYNC110 - metrics have no events
-                await asyncio.sleep(0.01)
+        await until(lambda: not self._answered() < count)
 
     def _answered(self) -> float:
         name = "tenants_http_request_seconds_count"

@@ -13,6 +13,7 @@ from handlers.http_edge.routes import API
 from handlers.http_edge.tenants import Doors
 from handlers.http_edge.tokens import Signer
 from tests.support.edge import ASYNCAPI, client, edge
+from tests.support.waiting import within
 
 
 async def never(*_: object) -> bytes:
@@ -55,7 +56,7 @@ async def test_a_part_that_is_down_or_silent_is_named_and_nothing_more(
     signer: Signer, broken: object
 ) -> None:
     health = Health({"postgres": broken, "nats": well}, patience=0.01)  # pyright: ignore[reportArgumentType]
-    async with asyncio.timeout(60), anybody(signer, health=health) as caller:
+    async with within("an answer although a part gives none"), anybody(signer, health=health) as caller:
         answer = await caller.get("/health/ready")
         assert answer.status_code == 503
         reason = "OSError" if broken is down else "no answer"

@@ -17,6 +17,7 @@ from handlers.http_edge.server import HttpServer, PortTaken
 from handlers.http_edge.tenants import Doors, Limits
 from handlers.http_edge.tokens import Signer
 from tests.support.edge import edge
+from tests.support.waiting import PATIENCE, soon, within
 
 TENANT = "0197a3f0-1c5e-7b41-9d27-3f6e8a2b4c10"
 PATH = f"/api/v1/tenants/{TENANT}"
@@ -78,7 +79,7 @@ async def said(server: HttpServer, request: bytes) -> bytes:
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     try:
         writer.write(request)
-        return await asyncio.wait_for(reader.read(), 60)
+        return await soon(reader.read())
     finally:
         writer.close()
         with contextlib.suppress(ConnectionError):
@@ -88,7 +89,7 @@ async def said(server: HttpServer, request: bytes) -> bytes:
 async def test_port_0_is_a_free_port_that_is_known(app: ASGIApp) -> None:
     async with serving(app) as one, serving(app) as two:
         assert one.port != two.port
-        async with httpx.AsyncClient(timeout=60) as caller:
+        async with httpx.AsyncClient(timeout=PATIENCE) as caller:
             for server in (one, two):
                 assert (await caller.get(f"{server.url}/health/live")).status_code == 200
 
@@ -96,7 +97,7 @@ async def test_port_0_is_a_free_port_that_is_known(app: ASGIApp) -> None:
 async def test_a_taken_port_is_a_clear_error(app: ASGIApp, server: HttpServer) -> None:
     with pytest.raises(PortTaken, match=f"port {server.port} .*TENANTS_HTTP_PORT"):
         await HttpServer(app, host="127.0.0.1", port=server.port).start()
-    async with httpx.AsyncClient(timeout=60) as caller:
+    async with httpx.AsyncClient(timeout=PATIENCE) as caller:
         assert (await caller.get(f"{server.url}/health/live")).status_code == 200
 
 
@@ -116,7 +117,7 @@ async def test_a_server_that_never_started_stops(app: ASGIApp) -> None:
 @pytest.mark.parametrize("host", ["0.0.0.0", "127.0.0.1", "::1"])
 async def test_the_url_can_be_called_whatever_the_address(app: ASGIApp, host: str) -> None:
     try:
-        async with serving(app, host=host) as server, httpx.AsyncClient(timeout=60) as caller:
+        async with serving(app, host=host) as server, httpx.AsyncClient(timeout=PATIENCE) as caller:
             assert (await caller.get(f"{server.url}/health/live")).status_code == 200
     except OSError as error:
         pytest.skip(f"no {host} here: {error}")
@@ -141,7 +142,7 @@ async def test_a_304_has_no_body_on_the_wire(server: HttpServer, headers: dict[s
 
 
 async def test_the_server_does_not_say_what_it_is_made_of(server: HttpServer) -> None:
-    async with httpx.AsyncClient(timeout=60) as caller:
+    async with httpx.AsyncClient(timeout=PATIENCE) as caller:
         answer = await caller.get(f"{server.url}/health/live")
     assert answer.headers.get_list("server") == ["tenants"]
 
@@ -215,7 +216,7 @@ async def test_a_strange_request_line_is_the_callers_mistake(
 async def test_idle_connections_do_not_keep_others_out(app: ASGIApp) -> None:
     async with serving(app, connections=4, head_seconds=0.2) as server:
         idle = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(8)]
-        async with httpx.AsyncClient(timeout=60) as caller:
+        async with httpx.AsyncClient(timeout=PATIENCE) as caller:
             assert (await caller.get(f"{server.url}/health/live")).status_code == 200
         for _, writer in idle:
             writer.close()
@@ -224,7 +225,7 @@ async def test_idle_connections_do_not_keep_others_out(app: ASGIApp) -> None:
 async def test_a_request_at_work_is_answered_before_the_end(
     app: ASGIApp, backend: Backend, headers: dict[str, str]
 ) -> None:
-    async with httpx.AsyncClient(timeout=60) as caller:
+    async with httpx.AsyncClient(timeout=PATIENCE) as caller:
         server = HttpServer(app, host="127.0.0.1", port=0, grace=60)
         await server.start()
         asking = asyncio.create_task(caller.post(f"{server.url}{PATH}/resume", headers=headers))
@@ -245,7 +246,7 @@ async def test_a_caller_who_hangs_does_not_stop_the_end(app: ASGIApp, half: byte
         _, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(half)
         await writer.drain()
-        async with asyncio.timeout(30):
+        async with within("the end of the server"):
             await server.stop()
         writer.close()
 
@@ -253,10 +254,10 @@ async def test_a_caller_who_hangs_does_not_stop_the_end(app: ASGIApp, half: byte
 async def test_a_command_that_hangs_does_not_stop_the_end(
     app: ASGIApp, backend: Backend, headers: dict[str, str]
 ) -> None:
-    async with serving(app) as server, httpx.AsyncClient(timeout=60) as caller:
+    async with serving(app) as server, httpx.AsyncClient(timeout=PATIENCE) as caller:
         asking = asyncio.create_task(caller.post(f"{server.url}{PATH}/resume", headers=headers))
         await backend.entered.wait()
-        async with asyncio.timeout(30):
+        async with within("the end of the server"):
             await server.stop()
         backend.released.set()
         with contextlib.suppress(httpx.HTTPError):

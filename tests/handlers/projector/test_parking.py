@@ -17,6 +17,7 @@ from tenant_domain.refusals import StaleRead, Unavailable
 from tenant_domain.tenant.events import ProfileUpdated
 from tests.support.histories import History
 from tests.support.readside import ReadSide
+from tests.support.waiting import within
 
 UNKNOWN = b'{"v":1,"data":{},"meta":{}}'
 NEWER = b'{"v":99,"data":{},"meta":{}}'
@@ -155,7 +156,7 @@ async def test_the_next_version_folds_by_itself_what_the_one_before_did_not_know
     role = ProjectionsRole(nc, side.store, side.url, Subjects(f"t{uuid4().hex}"), poll=0.05)
     try:
         await role.start()
-        async with asyncio.timeout(60):
+        async with within("the next try of what is parked"):
             while await parked_streams(side.connections):  # noqa: ASYNC110 - nobody tells
                 await asyncio.sleep(0.02)
         assert (await side.ask(ill, "tenant"))["name"] == "Known"

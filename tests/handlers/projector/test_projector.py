@@ -7,12 +7,14 @@ from typing import Any
 
 import nats
 
+from handlers.adapters.tasks import end
 from handlers.projector.projector import Projector
 from handlers.projector.role import ProjectionsRole
 from handlers.store.event_store import EventStore
 from handlers.wire.subjects import Subjects
 from tenant_domain.tenant.events import ProfileUpdated
 from tests.support.readside import ReadSide
+from tests.support.waiting import PATIENCE
 
 
 @asynccontextmanager
@@ -21,14 +23,12 @@ async def running(*projectors: Projector) -> AsyncGenerator[None]:
     try:
         yield
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(*tasks)
 
 
 async def reached(side: ReadSide, position: int) -> None:
     """Wait until the read models include `position`."""
-    assert await side.queries.positions.reached(position, 60)
+    assert await side.queries.positions.reached(position, PATIENCE)
 
 
 async def versions(side: ReadSide) -> dict[str, int]:

@@ -7,6 +7,7 @@ from uuid import UUID
 import pytest
 from psycopg import AsyncConnection
 
+from handlers.adapters.tasks import end
 from handlers.projector import building
 from handlers.projector.rebuild import rebuild
 from handlers.queries import Queries
@@ -90,8 +91,7 @@ async def test_no_read_fails_and_no_position_falls_while_rebuilds_and_writes_go_
         over.set()
         counts = await asyncio.gather(*readers)
         await writer
-        projecting.cancel()
-        await asyncio.gather(projecting, return_exceptions=True)
+        await end(projecting)
     assert all(counts)
     await side.project()
     assert await generations(side) == [(5, True)]

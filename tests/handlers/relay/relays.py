@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -34,9 +34,7 @@ from handlers.wire.subjects import Streams, Subjects
 from tenant_domain.tenant.events import ProfileUpdated
 from tests.support.bus import Bus, messages_of
 from tests.support.log import events_of
-
-PATIENCE = 60
-"""Seconds that a test waits for what must happen."""
+from tests.support.waiting import until
 
 
 def a_relay(bus: Bus, store: EventStore, **settings: Any) -> EventRelay:
@@ -54,13 +52,6 @@ async def running(*relays: EventRelay | ContextRelay) -> AsyncGenerator[None]:
         yield
     finally:
         await end(*tasks)
-
-
-async def until(true: Callable[[], Awaitable[object]]) -> None:
-    """Wait until it is true; it is asked again and again."""
-    async with asyncio.timeout(PATIENCE):
-        while not await true():  # noqa: ASYNC110 - another process makes it true
-            await asyncio.sleep(0.02)
 
 
 async def reached(bus: Bus, sequence: int) -> None:

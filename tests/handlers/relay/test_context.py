@@ -33,10 +33,11 @@ from projections.context import FACTS, FORM, Form, context_of
 from tenant_domain.decision import Event
 from tenant_domain.tenant import events as ten
 from tenant_domain.tenant.state import Tenant, evolve
-from tests.handlers.relay.relays import kept, running, until
+from tests.handlers.relay.relays import kept, running
 from tests.support.bus import Bus, messages_of
 from tests.support.histories import born, tenant_fact
 from tests.support.log import events_of
+from tests.support.waiting import PATIENCE, until
 
 OPERATION = str(UUID(int=7))
 SUSPENDED = ten.Suspended(operation_id=OPERATION, reason="Invoice of Ada Lovelace is unpaid.")
@@ -131,7 +132,7 @@ async def test_a_stock_client_of_the_bucket_sees_each_change_of_a_tenant(house: 
         watcher = await bucket.watch(str(tenant))
 
         async def seen() -> dict[str, Any]:
-            entry = await watcher.updates(timeout=20) or await watcher.updates(timeout=20)
+            entry = await watcher.updates(timeout=PATIENCE) or await watcher.updates(timeout=PATIENCE)
             assert isinstance(entry, KeyValue.Entry)
             assert entry.key == str(tenant)
             return json.loads(entry.value or b"")

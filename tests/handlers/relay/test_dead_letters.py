@@ -1,6 +1,5 @@
 """What was given up stands in TENANT_DEAD_LETTERS once, as it was, with the reason; and can be sent again."""
 
-import asyncio
 import json
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -24,10 +23,11 @@ from handlers.store.batch import Batch, DeadLetterRow
 from handlers.store.event_store import EventStore
 from handlers.wire.dead_letters import DeadLetter, packed, unpacked
 from handlers.wire.headers import COMMAND_ID
-from tests.handlers.relay.relays import assert_mirrors, reached, until
+from tests.handlers.relay.relays import assert_mirrors, reached
 from tests.support.bus import Bus, messages_of, own_names
 from tests.support.keys import keyring_of
 from tests.support.log import facts
+from tests.support.waiting import PATIENCE, until, within
 
 TENANT = UUID("0192f0a0-0000-7000-8000-000000000001")
 PROBLEM = {"type": "/problems/invalid-command", "title": "Invalid", "status": 422, "detail": "plán: unknown"}
@@ -381,7 +381,7 @@ async def a_subscriber_that_fails(bus: Bus, name: str, *, terminate: bool) -> No
     )
     pull = await js.pull_subscribe_bind(name, bus.streams.events)
     for _ in range(1 if terminate else 2):
-        [message] = await pull.fetch(1, timeout=20)
+        [message] = await pull.fetch(1, timeout=PATIENCE)
         await (message.term() if terminate else message.nak())
     await bus.nc.flush()
     # The server counts when it would deliver once more.
@@ -443,7 +443,7 @@ async def test_the_role_starts_without_streams_and_stops_quickly(bus: Bus, store
     async with role(bus, store):
         await store.append(facts(5))
         await reached(bus, 5)
-    async with asyncio.timeout(20), role(bus, store):
+    async with within("the end of the role"), role(bus, store):
         pass
     await assert_mirrors(bus, store)
 

@@ -16,9 +16,10 @@ from handlers.relay.cloud_events import Message, message
 from handlers.relay.outlet import Outlet, OutOfPlace
 from handlers.store.event_store import EventStore
 from handlers.wire.events import Meta
-from tests.handlers.relay.relays import a_relay, assert_mirrors, last_sequence, reached, running, until
+from tests.handlers.relay.relays import a_relay, assert_mirrors, last_sequence, reached, running
 from tests.support.bus import Bus, messages_of
 from tests.support.log import events_of, facts
+from tests.support.waiting import until
 
 
 async def test_an_event_is_a_cloud_event_in_binary_mode(bus: Bus, store: EventStore) -> None:

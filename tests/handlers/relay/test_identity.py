@@ -16,9 +16,10 @@ from handlers.relay.events import EventRelay
 from handlers.relay.likeness import first_difference
 from handlers.store.event_store import EventStore
 from handlers.store.identity import LogIdentity
-from tests.handlers.relay.relays import a_relay, assert_mirrors, last_sequence, reached, running, until
+from tests.handlers.relay.relays import a_relay, assert_mirrors, last_sequence, reached, running
 from tests.support.bus import Bus
 from tests.support.log import facts
+from tests.support.waiting import PATIENCE, until
 
 
 def mending(bus: Bus, store: EventStore, registry: CollectorRegistry | None = None) -> EventRelay:
@@ -110,8 +111,8 @@ async def test_events_that_a_failover_lost_make_way_and_consumers_see_what_is_th
         config = ConsumerConfig(durable_name="seen", ack_policy=AckPolicy.EXPLICIT)
         await bus.nc.jetstream().add_consumer(stream, config)
         durable = await bus.nc.jetstream().pull_subscribe_bind("seen", stream)
-        for message in await durable.fetch(30, timeout=20):
-            await message.ack_sync(timeout=30)
+        for message in await durable.fetch(30, timeout=PATIENCE):
+            await message.ack_sync(timeout=PATIENCE)
         await lose(store, after=12)
         # When others take their positions
         await store.append(facts(25))
@@ -125,7 +126,7 @@ async def test_events_that_a_failover_lost_make_way_and_consumers_see_what_is_th
         await until(mirrored)
         # Then the stream holds them, and the consumer goes on with the first of them
         await assert_mirrors(bus, store)
-        (next_one,) = await durable.fetch(1, timeout=20)
+        (next_one,) = await durable.fetch(1, timeout=PATIENCE)
         assert next_one.metadata.sequence.stream == 13
 
 

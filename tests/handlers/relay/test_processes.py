@@ -11,9 +11,10 @@ from pathlib import Path
 
 from deploy.embedded import EmbeddedStack
 from handlers.store.event_store import EventStore
-from tests.handlers.relay.relays import PATIENCE, a_relay, assert_mirrors, last_sequence, reached, running
+from tests.handlers.relay.relays import a_relay, assert_mirrors, last_sequence, reached, running
 from tests.support.bus import Bus
 from tests.support.log import facts
+from tests.support.waiting import within
 
 
 @asynccontextmanager
@@ -32,7 +33,7 @@ async def relay_process(bus: Bus, nats_url: str, postgres_url: str) -> AsyncGene
     )
     assert process.stdout is not None
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with within("a process that is ready"):
             while await process.stdout.readline() != b"ready\n":
                 assert process.returncode is None
         yield process

@@ -13,6 +13,7 @@ from handlers.store.event_store import EventStore
 from tests.handlers.relay.relays import a_relay, assert_mirrors, kept, large, limit_messages, reached, running
 from tests.support.bus import Bus
 from tests.support.log import facts
+from tests.support.waiting import PATIENCE
 
 
 async def rebuilt(bus: Bus, store: EventStore, **settings: Any) -> int:
@@ -32,9 +33,9 @@ async def fetched(bus: Bus, name: str, count: int) -> list[int]:
     durable = await bus.nc.jetstream().pull_subscribe_bind(name, bus.streams.events)
     sequences: list[int] = []
     while len(sequences) < count:
-        for message in await durable.fetch(count - len(sequences), timeout=20):
+        for message in await durable.fetch(count - len(sequences), timeout=PATIENCE):
             sequences.append(message.metadata.sequence.stream)
-            await message.ack_sync(timeout=30)
+            await message.ack_sync(timeout=PATIENCE)
     await durable.unsubscribe()
     return sequences
 

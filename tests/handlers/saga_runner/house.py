@@ -32,6 +32,7 @@ from handlers.adapters.objects import Buckets, buckets
 from handlers.adapters.plans import Plans
 from handlers.adapters.schemas import prepare, schema_of
 from handlers.adapters.table import effects
+from handlers.adapters.tasks import end
 from handlers.saga_runner.role import SagasRole
 from handlers.saga_runner.worker import Limits
 from handlers.store.batch import AgendaRow, Batch, EventRow, ReadRow
@@ -51,6 +52,7 @@ from tenant_domain.tenant.commands import Provision
 from tenant_domain.tenant.state import Tenant
 from tenant_domain.values import operation_id_of
 from tests.support.keys import KEY, keyring_of
+from tests.support.waiting import within
 
 POLICY = Policy()
 CERTIFICATE_KEY = CertificateKey(
@@ -62,7 +64,6 @@ CERTIFICATE_KEY = CertificateKey(
 )
 """The same in all processes of a test."""
 
-PATIENCE = 60.0
 QUICK = RetryPolicy(max_tries=3, first=0.01, factor=1.0, cap=0.01)
 
 
@@ -184,7 +185,7 @@ class House:
 
     async def until(self, operation_id: UUID, holds: Callable[[Operation], bool]) -> Operation:
         """Wait until the run is as wanted."""
-        async with asyncio.timeout(PATIENCE):
+        async with within(f"operation {operation_id} to be as wanted"):
             while not holds(state := await self.operation(operation_id)):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         return state
@@ -195,7 +196,7 @@ class House:
 
     async def quiet(self) -> None:
         """Wait until nothing is on the agenda."""
-        async with asyncio.timeout(PATIENCE):
+        async with within("an empty agenda"):
             while await self.agenda():  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 
@@ -243,9 +244,7 @@ async def kill(role: SagasRole) -> None:
     tasks = [*worker._lanes, *worker._runs]  # pyright: ignore[reportPrivateUsage]
     if worker._engine is not None:  # pyright: ignore[reportPrivateUsage]
         tasks.append(worker._engine)  # pyright: ignore[reportPrivateUsage]
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    await end(*tasks)
     await worker._agenda.close()  # pyright: ignore[reportPrivateUsage]
 
 

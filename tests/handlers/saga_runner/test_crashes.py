@@ -19,6 +19,7 @@ from tenant_domain.operation.state import OperationStatus
 from tenant_domain.values import Status
 from tests.handlers.saga_runner.faults import Faults, Pause, Point, fail_for_good
 from tests.handlers.saga_runner.house import EVERYTHING, House, kill, wish
+from tests.support.waiting import soon, within
 
 SHORT = Limits(lease=0.5, poll=0.05, grace=0.5)
 WHENS: tuple[Literal["before", "after"], ...] = ("before", "after")
@@ -44,7 +45,7 @@ async def test_a_worker_that_dies_at_any_step_is_followed_by_another_that_finish
         doomed = house.role(effects=faults.effects(), limits=SHORT)
         await doomed.start()
         tenant_id, operation_id = await house.provision()
-        await asyncio.wait_for(pause.reached.wait(), 30)
+        await soon(pause.reached.wait())
         await kill(doomed)
         async with house.working(limits=SHORT):
             operation = await house.finished(operation_id)
@@ -62,7 +63,7 @@ async def test_a_worker_that_dies_while_undoing_is_followed_by_another_that_fini
         doomed = house.role(effects=faults.effects(), limits=SHORT)
         await doomed.start()
         tenant_id, operation_id = await house.provision()
-        await asyncio.wait_for(pause.reached.wait(), 30)
+        await soon(pause.reached.wait())
         await kill(doomed)
         async with house.working(limits=SHORT):
             operation = await house.finished(operation_id)
@@ -134,7 +135,7 @@ async def test_a_worker_that_stops_gives_its_runs_back_at_once(house: House):
     first = house.role(effects=faults.effects(), limits=Limits(lease=1000.0, grace=0.1))
     await first.start()
     _, operation_id = await house.provision()
-    await asyncio.wait_for(pause.reached.wait(), 30)
+    await soon(pause.reached.wait())
     await first.stop()
     assert pause.cancelled
     assert await house.sql("SELECT * FROM service.saga_workers") == []
@@ -149,7 +150,7 @@ async def test_a_worker_whose_runs_were_taken_over_writes_nothing_and_lets_go(ho
     zombie = house.role(effects=faults.effects(), limits=Limits(lease=1000.0), look=1000.0)
     await zombie.start()
     tenant_id, operation_id = await house.provision()
-    await asyncio.wait_for(pause.reached.wait(), 30)
+    await soon(pause.reached.wait())
     async with house.working():
         await house.sql("DELETE FROM service.saga_workers WHERE lease_until > now() + interval '500 s'")
         operation = await house.finished(operation_id)
@@ -168,7 +169,7 @@ async def test_what_a_zombie_did_outside_after_the_run_was_undone_is_undone_too(
     zombie = house.role(effects=faults.effects(), limits=Limits(1, lease=1000.0, grace=30.0), look=1000.0)
     await zombie.start()
     tenant_id, operation_id = await house.provision(subdomain=wish().subdomain)
-    await asyncio.wait_for(pause.reached.wait(), 30)
+    await soon(pause.reached.wait())
     async with house.working():
         await house.sql("UPDATE service.saga_agenda SET owner = NULL")
         await house.ask(tenant_id, CancelOperation(operation_id=operation_id))
@@ -185,7 +186,7 @@ async def test_a_worker_that_lost_its_lease_begins_another_and_goes_on(house: Ho
         await house.finished((await house.provision())[1])
         first = await house.sql("SELECT owner FROM service.saga_workers")
         await house.sql("DELETE FROM service.saga_workers")
-        async with asyncio.timeout(30):
+        async with within("the worker's next lease"):
             while (second := await house.sql("SELECT owner FROM service.saga_workers")) in ([], first):  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         assert second != first

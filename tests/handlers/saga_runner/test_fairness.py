@@ -15,6 +15,7 @@ from tenant_domain.operation.state import OperationStatus
 from tenant_domain.tenant.commands import Suspend
 from tests.handlers.saga_runner.faults import Faults, Pause
 from tests.handlers.saga_runner.house import House
+from tests.support.waiting import soon
 
 FLOOD = 10_000
 
@@ -90,12 +91,12 @@ async def test_runs_that_wait_for_their_turn_at_a_step_keep_nobody_from_other_st
     runs = [await house.provision() for _ in range(4)]
     limits = Limits(concurrency=2, poll=0.05, steps={"create_schema": 1})
     async with house.working(effects=faults.effects(), limits=limits):
-        await asyncio.wait_for(pauses[0].reached.wait(), 30)
+        await soon(pauses[0].reached.wait())
         suspension = await house.ask(tenant_id, Suspend(reason="unpaid"))
         assert suspension is not None
         assert (await house.finished(suspension)).status is OperationStatus.SUCCEEDED
         for number, pause in enumerate(pauses):
-            await asyncio.wait_for(pause.reached.wait(), 30)
+            await soon(pause.reached.wait())
             assert not any(later.reached.is_set() for later in pauses[number + 1 :])
             pause.released.set()
         for _, operation_id in runs:

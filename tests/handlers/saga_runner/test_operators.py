@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
 from handlers.saga_runner.worker import Limits
@@ -15,6 +13,7 @@ from tenant_domain.tenant.commands import Resume, Suspend
 from tenant_domain.values import Status
 from tests.handlers.saga_runner.faults import Faults, Pause, fail, fail_for_good
 from tests.handlers.saga_runner.house import EVERYTHING, House, quickened
+from tests.support.waiting import soon
 
 ENDINGS = [
     (CancelOperation, OperationStatus.CANCELLED),
@@ -45,7 +44,7 @@ async def test_a_long_effect_outside_is_stopped_and_the_run_undone(
     faults.plan(("before", effect), pause)
     async with house.working(effects=faults.effects(), look=0.05):
         tenant_id, operation_id = await house.provision()
-        await asyncio.wait_for(pause.reached.wait(), 30)
+        await soon(pause.reached.wait())
         await house.ask(tenant_id, command(operation_id=operation_id))
         operation = await house.until(operation_id, lambda state: state.finished)
     assert pause.cancelled
@@ -60,7 +59,7 @@ async def test_an_effect_inside_the_database_that_was_overtaken_leaves_nothing(h
     faults.plan(("after", effect), pause)
     async with house.working(effects=faults.effects()):
         tenant_id, operation_id = await house.provision()
-        await asyncio.wait_for(pause.reached.wait(), 30)
+        await soon(pause.reached.wait())
         await house.ask(tenant_id, CancelOperation(operation_id=operation_id))
         pause.released.set()
         operation = await house.until(operation_id, lambda state: state.finished)
@@ -76,7 +75,7 @@ async def test_a_run_that_is_being_undone_goes_on_undoing(house: House, point: s
     faults.plan(("before", point), pause)
     async with house.working(effects=faults.effects(), look=0.05):
         tenant_id, operation_id = await house.provision()
-        await asyncio.wait_for(pause.reached.wait(), 30)
+        await soon(pause.reached.wait())
         for command in (CancelOperation, CompensateOperation, RetryOperation):
             await house.ask(tenant_id, command(operation_id=operation_id))
         pause.released.set()
@@ -179,7 +178,7 @@ async def test_a_suspension_that_is_cancelled_gives_access_back(house: House):
         await house.finished(operation_id)
         suspension = await house.ask(tenant_id, Suspend(reason="unpaid"))
         assert suspension is not None
-        await asyncio.wait_for(pause.reached.wait(), 30)
+        await soon(pause.reached.wait())
         await house.ask(tenant_id, CancelOperation(operation_id=suspension))
         operation = await house.until(suspension, lambda state: state.finished)
     assert operation.status is OperationStatus.CANCELLED

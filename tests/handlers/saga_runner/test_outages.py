@@ -28,7 +28,8 @@ from tests.handlers.saga_runner.faults import Point
 from tests.handlers.saga_runner.house import House, house_at
 from tests.handlers.saga_runner.test_crashes import completed_once
 from tests.handlers.saga_runner.test_upgrade import DOWN, UP, Moving, moving
-from tests.support.processes import PATIENCE, Restarts
+from tests.support.processes import Restarts
+from tests.support.waiting import within
 
 FORWARD: Sequence[Point] = (("before", "keep_backup"), ("before", "release_backup"))
 BACK: Sequence[Point] = (("before", "drop_backup"), ("after", "restore_backup"))
@@ -78,7 +79,7 @@ async def stop(process: Process, runs: list[Stopped]) -> None:
     """Wait until all of the runs have come to their points."""
     assert process.stdout is not None
     missing = {str(run.tenant_id) for run in runs}
-    async with asyncio.timeout(PATIENCE):
+    async with within("the worker to stop where it is told to"):
         while missing:
             line = await process.stdout.readline()
             assert line, f"the worker ended, and has not stopped {missing}"

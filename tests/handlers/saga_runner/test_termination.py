@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import io
 import json
@@ -38,6 +37,7 @@ from tests.handlers.saga_runner.ending import (
 )
 from tests.handlers.saga_runner.faults import Faults, Pause, fail_for_good
 from tests.handlers.saga_runner.house import EVERYTHING, House, topics
+from tests.support.waiting import soon, until
 
 
 async def tables_of(house: House, tenant_id: UUID) -> list[str]:
@@ -162,13 +162,11 @@ async def test_a_legal_hold_stops_the_end_where_it_is_and_its_release_lets_it_go
     async with house.working(effects=faults.effects(), look=0.05):
         tenant_id = await living(house)
         operation_id = await terminate(house, tenant_id)
-        await asyncio.wait_for(pause.reached.wait(), 30)
+        await soon(pause.reached.wait())
         await house.ask(tenant_id, PlaceLegalHold(reason="Case 26-114"))
         operation = await house.finished(operation_id)
         assert (operation.status, operation.parked_reason) == (OperationStatus.PARKED, HELD)
-        async with asyncio.timeout(30):
-            while not pause.cancelled:  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
+        await until(lambda: pause.cancelled)
         assert await house.remains(tenant_id) == {*EVERYTHING, "export"}
         assert await house.agenda() == []
 
@@ -207,7 +205,7 @@ async def test_the_purge_begins_after_the_end_of_a_plan_change(
         change = await house.ask(tenant_id, Upgrade(plan="enterprise", effective=effective))
         assert change is not None
         if effective == "now":
-            await asyncio.wait_for(pause.reached.wait(), 30)
+            await soon(pause.reached.wait())
         else:
             await house.until(change, lambda state: state.step("backup_state").due_at is not None)
         operation_id = await terminate(house, tenant_id)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import Any, Literal
 from uuid import UUID
@@ -27,6 +26,7 @@ from tests.handlers.saga_runner.ending import (
 from tests.handlers.saga_runner.faults import Faults, Pause, Point, fail, fail_for_good
 from tests.handlers.saga_runner.house import House, kill
 from tests.handlers.saga_runner.test_crashes import SHORT, completed_once
+from tests.support.waiting import soon
 
 WHENS: tuple[Literal["before", "after"], ...] = ("before", "after")
 EFFECTS = ("withdraw_access", "preserve_data", "remove_belongings", "purge_schema", "delete_securely")
@@ -76,7 +76,7 @@ async def test_a_worker_that_dies_at_any_point_is_followed_by_another_that_finis
         doomed = house.role(effects=faults.effects(), limits=SHORT)
         await doomed.start()
         operation_id = await terminate(house, tenant_id)
-        await asyncio.wait_for(pause.reached.wait(), 30)
+        await soon(pause.reached.wait())
         await kill(doomed)
         async with house.working(limits=SHORT):
             operation = await house.finished(operation_id)
@@ -98,7 +98,7 @@ async def test_a_worker_that_dies_while_bringing_it_back_is_followed_by_another(
         doomed = house.role(effects=faults.effects(), limits=SHORT)
         await doomed.start()
         await house.ask(tenant_id, CancelTermination())
-        await asyncio.wait_for(pause.reached.wait(), 30)
+        await soon(pause.reached.wait())
         await kill(doomed)
         async with house.working(limits=SHORT):
             operation = await house.finished(operation_id)
@@ -146,7 +146,7 @@ async def test_an_export_that_is_written_after_the_end_is_taken_back(house: Hous
     zombie = house.role(effects=faults.effects(), limits=Limits(1, lease=1000.0, grace=30.0), look=1000.0)
     await zombie.start()
     operation_id = await terminate(house, tenant_id)
-    await asyncio.wait_for(pause.reached.wait(), 30)
+    await soon(pause.reached.wait())
     async with house.working():
         await house.sql("UPDATE service.saga_agenda SET owner = NULL")
         assert (await house.finished(operation_id)).status is OperationStatus.SUCCEEDED

@@ -26,6 +26,7 @@ from tenant_domain.tenant.decide import period_end
 from tenant_domain.tenant.state import Tenant
 from tests.handlers.saga_runner.faults import Act, Faults, Pause, Point, fail, fail_for_good, once
 from tests.handlers.saga_runner.house import KEY, House, kill, topics
+from tests.support.waiting import soon
 
 WHENS: tuple[Literal["before", "after"], ...] = ("before", "after")
 CHANGING = ("check_plan_fits", "keep_backup", "apply_plan", "verify_plan")
@@ -210,7 +211,7 @@ async def _killed_at(house: House, faults: list[Faults], tenants: list[Moving], 
         await worker.start()
     for tenant in tenants:
         await tenant.ask()
-    await asyncio.wait_for(asyncio.gather(*(pause.reached.wait() for pause in pauses)), 60)
+    await soon(asyncio.gather(*(pause.reached.wait() for pause in pauses)))
     await asyncio.gather(*(kill(worker) for worker in workers))
 
 
@@ -267,7 +268,7 @@ async def test_what_the_tenant_gets_meanwhile_is_not_lost(house: House, effect: 
     faults.plan(("before", effect), pause)
     await tenant.ask()
     async with house.working(effects=faults.effects()):
-        await asyncio.wait_for(pause.reached.wait(), 30)
+        await soon(pause.reached.wait())
         await tenant.sql("INSERT INTO {}.sso_connections (name, protocol, issuer) VALUES ('a', 'saml', 'b')")
         pause.released.set()
         operation = await tenant.end()
@@ -302,7 +303,7 @@ async def test_the_tenant_reads_and_writes_while_its_plan_changes(
     await tenant.ask()
     async with house.working(effects=faults.effects()):
         for pause in pauses.values():
-            await asyncio.wait_for(pause.reached.wait(), 30)
+            await soon(pause.reached.wait())
             for statement in (
                 "INSERT INTO users (id, role, status) VALUES (gen_random_uuid(), 'viewer', 'active')",
                 "UPDATE users SET name = 'Grace' WHERE role = 'viewer'",

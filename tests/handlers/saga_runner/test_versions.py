@@ -18,7 +18,8 @@ from tenant_domain.decision import NewEvent
 from tenant_domain.operation import decide as operation
 from tenant_domain.operation.state import Operation, OperationStatus
 from tenant_domain.tenant.events import AdminContact, ProvisioningStarted
-from tests.handlers.saga_runner.house import PATIENCE, House, kill
+from tests.handlers.saga_runner.house import House, kill
+from tests.support.waiting import until
 
 RUNS = 1000
 QUICK = RetryPolicy(max_tries=50, first=0.02, factor=1.0, cap=0.02)
@@ -111,9 +112,7 @@ async def test_a_changed_saga_takes_over_a_thousand_runs_of_the_old_one(house: H
     limits = Limits(concurrency=200, lease=1.0, poll=0.05)
     role = house.role(sagas={"provisioning": OLD}, effects=world.effects(), limits=limits)
     await role.start()
-    async with asyncio.timeout(60):
-        while world.calls < 2 * RUNS:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+    await until(lambda: world.calls >= 2 * RUNS)
     await kill(role)
     positions = Counter(tuple(each.status for each in run.steps) for run in await states(house, runs))
     assert len(positions) > 3, "the runs are to be in different places"
@@ -180,6 +179,4 @@ async def test_a_step_that_was_taken_out_is_passed_over_when_nobody_knows_it_any
 async def known(house: House, kind: str) -> None:
     """Wait until the newer worker has said what it knows."""
     said = "SELECT 1 FROM service.registries WHERE steps @> ARRAY[%s]"
-    async with asyncio.timeout(PATIENCE):
-        while not await house.sql(said, f"{kind}.inspect"):  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
+    await until(lambda: house.sql(said, f"{kind}.inspect"))

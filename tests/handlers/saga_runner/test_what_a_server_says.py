@@ -13,7 +13,8 @@ from handlers.adapters.effects import Work
 from handlers.saga_runner.worker import Limits
 from tenant_domain.operation.state import OperationStatus
 from tests.handlers.saga_runner.faults import Act, Faults
-from tests.handlers.saga_runner.house import PATIENCE, House
+from tests.handlers.saga_runner.house import House
+from tests.support.waiting import until, within
 
 READ_ONLY, DISK_FULL, TOO_MANY, STARTING, INTERNAL, IO = "25006", "53100", "53300", "57P03", "XX000", "58030"
 SERIALIZATION, LOCKED, CANCELED, FORBIDDEN, MISSING = "40001", "55P03", "57014", "42501", "42P01"
@@ -41,9 +42,7 @@ def saying(state: str) -> Act:
 
 async def said(logs: Logs, event: str) -> None:
     """Wait until the event stands in the log."""
-    async with asyncio.timeout(PATIENCE):
-        while not any(entry["event"] == event for entry in logs):  # noqa: ASYNC110 - nobody tells
-            await asyncio.sleep(0.01)
+    await until(lambda: any(entry["event"] == event for entry in logs))
 
 
 @pytest.mark.parametrize("state", AWAY)
@@ -86,7 +85,7 @@ async def test_a_worker_that_fails_for_a_defect_is_told_of(house: House, monkeyp
     try:
         monkeypatch.setattr(role._worker, "_room", lambda: 1 / 0)  # pyright: ignore[reportPrivateUsage]
         await role.start()
-        async with asyncio.timeout(PATIENCE):
+        async with within("the loop to be told of the defect"):
             context = await told
         await role.stop()
     finally:

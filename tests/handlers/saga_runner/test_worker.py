@@ -18,6 +18,7 @@ from tenant_domain.operation import decide as operation
 from tenant_domain.operation.state import OperationStatus
 from tests.handlers.saga_runner.faults import Faults, Pause, fail
 from tests.handlers.saga_runner.house import EVERYTHING, House, house_at, wish
+from tests.support.waiting import PATIENCE, soon, within
 
 NEVER = 1000.0
 
@@ -51,7 +52,7 @@ async def test_others_are_told_of_every_commit(house: House):
     async with house.working():
         await house.finished((await house.provision())[1])
     await house.nats.flush()
-    heads = [int((await heard.next_msg(timeout=10)).data) for _ in range(heard.pending_msgs)]
+    heads = [int((await heard.next_msg(timeout=PATIENCE)).data) for _ in range(heard.pending_msgs)]
     assert heads == sorted(heads)
     assert heads[-1] == await house.store.head()
 
@@ -64,7 +65,7 @@ async def test_no_more_runs_are_at_work_than_allowed(house: House):
     limits, registry = Limits(concurrency=2, poll=0.05), CollectorRegistry()
     async with house.working(effects=faults.effects(), limits=limits, registry=registry):
         for reached in range(0, 6, 2):
-            await asyncio.wait_for(pauses[reached + 1].reached.wait(), 30)
+            await soon(pauses[reached + 1].reached.wait())
             assert registry.get_sample_value("tenants_operations_running") == 2
             assert not any(pause.reached.is_set() for pause in pauses[reached + 2 :])
             for pause in pauses[reached : reached + 2]:
@@ -137,7 +138,7 @@ async def test_runs_go_on_when_the_database_comes_back(own_stack: EmbeddedStack,
 
 async def _patiently(ask: Callable[[], Awaitable[None]]) -> None:
     """Ask until the database answers."""
-    async with asyncio.timeout(60):
+    async with within("a database that answers"):
         while True:
             try:
                 return await ask()

@@ -16,8 +16,8 @@ from handlers.store.event_store import EventStore
 from handlers.store.migrate import migrate
 from tenant_domain.decision import Ref
 from tests.handlers.store.batches import event, one_command
-from tests.support.processes import PATIENCE
 from tests.support.proxy import Proxy
+from tests.support.waiting import within
 
 OWNER = UUID(int=1)
 
@@ -88,7 +88,7 @@ async def test_without_a_database_nothing_is_written_and_later_all_works(proxy: 
 
 async def at_last(ask: Callable[[], Awaitable[int]]) -> int:
     """Ask until the database is reached."""
-    async with asyncio.timeout(PATIENCE):
+    async with within("a store that is available again"):
         while True:
             with contextlib.suppress(StoreUnavailable):
                 return await ask()
@@ -219,7 +219,7 @@ async def test_a_connection_that_takes_longer_than_anybody_waits_is_there_in_the
     async with Proxy(store_url) as proxy, EventStore(proxy.url, turn_timeout=0.3) as store:
         proxy.late = 0.2  # to connect takes several answers
         given_up = 0
-        async with asyncio.timeout(60):
+        async with within("a store that takes the command again"):
             while True:
                 try:
                     await store.append(one_command(stream))

@@ -18,10 +18,10 @@ def connections_to(url: str, incarnation: Incarnation) -> Connections:
     return Connections(
         url,
         readers=2,
-        statement_timeout=30,
-        lock_timeout=10,
-        idle_timeout=10,
-        pool_timeout=10,
+        statement_timeout=60,
+        lock_timeout=60,
+        idle_timeout=60,
+        pool_timeout=60,
         incarnation=incarnation,
     )
 

@@ -10,6 +10,7 @@ import uvloop
 
 from handlers.store.watched import WatchedConnection
 from tests.support.proxy import Proxy
+from tests.support.waiting import soon, until, within
 
 AT_WORK = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"
 FAREWELL = b"E\x00\x00\x00\x24SFATAL\x00VFATAL\x00C57P01\x00Mgone\x00\x00"
@@ -32,9 +33,7 @@ def test_a_connection_that_rests_hears_of_its_end(postgres_url: str) -> None:
             connection = await _opened(proxy.url)
             assert await _number(connection, 1) == 1
             proxy.reset(FAREWELL)
-            async with asyncio.timeout(20):
-                while not connection.closed:  # noqa: ASYNC110 - nobody tells of it
-                    await asyncio.sleep(0.01)
+            await until(lambda: connection.closed)
             with pytest.raises(psycopg.OperationalError):
                 await _number(connection, 2)
             await connection.close()
@@ -53,12 +52,12 @@ def test_the_socket_of_a_lost_connection_serves_the_next_one(postgres_url: str) 
                 await _until_at_work(postgres_url)
                 proxy.reset()
                 with pytest.raises(psycopg.OperationalError):
-                    await asyncio.wait_for(waiting, 20)
+                    await soon(waiting)
             others = [await _opened(postgres_url) for _ in range(8)]
             assert numbers & {other.fileno() for other in others}
             await lost.close()
             await resting.close()  # must not end the watch of whoever has its number now
-            async with asyncio.timeout(20):
+            async with within("the answers on the other connections"):
                 assert await asyncio.gather(
                     *(_number(*each) for each in zip(others, range(8), strict=True))
                 ) == [*range(8)]
@@ -75,7 +74,7 @@ def test_a_connection_whose_user_was_cancelled_goes_on(postgres_url: str) -> Non
         await _until_at_work(postgres_url)
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await asyncio.wait_for(waiting, 20)
+            await soon(waiting)
         assert await _number(connection, 3) == 3
         await connection.close()
 

@@ -12,6 +12,7 @@ from handlers.store.packing import bigint
 from handlers.store.watched import WatchedConnection
 from handlers.store.writer import Writer
 from tests.support.proxy import Proxy
+from tests.support.waiting import PATIENCE
 
 AT_WORK = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"
 
@@ -31,7 +32,7 @@ async def _reset_at_work(url: str, said: bytes) -> None:
         while not (await looking.execute(AT_WORK)).rowcount:  # noqa: ASYNC110 - nobody tells of it
             await asyncio.sleep(0.01)
         proxy.reset(said)
-        await asyncio.wait({waiting}, timeout=20)
+        await asyncio.wait({waiting}, timeout=PATIENCE)
         assert waiting.done()
         with pytest.raises(psycopg.OperationalError):
             await waiting

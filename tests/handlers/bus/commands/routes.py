@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -18,12 +17,10 @@ from handlers.execution.executor import Executor
 from handlers.execution.reply import Reply, refused
 from handlers.store.event_store import EventStore
 from tenant_domain.refusals import RateLimited
-from tests.handlers.bus.commands.service import quiet, until
+from tests.handlers.bus.commands.service import quiet
 from tests.handlers.execution.commands import executor_on
 from tests.support.bus import Bus
-
-_PATIENCE = 20
-"""Seconds that a test waits for a reply."""
+from tests.support.waiting import until, within
 
 
 class Recording(Executor):
@@ -63,7 +60,7 @@ class Door:
 
     async def execute(self, request: Request) -> Reply:
         """Have a command settled; whatever its owner does, the reply comes in time."""
-        async with asyncio.timeout(_PATIENCE):
+        async with within("a reply by the door"):
             return await self.forwarder.execute(request)
 
 

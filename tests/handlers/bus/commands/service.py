@@ -29,6 +29,7 @@ from tenant_domain.tenant.decide import ref as tenant_ref
 from tenant_domain.tenant.events import ProfileUpdated
 from tests.support.bus import Bus
 from tests.support.keys import KEY, keyring_of
+from tests.support.waiting import PATIENCE
 
 ADMIN = {"email": "ada@example.com", "name": "Ada"}
 
@@ -96,7 +97,7 @@ class Caller:
         command: str,
         body: Mapping[str, Any] | bytes = b"",
         command_id: UUID | str | None = None,
-        timeout: float = 20,  # noqa: ASYNC109 - the client's own
+        timeout: float = PATIENCE,  # noqa: ASYNC109 - the client's own
         **headers: str,
     ) -> Msg:
         """Send a command through the answered door, and return its reply."""
@@ -117,7 +118,7 @@ class Caller:
         inbox = f"{self.inbox}.{uuid4().hex}"
         given = {"Reply-To": inbox, **_headers(command_id or uuid4(), headers)}
         await self.nc.jetstream().publish(
-            self.bus.subjects.command(tenant, command), _text(body), timeout=20, headers=given
+            self.bus.subjects.command(tenant, command), _text(body), timeout=PATIENCE, headers=given
         )
         return self._future(inbox)
 
@@ -218,13 +219,6 @@ async def progress(postgres_url: str) -> dict[int, tuple[int, UUID | None]]:
     async with await psycopg.AsyncConnection.connect(postgres_url) as connection:
         rows = await connection.execute("SELECT partition, sequence, owner FROM service.command_progress")
         return {partition: (sequence, owner) for partition, sequence, owner in await rows.fetchall()}
-
-
-async def until(condition: Any) -> None:
-    """Wait until the awaited condition holds; what happens in another process has no event to wait for."""
-    async with asyncio.timeout(60):
-        while not await condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
 
 
 async def connect(url: str) -> Client:

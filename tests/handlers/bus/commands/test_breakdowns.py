@@ -30,10 +30,10 @@ from tests.handlers.bus.commands.service import (
     problem,
     progress,
     role_on,
-    until,
 )
 from tests.support.bus import Bus, messages_of, own_names
 from tests.support.proxy import Proxy
+from tests.support.waiting import until
 
 PERSON = "ada@example.com"
 

@@ -21,9 +21,9 @@ from tests.handlers.bus.commands.service import (
     outcome,
     problem,
     provisioning,
-    until,
 )
 from tests.support.bus import Bus
+from tests.support.waiting import PATIENCE, until
 
 pytestmark = pytest.mark.usefixtures("role")
 
@@ -71,7 +71,7 @@ async def test_a_command_id_that_stands_for_another_command_is_refused_at_both_d
 async def test_an_id_is_made_up_at_the_answered_door(caller: Caller, bus: Bus) -> None:
     tenant = uuid4()
     reply = await bus.nc.request(
-        bus.subjects.rpc(tenant, "provision"), json.dumps(provisioning(tenant)).encode(), timeout=20
+        bus.subjects.rpc(tenant, "provision"), json.dumps(provisioning(tenant)).encode(), timeout=PATIENCE
     )
     assert UUID(outcome(reply)["command_id"]).version == 4
 
@@ -165,7 +165,7 @@ async def test_replies_go_to_inboxes_only(caller: Caller, bus: Bus, store: Event
 
 @pytest.mark.parametrize("rest", ["lonely", "a.b.c", "018f4d7e-0c5b-7c4e-9b1e-3f1a2b3c4d5e.resume.now"])
 async def test_a_subject_of_another_form_is_answered_too(bus: Bus, rest: str) -> None:
-    reply = await bus.nc.request(f"{bus.subjects.prefix}.rpc.{rest}", b"", timeout=20)
+    reply = await bus.nc.request(f"{bus.subjects.prefix}.rpc.{rest}", b"", timeout=PATIENCE)
     assert problem(reply) == "invalid-command"
 
 

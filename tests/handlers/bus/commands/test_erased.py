@@ -22,8 +22,9 @@ from handlers.relay.dead_letters import DeadLetterRelay
 from handlers.relay.metrics import RelayMetrics
 from handlers.store.event_store import EventStore
 from tests.handlers.bus.commands.conftest import LIMITS
-from tests.handlers.bus.commands.service import Caller, active_tenants, outcome, until
+from tests.handlers.bus.commands.service import Caller, active_tenants, outcome
 from tests.support.bus import Bus, messages_of
+from tests.support.waiting import PATIENCE, soon, until
 
 PERSON = "zoe.quetzal@planted.example"
 WISH = {"name": "Acme", "subdomain": "acme", "admin": {"email": PERSON, "name": "Zoe"}}
@@ -71,8 +72,8 @@ async def test_an_accepted_command_is_decided_before_it_goes(
     await role.durable.start()
     erased = await erasure(bus, migrated).erase(tenant)
 
-    assert outcome(await asyncio.wait_for(waiting, 30))["status"] == "rejected"
-    assert (await told.next_msg(timeout=30)).subject.endswith(".tenant-exists")
+    assert outcome(await soon(waiting))["status"] == "rejected"
+    assert (await told.next_msg(timeout=PATIENCE)).subject.endswith(".tenant-exists")
     counts = {each.store: each.count for each in erased.stores}
     assert (counts[bus.streams.commands], counts["service.dead_letters"]) == (1, 1)
     assert await messages_of(bus.nc, bus.streams.commands) == []
@@ -83,7 +84,7 @@ async def test_a_command_that_nobody_publishes_the_refusal_of_holds_it_up(
     role: CommandsRole, bus: Bus, caller: Caller, store: EventStore, migrated: str
 ) -> None:
     [tenant] = await active_tenants(store, caller)
-    await asyncio.wait_for(await caller.put(tenant, "provision", WISH), 30)
+    await soon(await caller.put(tenant, "provision", WISH))
     with pytest.raises(EffectFailed, match="with relay"):
         await erasure(bus, migrated, patience=0.3).erase(tenant)
 
@@ -116,7 +117,7 @@ async def test_of_a_letter_that_comes_later_nothing_stays_that_tells_of_anybody(
     await erasure(bus, migrated).erase(tenant)
 
     body = json.dumps({"reason": PERSON, PERSON: 1}).encode()
-    found = await asyncio.wait_for(await caller.put(tenant, "suspend", body, Actor=PERSON), 30)
+    found = await soon(await caller.put(tenant, "suspend", body, Actor=PERSON))
 
     assert outcome(found)["error"]["type"] == "/problems/invalid-command"
 

@@ -13,9 +13,10 @@ from handlers.adapters.command_places import PLACES, Place
 from handlers.adapters.command_stream import CommandStream
 from handlers.bus.commands import CommandsRole
 from handlers.store.event_store import EventStore
-from tests.handlers.bus.commands.service import Caller, active_tenants, numbers, outcome, progress, until
+from tests.handlers.bus.commands.service import Caller, active_tenants, numbers, outcome, progress
 from tests.support.bus import Bus, messages_of
 from tests.support.snapshots import copied, put_back
+from tests.support.waiting import soon, until, within
 
 
 async def sent(caller: Caller, tenant: UUID, first: int, last: int) -> list[asyncio.Future[Any]]:
@@ -27,7 +28,7 @@ async def sent(caller: Caller, tenant: UUID, first: int, last: int) -> list[asyn
 
 async def heard(outcomes: list[asyncio.Future[Any]]) -> list[Any]:
     """Return the outcomes, once all have come."""
-    async with asyncio.timeout(30):
+    async with within("the outcomes of the commands"):
         return await asyncio.gather(*outcomes)
 
 
@@ -147,7 +148,7 @@ async def test_a_command_whose_subject_belongs_to_no_partition_is_refused_and_ke
     [tenant] = await active_tenants(store, caller)
     tokens = subject.format(tenant=tenant, TENANT=str(tenant).upper()).split(".")
 
-    found = outcome(await asyncio.wait_for(await caller.put(tokens[0], tokens[1]), 20))
+    found = outcome(await soon(await caller.put(tokens[0], tokens[1])))
 
     assert found["status"] == "rejected"
     assert found["error"]["type"] in ("/problems/invalid-command", "/problems/unknown-command")

@@ -1,6 +1,5 @@
 """A refused command that is sent again from its dead letter, once what it was refused for is mended."""
 
-import asyncio
 from functools import partial
 from uuid import UUID, uuid4
 
@@ -15,9 +14,10 @@ from handlers.relay.metrics import RelayMetrics
 from handlers.store.event_store import EventStore
 from handlers.wire.headers import CAUSATION_ID, COMMAND_ID, REPLAY_OF
 from tests.handlers.bus.commands.conftest import LIMITS
-from tests.handlers.bus.commands.service import Caller, activate, outcome, problem, provisioning, until
+from tests.handlers.bus.commands.service import Caller, activate, outcome, problem, provisioning
 from tests.support.bus import Bus, messages_of
 from tests.support.keys import keyring_of
+from tests.support.waiting import soon, until
 
 
 def relay(bus: Bus, store: EventStore) -> DeadLetterRelay:
@@ -38,9 +38,7 @@ async def test_it_is_decided_anew_under_an_id_of_its_own(
     role: CommandsRole, bus: Bus, caller: Caller, store: EventStore
 ) -> None:
     tenant, former = uuid4(), uuid4()
-    refused = await asyncio.wait_for(
-        await caller.put(tenant, "update_profile", {"name": "Risen"}, former), 30
-    )
+    refused = await soon(await caller.put(tenant, "update_profile", {"name": "Risen"}, former))
     assert problem(refused) == "tenant-not-found"
     letter = await published(bus, store)
     provisioned = outcome(await caller.ask(tenant, "provision", provisioning(tenant)))
@@ -66,7 +64,7 @@ async def test_one_that_was_decided_meanwhile_keeps_its_id_and_is_not_decided_tw
     role: CommandsRole, bus: Bus, caller: Caller, store: EventStore
 ) -> None:
     tenant, command_id = uuid4(), uuid4()
-    await asyncio.wait_for(await caller.put(tenant, "update_profile", b'{"nam": "x"}', command_id), 30)
+    await soon(await caller.put(tenant, "update_profile", b'{"nam": "x"}', command_id))
     letter = await published(bus, store)  # a form that does not fit is no outcome
     provisioned = outcome(await caller.ask(tenant, "provision", provisioning(tenant)))
     await activate(store, {tenant: UUID(provisioned["operation_id"])})

@@ -37,15 +37,12 @@ from tests.handlers.bus.commands.service import (
     progress,
     provisioning,
     role_on,
-    until,
 )
 from tests.handlers.bus.commands.test_workers import shares
 from tests.handlers.bus.commands.worker import Worker
 from tests.handlers.execution.commands import executor_on, names_given, rename, request
 from tests.support.bus import Bus, messages_of
-
-PATIENCE = 20
-"""Seconds that a test waits for a reply."""
+from tests.support.waiting import PATIENCE, soon, until, within
 
 
 @pytest.fixture
@@ -347,7 +344,7 @@ async def test_commands_go_on_while_partitions_change_hands(
                 await until(shares(migrated, 4, 5))
             await until(shares(migrated, 9))
         stop.set()
-        await asyncio.wait_for(renaming, PATIENCE)
+        await soon(renaming)
     assert await names_given(store, tenant) == names
 
 
@@ -410,7 +407,7 @@ async def _sorted_for_their_owners(at: Endpoints) -> None:
 async def _repeated(caller: Caller, tenant: UUID, command: str, body: dict[str, Any]) -> Msg:
     """Send a command until it is answered, as whoever gets no answer does."""
     command_id = uuid4()
-    async with asyncio.timeout(60):
+    async with within("a reply to the repeated command"):
         while True:
             with contextlib.suppress(nats.errors.TimeoutError):
                 return await caller.ask(tenant, command, body, command_id, timeout=1)

@@ -8,8 +8,9 @@ from handlers.bus.commands import CommandsRole
 from handlers.store.batch import Batch, EventRow
 from handlers.store.event_store import EventStore
 from tenant_domain.tenant.decide import ref as tenant_ref
-from tests.handlers.bus.commands.service import Caller, active_tenants, dead_letters, problem, progress, until
+from tests.handlers.bus.commands.service import Caller, active_tenants, dead_letters, problem, progress
 from tests.support.bus import Bus, messages_of
+from tests.support.waiting import soon, until, within
 
 _NEWER = """
 INSERT INTO service.registries (fingerprint, commands, facts, seen_at)
@@ -49,15 +50,15 @@ async def test_a_command_that_a_newer_worker_knows_is_left_to_it(
     unknown = await caller.put(tenant, "brand_new")
     behind = await caller.put(tenant, "update_profile", {"name": "Behind"})
 
-    assert problem(await asyncio.wait_for(before, 30)) is None
+    assert problem(await soon(before)) is None
     await until(held_by_nobody(migrated))
     assert (unknown.done(), behind.done()) == (False, False)
     assert await dead_letters(migrated) == []
     assert max(sequence for sequence, _ in (await progress(migrated)).values()) == 1
 
     await newer(store, alive=False)
-    assert problem(await asyncio.wait_for(unknown, 30)) == "unknown-command"
-    assert problem(await asyncio.wait_for(behind, 30)) is None
+    assert problem(await soon(unknown)) == "unknown-command"
+    assert problem(await soon(behind)) is None
 
 
 async def test_a_command_with_a_field_that_a_newer_worker_knows_is_left_to_it(
@@ -66,7 +67,7 @@ async def test_a_command_with_a_field_that_a_newer_worker_knows_is_left_to_it(
     [tenant] = await active_tenants(store, caller)
     await newer(store, alive=True)
     mistaken = await caller.put(tenant, "update_profile", {"name": "Acme", "nickname_": "A"})
-    assert problem(await asyncio.wait_for(mistaken, 30)) == "invalid-command"
+    assert problem(await soon(mistaken)) == "invalid-command"
 
     waiting = await caller.put(tenant, "update_profile", {"name": "Acme", "nickname": "A"})
     await until(held_by_nobody(migrated))
@@ -74,7 +75,7 @@ async def test_a_command_with_a_field_that_a_newer_worker_knows_is_left_to_it(
     assert len(await dead_letters(migrated)) == 1
 
     await newer(store, alive=False)
-    assert problem(await asyncio.wait_for(waiting, 30)) == "invalid-command"
+    assert problem(await soon(waiting)) == "invalid-command"
 
 
 async def test_a_command_that_no_version_knows_is_refused(
@@ -82,7 +83,7 @@ async def test_a_command_that_no_version_knows_is_refused(
 ) -> None:
     [tenant] = await active_tenants(store, caller)
     await newer(store, alive=True)
-    assert problem(await asyncio.wait_for(await caller.put(tenant, "no_such"), 30)) == "unknown-command"
+    assert problem(await soon(await caller.put(tenant, "no_such"))) == "unknown-command"
     assert len(await dead_letters(migrated)) == 1
     assert not await held_by_nobody(migrated)()
 
@@ -110,7 +111,7 @@ async def test_without_such_a_worker_its_partition_waits_and_the_others_go_on(
     waiting = await caller.put(tenants[0], "suspend", {"reason": "r"})
 
     others = [await caller.put(each, "suspend", {"reason": "r"}) for each in tenants[1:]]
-    async with asyncio.timeout(30):
+    async with within("the first of the other commands"):
         await asyncio.wait(others, return_when=asyncio.FIRST_COMPLETED)
     await asyncio.sleep(1)  # ten times as long as all tries of a command that fails
 
@@ -123,6 +124,6 @@ async def test_a_fact_that_no_version_knows_is_a_technical_failure(
 ) -> None:
     [tenant] = await active_tenants(store, caller)
     await told_of_a_fact(store, tenant)
-    found = await asyncio.wait_for(await caller.put(tenant, "suspend", {"reason": "r"}, uuid4()), 30)
+    found = await soon(await caller.put(tenant, "suspend", {"reason": "r"}, uuid4()))
     assert problem(found) == "unavailable"
     assert [letter[3] for letter in await dead_letters(migrated)] == ["failed"]

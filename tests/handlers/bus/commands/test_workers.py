@@ -16,10 +16,10 @@ from tests.handlers.bus.commands.service import (
     outcome,
     progress,
     role_on,
-    until,
 )
 from tests.handlers.bus.commands.worker import Worker
 from tests.support.bus import Bus
+from tests.support.waiting import until
 
 
 def shares(postgres_url: str, *expected: int) -> Callable[[], Awaitable[bool]]:
