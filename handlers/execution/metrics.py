@@ -82,7 +82,7 @@ class CommandMetrics:
         self._outages.inc()
 
     def forwarded(self, *, replied: bool) -> None:
-        """Count a command that was sent to its partition's owner: it replied, or what it had is decided here."""
+        """Count a command that was sent to its partition's owner: it replied, or it came back to us."""
         (self._by_owner if replied else self._by_us).inc()
 
     def watch_waiting(self, count: Callable[[], int]) -> None:
