@@ -6,17 +6,16 @@ Every limit stands here with its reason; `tenantctl settings` lists them.
 from __future__ import annotations
 
 import os
-import re
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple, Self
-from urllib.parse import urlsplit
+from typing import Annotated, Literal, Self
 
 from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from handlers.consistency import contradictions
+from handlers.setting_forms import check, listed
+from handlers.unknown_settings import Unknown, unknown_among
 from tenant_domain.catalogue import DEFAULT_REGION, REGIONS, RESERVED_SUBDOMAINS, Policy
 
 PREFIX = "TENANTS_"
@@ -35,7 +34,6 @@ PARTITIONS = 64
 Names = Annotated[tuple[str, ...], NoDecode]
 """Several names in one variable, with commas between them."""
 
-
 StepLimits = Annotated[dict[str, Annotated[int, Field(ge=1)]], NoDecode]
 """Names with a number each in one variable, as name=number, with commas between them."""
 
@@ -46,29 +44,6 @@ STEP_LIMITS = {
     "secure_deletion": 4,
 }
 """The steps that open connections to PostgreSQL of their own: so many at a time, all of them together 64."""
-
-
-_FORMS = {
-    "postgres_url": (r"postgres(ql)?://.*|[^/]*=.*", "postgresql://user:password@host:5432/database"),
-    "objects_url": (r"(file|s3):.*", "file:folder, or s3://prefix?endpoint=…&region=…"),
-    "smtp_url": (r"smtps?://[^/]+.*", "smtp://user:password@host:587"),
-}
-"""Where a server may be said to be, and an example: what no client could use is refused before any start."""
-
-
-def listed(text: str) -> list[str]:
-    """Return the parts of a text with commas between them."""
-    return [part.strip() for part in text.split(",")]
-
-
-def _is_nats_url(text: str) -> bool:
-    if not re.fullmatch(r"(nats|tls|wss?)://[^/\s]+/?|[^/\s]+", text):
-        return False
-    try:
-        parts = urlsplit(text if "://" in text else f"nats://{text}")
-        return bool(parts.hostname) and (parts.port is None or parts.port > 0)
-    except ValueError:  # a port that is none
-        return False
 
 
 class Settings(BaseSettings):
@@ -258,31 +233,12 @@ class Settings(BaseSettings):
     @field_validator("cors_origins", "metrics_of", "regions", "reserved_subdomains", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
-        return (
-            tuple(part.strip() for part in value.split(",") if part.strip())
-            if isinstance(value, str)
-            else value
-        )
+        return tuple(filter(None, listed(value))) if isinstance(value, str) else value
 
-    @field_validator(*_FORMS)
+    @field_validator("*")
     @classmethod
-    def _usable(cls, value: SecretStr | str | None, about: ValidationInfo) -> SecretStr | str | None:
-        text = value.get_secret_value() if isinstance(value, SecretStr) else value
-        form, example = _FORMS[about.field_name or ""]
-        if text is not None and not re.fullmatch(form, text):
-            raise ValueError(f"must be a URL such as {example}")
-        return value
-
-    @field_validator("nats_url")
-    @classmethod
-    def _all_usable(cls, value: SecretStr) -> SecretStr:
-        for number, server in enumerate(listed(value.get_secret_value()) or [""], 1):
-            if not _is_nats_url(server):
-                told = server.rpartition("@")[2] or "which is empty"
-                raise ValueError(
-                    f"server {number} ({told}) must be a URL such as nats://user:password@host:4222,"
-                    " each of several with its own, and commas between them"
-                )
+    def _usable(cls, value: object, about: ValidationInfo) -> object:
+        check(about.field_name or "", value)
         return value
 
     @property
@@ -325,35 +281,12 @@ class NoSettingsFile(Exception):
     """TENANTS_ENV_FILE names no file: to go on with the defaults would be to run on other servers."""
 
 
-_INJECTED = re.compile(r"TENANTS_(SERVICE_(HOST|PORT)\w*|PORT(_\d+_\w+)?)")
-"""What Kubernetes tells every container of a service called `tenants`; nobody wrote it."""
-
-
-class Unknown(NamedTuple):
-    """A variable with our prefix that is no setting, and the setting whose name is near, if there is one."""
-
-    variable: str
-    nearest: str | None
-
-    def sentence(self) -> str:
-        """Return what to tell an operator."""
-        meant = f": did you mean {self.nearest}?" if self.nearest else "."
-        return f"{self.variable} is no setting, and nobody reads it{meant}"
-
-
 def unknown() -> list[Unknown]:
     """Return the variables with our prefix that nobody reads, of the environment and of TENANTS_ENV_FILE."""
     known = [name.upper() for name in Settings.model_fields]
     file = os.environ.get(ENV_FILE)
     given = {*os.environ, *(dotenv_values(file) if file and Path(file).is_file() else ())}
-    found: list[Unknown] = []
-    for variable in sorted(name for name in given if name.upper().startswith(PREFIX)):
-        name = variable.upper().removeprefix(PREFIX)
-        if name in known or variable in (ENV_FILE, SUPERVISED) or _INJECTED.fullmatch(variable):
-            continue
-        near = get_close_matches(name, known, n=1)
-        found.append(Unknown(variable, PREFIX + near[0] if near else None))
-    return found
+    return unknown_among(given - {ENV_FILE, SUPERVISED}, PREFIX, known)
 
 
 def load() -> Settings:

@@ -12,13 +12,17 @@ import msgspec
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from tenant_domain.refusals import InvalidQuery
-from tenant_domain.values import checked_json
+from tenant_domain.values import STORABLE, checked_text
 
 LAST_POSITION = 2**63 - 1
 """The largest position that PostgreSQL and NATS can count to."""
 
 Position = Annotated[int, Field(ge=0, le=LAST_POSITION)]
-Text = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(checked_json)]
+Text = Annotated[
+    str,
+    Field(min_length=1, max_length=200, json_schema_extra={"pattern": STORABLE}),
+    AfterValidator(checked_text),
+]
 
 
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", re.ASCII | re.IGNORECASE)

@@ -10,9 +10,10 @@ from uuid import UUID
 import msgspec
 from pydantic import AfterValidator, Field
 
-from projections.forms import LAST_POSITION, Page, Position, Query
+from projections.forms import Page, Position, Query
 from projections.questions import BY_OPERATORS, BY_READERS, LogQuestion
 from tenant_domain.event_types import not_mistyped
+from tenant_domain.values import Id
 
 _FACT = r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*$"
 
@@ -62,7 +63,7 @@ class OutcomeView(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 class GetOutcome(Query):
     """What came of the tenant's command with this id, as long as it is remembered."""
 
-    command_id: UUID
+    command_id: Id
 
 
 class ListHistory(Page):
@@ -73,7 +74,7 @@ class ListHistory(Page):
     """
 
     from_position: Position = 0
-    to_position: Position = LAST_POSITION
+    to_position: Position | None = None
     types: Annotated[list[FactName], Field(max_length=100)] = []
 
 

@@ -13,6 +13,7 @@ from projections.questions import BY_OPERATORS, BY_READERS_ALWAYS, Condition, Li
 from projections.read_model import Column, ReadModel, Standing
 from tenant_domain.operation.state import Operation, OperationStatus, StepStatus
 from tenant_domain.refusals import NotFound
+from tenant_domain.values import Id
 
 
 class StepView(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,7 +126,7 @@ MODEL = ReadModel(
 class GetOperation(Query):
     """One operation of the tenant."""
 
-    operation_id: UUID
+    operation_id: Id
 
 
 class ListOperations(Page):

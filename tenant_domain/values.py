@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeAlias
 from uuid import UUID, uuid5
 
 import msgspec
-from pydantic import AfterValidator, Field, JsonValue, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, WithJsonSchema
 
 _PERSONAL = msgspec.Meta(extra={"personal": True}, extra_json_schema={"x-personal": True})
 
@@ -35,7 +35,7 @@ MOST_KEYS = 16_384
 
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _EMAIL = re.compile(
-    r"[^@\s\x00-\x1f\x7f]{1,64}@(?=.{3,253}\Z)"
+    r"[^@\s\x00-\x1f\x7f]{1,64}@(?=.{3,253}$)"
     r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+(?:[A-Za-z]{2,63}|xn--[A-Za-z0-9-]{0,58}[A-Za-z0-9])"
 )
 
@@ -45,7 +45,19 @@ _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 _canonical = msgspec.json.Encoder(order="deterministic").encode
 
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_CONTROLS = r"\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069"
+"""Characters that no name has: Cc, separators of lines and paragraphs, and those that turn the direction of
+what follows, also beyond the name."""
+_CONTROL = re.compile(rf"[{_CONTROLS}\ud800-\udfff]")
+
+_VISIBLE = (
+    rf"[^\s{_CONTROLS}\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2060-\u206f\u2800\u3164"
+    "\\ufe00-\\ufe0f\\ufeff\\uffa0\U000e0000-\U000e0fff]"
+)
+"""A character that is shown: neither white space, nor a Default_Ignorable_Code_Point, nor empty Braille."""
+_visible = re.compile(_VISIBLE).search
+
+_UUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
 
 _SUBDOMAINS = UUID("5b0f5a7c-54a8-5f5c-9d33-0d3c6f2a8a01")
 _OPERATIONS = UUID("5b0f5a7c-54a8-5f5c-9d33-0d3c6f2a8a02")
@@ -71,15 +83,34 @@ def unsealed(text: str) -> str:
 
 
 def checked_name(name: str) -> str:
-    """Return `name` when it is 1–200 characters, not blank and free of control characters."""
+    """Return `name` when it is 1–200 characters, shows something, and is free of control characters."""
     unsealed(name)
-    if not name.strip():
-        raise ValueError("must not be blank")
+    _check_visible(name)
     if len(name) > 200:
         raise ValueError("must have at most 200 characters")
     if _CONTROL.search(name):
         raise ValueError("must not contain control characters")
     return name
+
+
+def _check_visible(text: str) -> None:
+    if not _visible(text):
+        raise ValueError("must not be blank")
+
+
+def checked_reason(reason: str) -> str:
+    """Return `reason` when it can be stored, and somebody can read it."""
+    _check_visible(reason)
+    return checked_text(reason)
+
+
+def hyphenated(value: Any) -> UUID:
+    """Return the id that a hyphenated UUID names, in any case; other ways to write one are refused."""
+    if isinstance(value, UUID):
+        return value
+    if not isinstance(value, str) or not _UUID.fullmatch(value):
+        raise ValueError("must be a hyphenated UUID")
+    return UUID(value)
 
 
 def checked_subdomain(label: str) -> str:
@@ -92,7 +123,7 @@ def checked_subdomain(label: str) -> str:
 def checked_user_id(user_id: str) -> str:
     """Return `user_id` when it is 1–128 characters such as identity providers use, with a letter or digit.
 
-    So it names something in a subject, a key or a path, once it is encoded (`key_token` in `handlers/wire`).
+    So it names something in a subject, a key or a path, once it is encoded.
     """
     unsealed(user_id)
     if not _USER_ID.fullmatch(user_id):
@@ -121,7 +152,8 @@ def checked_text(text: str) -> str:
 def checked_json(value: JsonValue, depth: int = 32) -> JsonValue:
     """Return `value` when it nests at most `depth` deep, and can be stored and read back as it is.
 
-    Numbers are those of a double: no infinity, no NaN, integers below 2^63 in size.
+    Numbers are those of a double: no infinity, no NaN, integers below 2^63 in size, which are kept
+    as they are; a caller in JavaScript, which reads a neighbour of some beyond 2^53, sends such as texts.
     """
     if depth == 0:
         raise ValueError("is nested too deep")
@@ -168,18 +200,42 @@ def _check_count(items: dict[str, Any] | list[Any]) -> None:
 
 
 # What a JSON Schema can say of the checks; the checks themselves say what is wrong in words.
-_NAME_SCHEMA = {"type": "string", "minLength": 1, "maxLength": 200, "pattern": r"\S"}
+_NOT_SEALED = f"(?!{SEALED})"
+STORABLE = rf"^{_NOT_SEALED}[^\x00]*$"
+_LINE = rf"^{_NOT_SEALED}[^{_CONTROLS}]*{_VISIBLE}[^{_CONTROLS}]*$"
+_NAME_SCHEMA = {"type": "string", "minLength": 1, "maxLength": 200, "pattern": _LINE}
+_REASON_SCHEMA: dict[str, Any] = {"pattern": rf"^{_NOT_SEALED}[^\x00]*{_VISIBLE}[^\x00]*$"}
+_KEYS_SCHEMA: dict[str, Any] = {
+    "maxProperties": MOST_KEYS,
+    "propertyNames": {"maxLength": LONGEST_KEY, "pattern": STORABLE},
+}
+_TEXTS_SCHEMA: dict[str, Any] = {
+    **_KEYS_SCHEMA,
+    "additionalProperties": {"type": "string", "pattern": STORABLE},
+}
+_OBJECT_SCHEMA: dict[str, Any] = {
+    **_KEYS_SCHEMA,
+    "description": "Nested at most 31 deep, with the same bounds inside; integers below 2^63. JavaScript "
+    "does not hold every integer beyond 2^53: send such as texts.",
+}
 _LABEL_SCHEMA = {"type": "string", "pattern": f"^{_LABEL.pattern}$"}
-_EMAIL_SCHEMA = {"type": "string", "format": "email", "maxLength": 318}
-_USER_ID_SCHEMA = {"type": "string", "pattern": f"^{_USER_ID.pattern}$"}
+_EMAIL_SCHEMA = {"type": "string", "format": "email", "pattern": rf"^{_NOT_SEALED}{_EMAIL.pattern}$"}
+_USER_ID_SCHEMA = {"type": "string", "pattern": f"^{_NOT_SEALED}{_USER_ID.pattern}$"}
 
 Name = Annotated[str, AfterValidator(checked_name), WithJsonSchema(_NAME_SCHEMA)]
 Subdomain = Annotated[str, AfterValidator(checked_subdomain), WithJsonSchema(_LABEL_SCHEMA)]
 Email = Annotated[str, AfterValidator(checked_email), WithJsonSchema(_EMAIL_SCHEMA)]
 UserId = Annotated[str, AfterValidator(checked_user_id), WithJsonSchema(_USER_ID_SCHEMA)]
-Reason = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(checked_text)]
-Metadata = Annotated[dict[str, str], AfterValidator(checked_metadata)]
-Settings = Annotated[dict[str, JsonValue], AfterValidator(checked_json)]
+Reason = Annotated[
+    str,
+    Field(min_length=1, max_length=1000, json_schema_extra=_REASON_SCHEMA),
+    AfterValidator(checked_reason),
+]
+Id = Annotated[UUID, BeforeValidator(hyphenated)]
+Metadata = Annotated[dict[str, str], Field(json_schema_extra=_TEXTS_SCHEMA), AfterValidator(checked_metadata)]
+Settings = Annotated[
+    dict[str, JsonValue], Field(json_schema_extra=_OBJECT_SCHEMA), AfterValidator(checked_json)
+]
 
 
 def same_json(one: Json, other: Json) -> bool:

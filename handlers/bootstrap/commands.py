@@ -8,6 +8,7 @@ from handlers.bus.commands import CommandsRole, Limits
 from handlers.bus.routing.forwarding import PATIENCE, Forwarder
 from handlers.bus.routing.owners import HINT, Owners
 from handlers.execution.executor import Executor
+from handlers.execution.metrics import CommandMetrics
 from handlers.store.cache import StreamCache
 
 
@@ -48,6 +49,7 @@ async def lone_forwarder(process: Process, started: AsyncExitStack) -> Forwarder
     teller = CommitTeller(process.nc, process.subjects.hint("committed"))
     await teller.start()
     started.push_async_callback(teller.stop)
+    metrics = CommandMetrics()
     executor = Executor(
         process.store,
         settings.policy(),
@@ -58,6 +60,7 @@ async def lone_forwarder(process: Process, started: AsyncExitStack) -> Forwarder
         batch_size=settings.batch_size,
         waiting_commands=settings.waiting_commands,
         unavailable_after=settings.unavailable_after,
+        metrics=metrics,
         beat=process.beats.engine("executor"),
         largest=process.largest,
     )
@@ -71,6 +74,7 @@ async def lone_forwarder(process: Process, started: AsyncExitStack) -> Forwarder
         process.subjects,
         owners,
         executor,
+        metrics,
         most=settings.waiting_commands,
         patience=settings.unavailable_after + PATIENCE,
     )

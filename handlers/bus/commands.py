@@ -127,6 +127,7 @@ class CommandsRole:
             subjects,
             owners,
             self.executor,
+            metrics,
             me=me,
             most=limits.waiting_commands,
             most_bytes=limits.waiting_bytes,

@@ -64,6 +64,7 @@ for _functions, _group in (
 def run(arguments: Sequence[str] | None = None) -> None:
     """Run one command line and end the process with its exit code."""
     keep_cancellations()
+    _open_closed_outputs()
     try:
         result = app(arguments, exit_on_error=False, result_action="return_value")
         code = result if isinstance(result, int) else 0
@@ -78,3 +79,10 @@ def run(arguments: Sequence[str] | None = None) -> None:
     except Exception as error:  # noqa: BLE001 - the one place where errors become sentences
         code = explained(error, as_json="--json" in (arguments or sys.argv[1:]))
     sys.exit(code)
+
+
+def _open_closed_outputs() -> None:
+    """Have an output that was closed before the start (`>&-`) go nowhere."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - as long as the process

@@ -21,6 +21,10 @@ _ADVICE = {
 }
 
 
+_OTHER_TABLES = ("3F000", "42P01", "42703", "42883")
+"""A schema, a table, a column, a function that is not there."""
+
+
 class Misuse(Exception):
     """The command line asks for what makes no sense; the message says what would."""
 
@@ -36,6 +40,9 @@ def explained(error: Exception, *, as_json: bool) -> int:
             return MISUSE
         case _ if _is_outage(error):
             _say("unavailable", f"{_reason(error)}. {_ADVICE['unavailable']}", as_json)
+            return UNAVAILABLE
+        case _ if "psycopg.Error" in _names(error):
+            _say("unavailable", _said_by_database(error), as_json)
             return UNAVAILABLE
         case _:
             traceback.print_exception(error)
@@ -74,11 +81,27 @@ def _say(kind: str, sentence: str, as_json: bool) -> None:
         print(f"{kind}: {sentence}", file=sys.stderr)
 
 
+def _names(error: Exception) -> set[str]:
+    """Return the names of an error's kinds, each with its package: no driver is imported to tell them."""
+    return {f"{kind.__module__.partition('.')[0]}.{kind.__name__}" for kind in type(error).__mro__}
+
+
+def _said_by_database(error: Exception) -> str:
+    """Return a sentence for what PostgreSQL says of a database that is not as the service left it."""
+    said = str(error).partition("\n")[0].rstrip(".")
+    state: str | None = getattr(error, "sqlstate", None)
+    if state in _OTHER_TABLES:
+        return (
+            f"The database has no tables of the service, or those of another version ({said}). Name the"
+            " right one in TENANTS_POSTGRES_URL, or start the service: it makes its tables."
+        )
+    return f"PostgreSQL refuses: {said}. `tenantctl doctor` names rights that are missing."
+
+
 def _is_outage(error: Exception) -> bool:
-    """Return whether a server was not reached; by their names, so that no driver is imported for it."""
-    names = {f"{kind.__module__.partition('.')[0]}.{kind.__name__}" for kind in type(error).__mro__}
+    """Return whether a server was not reached."""
     return isinstance(error, OSError | TimeoutError) or bool(
-        names
+        _names(error)
         & {
             "nats.Error",
             "psycopg.OperationalError",

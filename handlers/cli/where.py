@@ -38,6 +38,9 @@ PATIENCE = 10.0
 """Seconds that a person waits for an answer; scripts repeat what ended with exit code 3."""
 
 
+_LONGEST = 400
+"""Characters that are said of one setting: a wrong value may have any length."""
+
 Limit = Annotated[int, Parameter(validator=Number(gte=0))]
 """Most items to list; 0 is all."""
 
@@ -81,8 +84,8 @@ def given_settings() -> Settings:
         raise Misuse(str(error)) from None
     except ValidationError as error:
         wrong = [
-            (f"TENANTS_{'.'.join(map(str, each['loc'])).upper()}: " if each["loc"] else "")
-            + each["msg"].removeprefix("Value error, ")
+            (f"TENANTS_{'.'.join(map(str, each['loc'])).upper()[:100]}: " if each["loc"] else "")
+            + each["msg"].removeprefix("Value error, ")[:_LONGEST]
             for each in error.errors()
         ]
         raise Misuse(f"settings do not fit: {'; '.join(wrong)}") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from decimal import Decimal
 
@@ -37,6 +38,12 @@ def _number(text: str) -> int | float:
     return int(exact) if exact == exact.to_integral_value() else int(value)
 
 
+_BOM = b"\xef\xbb\xbf"
+_half_a_character = re.compile(
+    rb"\\u(?:d[89ab]..(?!\\ud[c-f])|(?<!\\ud[89ab]..\\u)d[c-f])", re.IGNORECASE | re.DOTALL
+).search
+"""Finds an escape of a lone surrogate, or what may be one: asked only about what no reader took."""
+
 _decode = msgspec.json.Decoder(float_hook=_number).decode
 _encode = msgspec.json.Encoder(order="sorted").encode
 
@@ -64,7 +71,7 @@ def canonical(body: bytes) -> bytes:
     except RepeatedKey as error:
         raise InvalidCommand.of(error.key[:_MAX_NAME], str(error)) from None
     except (msgspec.MsgspecError, UnicodeError, RecursionError, ValueError) as error:
-        raise InvalidCommand.of("body", f"must be JSON: {_reason(error)}") from None
+        raise InvalidCommand.of("body", f"must be JSON: {_reason(error, body)}") from None
     return text
 
 
@@ -82,8 +89,12 @@ def validated(form: type[Command], text: bytes) -> Command:
     raise InvalidCommand(f"{first['field']}: {first['detail']}", errors=errors)
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, body: bytes) -> str:
     match error:
+        case msgspec.DecodeError() if _half_a_character(body):
+            return "an escape is half a character (a lone surrogate)"
+        case msgspec.DecodeError() if body.startswith(_BOM):
+            return "it begins with a byte order mark, which JSON has none of"
         case UnicodeError():
             return "it is not UTF-8"
         case RecursionError():

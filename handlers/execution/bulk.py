@@ -25,6 +25,7 @@ from tenant_domain.decision import Command
 from tenant_domain.operation.commands import StepName
 from tenant_domain.operation.state import OperationStatus
 from tenant_domain.refusals import InvalidCommand, Refusal, UnknownCommand
+from tenant_domain.values import Id
 
 BULK: Mapping[str, str] = {
     "retry_operations": "retry_operation",
@@ -43,7 +44,7 @@ class ControlOperations(Command):
     name_: ClassVar[str] = "control_operations"
     kind: Annotated[str, Field(min_length=1, max_length=63)] | None = None
     status: OperationStatus | None = None
-    tenant_id: UUID | None = None
+    tenant_id: Id | None = None
     from_step: StepName | None = None
     limit: Annotated[int, Field(ge=1, le=500)] = 100
     cursor: Annotated[str, Field(max_length=500)] | None = None

@@ -39,6 +39,13 @@ class CommandMetrics:
         self._outages = Counter(
             "tenants_command_outages", "Batches that met a database that was down", registry=registry
         )
+        self._forwarded = Counter(
+            "tenants_commands_forwarded",
+            "Commands sent to the owner of their partition, and by whom they were decided in the end",
+            ["decided_by"],
+            registry=registry,
+        )
+        self._by_owner, self._by_us = (self._forwarded.labels(each) for each in ("owner", "sender"))
         self._waiting = Gauge(
             "tenants_commands_waiting", "Answered commands that wait for a batch", registry=registry
         )
@@ -73,6 +80,10 @@ class CommandMetrics:
     def outage(self) -> None:
         """Count a batch that met a database that was down."""
         self._outages.inc()
+
+    def forwarded(self, *, replied: bool) -> None:
+        """Count a command that was sent to its partition's owner: it replied, or it came back to us."""
+        (self._by_owner if replied else self._by_us).inc()
 
     def watch_waiting(self, count: Callable[[], int]) -> None:
         """Take the number of waiting commands from `count` whenever somebody asks."""

@@ -20,6 +20,8 @@ Kinds = Mapping[str, frozenset[str]]
 MOST_PARAMETERS = 100
 """Most query parameters; no query has a tenth of that."""
 
+_UTF_8 = ("charset=utf-8", 'charset="utf-8"', "charset=utf8")
+
 _INTEGER = re.compile(r"-[0-9]{1,18}|[0-9]{1,19}")  # what fits into 64 bits
 _OFFSET_WITHOUT_PLUS = re.compile(r" (?=\d\d:\d\d\Z)")
 """A plus that nobody percent-encoded arrives as a space; no time has one there."""
@@ -54,11 +56,13 @@ async def read(receive: Receive, announced: str | None, limit: int, seconds: flo
 
 def check_media_type(request: Request[Any, Any, Any]) -> None:
     """Raise UnsupportedMediaType unless the request says that its body is plain JSON, or says nothing."""
-    kind, _, parameters = request.headers.get("content-type", "application/json").lower().partition(";")
-    kind = kind.strip()
+    given = {each.lower() for each in request.headers.getall("content-type", ["application/json"])}
+    if len(given) > 1:
+        raise UnsupportedMediaType("send one `Content-Type`")
+    kind, *parameters = (part.strip() for part in given.pop().split(";"))
     if kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
         raise UnsupportedMediaType("send one JSON object with `Content-Type: application/json`")
-    if "charset" in parameters and "utf-8" not in parameters:
+    if any(each.startswith("charset=") and each not in _UTF_8 for each in parameters):
         raise UnsupportedMediaType("send the JSON in UTF-8")
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise UnsupportedMediaType("send the body as it is, not compressed")

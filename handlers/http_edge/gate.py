@@ -14,7 +14,8 @@ from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 from prometheus_client import CollectorRegistry, Histogram
 
 from handlers.http_edge import problems
-from handlers.http_edge.routes import is_open
+from handlers.http_edge.problems import NoSuchRoute
+from handlers.http_edge.routes import hides_a_slash, is_open
 from handlers.http_edge.tokens import Caller
 from handlers.wire import headers as wire
 from handlers.wire.outcomes import problem
@@ -39,6 +40,9 @@ _ALWAYS = (
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"server", b"tenants"),
 )
+
+
+_HIDDEN_SLASH = "a path has its slashes as they are, not percent-encoded"
 
 
 class Gate:
@@ -83,6 +87,8 @@ class Gate:
     async def _answer(self, scope: HTTPScope, receive: Receive, exchange: _Exchange) -> None:
         if exchange.origin and _header(scope, b"access-control-request-method"):
             return await exchange.preflight()
+        if hides_a_slash(scope["raw_path"]):
+            return await exchange.refuse(NoSuchRoute(_HIDDEN_SLASH), invalid_token=False)
         if not is_open(scope["path"]):
             given = _header(scope, b"authorization")
             try:

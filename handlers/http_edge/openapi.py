@@ -21,8 +21,12 @@ from tenant_domain.registry import COMMANDS
 VERSION = "1"
 """Of the contract. A published name or field never changes its meaning; new ones may be added."""
 
-_COMMAND_REFUSALS = (400, 401, 403, 404, 405, 408, 409, 410, 412, 413, 415, 422, 429, 500, 503, 504)
-_QUERY_REFUSALS = (400, 401, 403, 404, 405, 410, 412, 422, 429, 500, 503, 504)
+_NO_QUERY = "Not in this version: answers `unknown-query`."
+
+_BULK_REFUSALS = (400, 401, 403, 404, 408, 413, 415, 422, 429, 500, 503, 504)
+_COMMAND_REFUSALS = (*_BULK_REFUSALS, 409, 410, 412)
+_PART_REFUSALS = (400, 401, 403, 404, 410, 422, 429, 500, 503, 504)
+_QUERY_REFUSALS = (*_PART_REFUSALS, 412)
 
 
 def openapi() -> Json:
@@ -82,7 +86,7 @@ def _export_part() -> Json:
                 "headers": {"ETag": parts.header("ETag")},
                 "content": {"application/octet-stream": {}, "application/json": {"schema": components.ANY}},
             },
-            **_problems(_QUERY_REFUSALS),
+            **_problems(_PART_REFUSALS),
         },
     }
 
@@ -101,7 +105,7 @@ def _bulk(name: str) -> Json:
                 "headers": {"Command-Id": parts.header("CommandId")},
                 "content": {"application/json": {"schema": parts.ref("BulkOutcome")}},
             },
-            **_problems(_COMMAND_REFUSALS),
+            **_problems(_BULK_REFUSALS),
         },
     }
 
@@ -131,12 +135,14 @@ def _provision() -> Json:
 def _fleet() -> Json:
     given = parts.query_parameters(QUESTIONS[True, "tenants"].form.model_json_schema(), ())
     for name, query in FLEET_QUERIES.items():
+        question = QUESTIONS.get((True, query))
+        fields: Json = question.form.model_json_schema()["properties"] if question else {}
         given.append(
             {
                 "name": name,
                 "in": "query",
-                "description": f"Asks `{FLEET}.{query}` instead",
-                "schema": {"type": "string"},
+                "description": f"Asks `{FLEET}.{query}` instead" if question else _NO_QUERY,
+                "schema": fields.get(name, {"type": "string"}),
             }
         )
     questions = [QUESTIONS.get((True, name)) for name in ("tenants", *FLEET_QUERIES.values())]
@@ -147,7 +153,7 @@ def _fleet() -> Json:
         "summary": "All tenants: search, filter, page",
         "description": "Only for operators.",
         "parameters": [*given, parts.parameter("IfMatch"), parts.parameter("IfNoneMatch"), parts.TRACEPARENT],
-        "responses": {**_answers({"anyOf": answers}), **_problems(_QUERY_REFUSALS)},
+        "responses": {**_answers({"anyOf": answers}, versioned=True), **_problems(_QUERY_REFUSALS)},
     }
 
 
@@ -194,12 +200,11 @@ def _query(route: Route) -> Json:
         description = " ".join((question.form.__doc__ or route.summary).split())
     else:
         given = [parts.ANY_FIELDS]
-        description = (
-            "Not in this version: answers `unknown-query`."
-            if route.name
-            else "Its fields are the parameters."
-        )
+        description = _NO_QUERY if route.name else "Its fields are the parameters."
     schema = parts.ref(_answer_name(question)) if question else components.ANY
+    versioned = question is None or (
+        "version" in question.item.__struct_fields__ and not parts.is_paged(question)
+    )
     return {
         "operationId": route.name or "query",
         "tags": ["queries"],
@@ -212,7 +217,10 @@ def _query(route: Route) -> Json:
             parts.parameter("IfNoneMatch"),
             parts.TRACEPARENT,
         ],
-        "responses": {**_answers(schema), **_problems(_QUERY_REFUSALS)},
+        "responses": {
+            **_answers(schema, versioned=versioned),
+            **_problems(_QUERY_REFUSALS if versioned else _PART_REFUSALS),
+        },
     }
 
 
@@ -262,13 +270,15 @@ def _path_parameters(route: Route) -> list[Json]:
     return [parts.path_parameter(name, COMMANDS) for name in _path_names(route)]
 
 
-def _answers(schema: Json) -> Json:
+def _answers(schema: Json, *, versioned: bool) -> Json:
+    answer: Json = {
+        "description": "The answer; it carries the `position` that it includes",
+        "content": {"application/json": {"schema": schema}},
+    }
+    if not versioned:
+        return {"200": answer}
     return {
-        "200": {
-            "description": "The answer; it carries the `position` that it includes",
-            "headers": {"ETag": parts.header("ETag")},
-            "content": {"application/json": {"schema": schema}},
-        },
+        "200": {**answer, "headers": {"ETag": parts.header("ETag")}},
         "304": {"description": "The version that `If-None-Match` names is still the present one"},
     }
 

@@ -174,5 +174,9 @@ HEADERS: Json = {
     },
     "RetryAfter": {"description": "Seconds to wait", "schema": {"type": "integer"}},
     "CommandId": {"description": "The id that the outcome is recorded under", "schema": ID},
+    "CorrelationId": {
+        "description": "The request's own, where it had one",
+        "schema": {"type": "string"},
+    },
     "Challenge": {"description": "What to send", "schema": {"type": "string"}},
 }

@@ -86,7 +86,11 @@ ANY_FIELDS: Json = {
 def _outcome(description: str, example: Json, headers: Json) -> Json:
     return {
         "description": description,
-        "headers": {"Command-Id": header("CommandId"), **headers},
+        "headers": {
+            "Command-Id": header("CommandId"),
+            "Correlation-Id": header("CorrelationId"),
+            **headers,
+        },
         "content": {"application/json": {"schema": ref("Outcome"), "example": example}},
     }
 

@@ -148,7 +148,7 @@ def page(request: Request[Any, Any, Any], name: str) -> Response[bytes]:
     """
     kind = PROBLEMS.get(name)
     if kind is None:
-        raise NoSuchRoute(f"there is no problem called {name!r}")
+        raise NoSuchRoute(f"there is no problem called {name[:100]!r}")
     fields = {
         "type": f"/problems/{name}",
         "title": kind.title,

@@ -81,6 +81,7 @@ def handlers(doors: Doors) -> list[HTTPRouteHandler]:
     async def provision(request: HttpRequest) -> Response[bytes]:
         check_provision(request.user)
         body = await _body(request, doors)
+        _no_parameters(request)
         tenant, body = _new_tenant(request, body, doors)
         return await _command(request, doors, tenant, "provision", body)
 
@@ -104,9 +105,12 @@ def _handler(route: Route, doors: Doors) -> HTTPRouteHandler:
         await check_command(request.user, path["tenant_id"], name, lambda: _status(path["tenant_id"], doors))
         body = await _body(request, doors)
         if path["tenant_id"] == FLEET:
+            _no_parameters(request)
             return await _control(request, doors, name, body)
         if request.method == "DELETE":
             body = _or_parameters(request, name, body)
+        else:
+            _no_parameters(request)
         return await _command(request, doors, path["tenant_id"], name, body)
 
     async def query(request: HttpRequest) -> Response[bytes]:
@@ -138,6 +142,12 @@ def _or_parameters(request: HttpRequest, command: str, body: bytes) -> bytes:
         raise InvalidCommand.of(given[0][0][:100], "give fields as body or as query parameters, not both")
     spec = COMMANDS.get(command)
     return _encode(bodies.fields(given, bodies.kinds_of(spec.form) if spec else {}))
+
+
+def _no_parameters(request: HttpRequest) -> None:
+    """Refuse fields beside the body: to pass them over would be to do something else than was asked."""
+    if given := bodies.parameters(request.scope["query_string"]):
+        raise InvalidCommand.of(given[0][0][:100], "give a command's fields in its body")
 
 
 def _new_tenant(request: HttpRequest, body: bytes, doors: Doors) -> tuple[str, bytes]:
@@ -195,9 +205,13 @@ def _said(request: HttpRequest) -> dict[str, str]:
     said = {headers.ACTOR: request.user.subject}
     if key is not None:
         said[headers.COMMAND_ID] = str(preconditions.command_id(request.user, key))
-    for header in (headers.CORRELATION_ID, headers.CAUSATION_ID, headers.TRACEPARENT):
+    for header in (headers.CORRELATION_ID, headers.CAUSATION_ID):
         if (value := preconditions.once(request.headers, header)) is not None:
             said[header] = value.encode("latin-1").decode(errors="replace")
+    if (
+        len(traces := request.headers.getall(headers.TRACEPARENT, [])) == 1
+    ):  # its standard: else there is none
+        said[headers.TRACEPARENT] = traces[0]
     return said
 
 

@@ -35,7 +35,7 @@ def asked(tenant: str, query: str, body: bytes) -> Asked:
     question = QUESTIONS.get((fleet, query))
     if question is None:
         scope = "over all tenants" if fleet else "about a tenant"
-        raise UnknownQuery(f"There is no query {query!r} {scope}.")
+        raise UnknownQuery(f"There is no query {query[:_MAX_NAME]!r} {scope}.")
     return Asked(tenant_id, question, _form(question.form, body))
 
 
@@ -61,7 +61,7 @@ def _form(form: type[Query], body: bytes) -> Query:
 def _refused(error: ValidationError) -> InvalidQuery:
     errors = [
         {
-            "field": ".".join(map(str, each["loc"])) or "body",
+            "field": ".".join(map(str, each["loc"]))[:_MAX_NAME] or "body",
             "detail": each["msg"].removeprefix("Value error, "),
         }
         for each in error.errors(include_url=False, include_context=False, include_input=False)

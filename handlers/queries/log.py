@@ -72,7 +72,8 @@ async def _history(connections: Connections, tenant_id: UUID | None, form: ListH
     """
     name = full_name(FLEET_HISTORY if tenant_id is None else HISTORY)
     start = max(after(name, form.cursor), form.from_position - 1)
-    upto = form.to_position
+    last = LAST_POSITION if form.to_position is None else form.to_position
+    upto = last
     if tenant_id is None and form.types:
         upto = min(upto, start + LOOKED_THROUGH)
     values: list[Any] = [start, upto]
@@ -90,7 +91,7 @@ async def _history(connections: Connections, tenant_id: UUID | None, form: ListH
     head, known = rows[0][:2]
     items = [_item(row[2:]) for row in rows if row[2] is not None]
 
-    goes_on = upto if upto < min(head, form.to_position) else None
+    goes_on = upto if upto < min(head, last) else None
 
     def answer() -> bytes:
         if not known:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from typing import Annotated, ClassVar
-from uuid import UUID
 
 from pydantic import Field
 
 from tenant_domain.decision import Command
+from tenant_domain.values import Id
 
 StepName = Annotated[str, Field(pattern=r"^[a-z][a-z_]{0,62}$")]
 
@@ -16,14 +16,14 @@ class RetryOperation(Command):
     """Go on with a parked run, or try the waiting step now."""
 
     name_: ClassVar[str] = "retry_operation"
-    operation_id: UUID
+    operation_id: Id
 
 
 class CancelOperation(Command):
     """Stop the run and undo what it did; it ends as `cancelled`."""
 
     name_: ClassVar[str] = "cancel_operation"
-    operation_id: UUID
+    operation_id: Id
 
 
 class CompensateOperation(Command):
@@ -33,7 +33,7 @@ class CompensateOperation(Command):
     """
 
     name_: ClassVar[str] = "compensate_operation"
-    operation_id: UUID
+    operation_id: Id
     from_step: StepName | None = None
 
 
@@ -41,5 +41,5 @@ class RerunOperation(Command):
     """Run an operation that has ended again, as a new run: whole, or its steps from `from_step` on."""
 
     name_: ClassVar[str] = "rerun_operation"
-    operation_id: UUID
+    operation_id: Id
     from_step: StepName | None = None

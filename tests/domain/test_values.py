@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import given, settings
@@ -12,8 +13,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from tenant_domain.catalogue import PLANS, REGIONS, RESERVED_SUBDOMAINS, default_branding
+from tenant_domain.operation.commands import CancelOperation
 from tenant_domain.registry import COMMANDS
-from tenant_domain.tenant.commands import Admin, Provision, UpdateProfile
+from tenant_domain.tenant.commands import Admin, Provision, Suspend, UpdateProfile
 from tenant_domain.values import checked_json, checked_name, checked_subdomain, same_json
 from tests.support.examples import COMMAND_EXAMPLES
 
@@ -55,6 +57,39 @@ def test_a_name_is_one_to_200_characters_not_blank_and_without_control_character
     with pytest.raises(ValidationError) as refused:
         provision(name=name)
     assert fault(refused) == "name"
+
+
+@pytest.mark.parametrize("name", ["\u200b", "\ufeff \u00ad", "\u3164", "\u2800", "\U000e0041"])
+def test_what_shows_nothing_is_blank(name: str):
+    with pytest.raises(ValueError, match="blank"):
+        checked_name(name)
+    with pytest.raises(ValueError, match="blank"):
+        Suspend(reason=name)
+
+
+@pytest.mark.parametrize("name", ["a\u202eb", "a\u2028b", "\u2067a"])
+def test_a_name_turns_no_direction_and_ends_no_line(name: str):
+    with pytest.raises(ValueError, match="control"):
+        checked_name(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["Caf\u00e9", "Cafe\u0301", "\u0645\u06cc\u200c\u0634", "\U0001f469\u200d\U0001f680"]
+)
+def test_a_name_stays_as_it_was_written(name: str):
+    assert checked_name(name) == name
+
+
+@pytest.mark.parametrize("written", ["{%s}", "urn:uuid:%s", "%s0", "%.8s", ""])
+def test_an_id_is_a_hyphenated_uuid_and_nothing_else(written: str):
+    own = "01938f5e-7c00-7000-8000-000000000001"
+    assert CancelOperation.model_validate_json(f'{{"operation_id": "{own.upper()}"}}').operation_id == UUID(
+        own
+    )
+    with pytest.raises(ValidationError, match="hyphenated UUID"):
+        CancelOperation.model_validate_json(
+            f'{{"operation_id": "{written % own if "%" in written else written}"}}'
+        )
 
 
 def test_a_name_has_no_lone_surrogate():

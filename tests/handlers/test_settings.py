@@ -45,6 +45,46 @@ def test_a_url_that_no_client_could_use_is_refused_with_an_example(
     assert getattr(load(), variable.lower())
 
 
+@pytest.mark.parametrize(
+    ("variable", "wrong"),
+    [
+        *(
+            (name, each)
+            for name in ("COMMAND_RETENTION", "SAGA_LEASE", "TENANT_IDLE_LIMIT")
+            for each in ("inf", "nan", "1e24")
+        ),
+        *(
+            (name, each)
+            for name in ("POOL_SIZE", "RELAY_WINDOW", "CACHED_STATES")
+            for each in (str(2**31), "9" * 5000)
+        ),
+        *((name, str(2**63)) for name in ("COMMANDS_MAX_BYTES", "DEAD_LETTERS_MAX_BYTES")),
+        *(
+            (name, each)
+            for name in ("HTTP_HOST", "TOKEN_ISSUER", "TOKEN_AUDIENCE")
+            for each in ("", " ", "a\x01b")
+        ),
+        *(
+            ("CORS_ORIGINS", each)
+            for each in ("console.example", "https://a.example/b", "https://a.example,x")
+        ),
+        *(("METRICS_OF", each) for each in ("http://127.0.0.1:9101", "one=", "one=ftp://x")),
+        *(("NATS_URL", each) for each in ("a" * 70_000, "nats://u:swordfish@h:0", "\x01")),
+        *(("SAGA_STEP_LIMITS", each) for each in ("notify=0", "notify=1.5", "=1", "x" * 70_000)),
+        ("MASTER_KEY_FILE", ""),
+        ("OTLP_ENDPOINT", "collector:4318"),
+    ],
+)
+def test_what_no_part_could_use_is_refused_in_a_short_sentence_that_names_the_setting(
+    nothing_set: pytest.MonkeyPatch, variable: str, wrong: str
+):
+    nothing_set.setenv(f"TENANTS_{variable}", wrong)
+    with pytest.raises(Misuse, match=f"TENANTS_{variable}") as refused:
+        given_settings()
+    assert len(str(refused.value)) < 1000
+    assert "swordfish" not in str(refused.value)
+
+
 def test_several_nats_servers_stand_in_one_setting(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("TENANTS_NATS_URL", "nats://u:swordfish@one:4222, nats://u:swordfish@two:4223")
     assert load().nats_servers == ["nats://u:swordfish@one:4222", "nats://u:swordfish@two:4223"]

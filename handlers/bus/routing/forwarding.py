@@ -25,6 +25,7 @@ from handlers.bus.routing.outgoing import Outgoing
 from handlers.bus.routing.owners import Owners
 from handlers.execution.decode import Request
 from handlers.execution.executor import Executor, awaited
+from handlers.execution.metrics import CommandMetrics
 from handlers.execution.reply import Reply, received
 from handlers.wire.headers import ERROR, ERROR_CODE, NOT_TAKEN
 from handlers.wire.subjects import Subjects
@@ -68,6 +69,7 @@ class Forwarder:
         subjects: Subjects,
         owners: Owners,
         executor: Executor,
+        metrics: CommandMetrics,
         *,
         me: UUID | None = None,
         most: int = 10_000,
@@ -80,6 +82,7 @@ class Forwarder:
         self._subjects = subjects
         self._owners = owners
         self._executor = executor
+        self._metrics = metrics
         self._me = me
         self._most, self._most_bytes = most, most_bytes
         self._silence, self._patience = silence, patience
@@ -158,7 +161,9 @@ class Forwarder:
             self._give_up(owner)
         else:
             self._lives(owner)
-        if nobody or NOT_TAKEN in headers:
+        taken = not nobody and NOT_TAKEN not in headers
+        self._metrics.forwarded(replied=taken)
+        if not taken:
             self._executor.submit(request, done)
         else:
             done(received(message.data, headers.get(ERROR), headers.get(ERROR_CODE, "500")))
@@ -215,6 +220,7 @@ class Forwarder:
     def _take_back(self, numbers: Iterable[str]) -> None:
         for number in numbers:
             sent = self._forget(number)
+            self._metrics.forwarded(replied=False)
             self._find_out(sent.request, sent.done, _TRIES)
 
     def _find_out(self, request: Request, done: Callable[[Reply], None], tries: int) -> None:

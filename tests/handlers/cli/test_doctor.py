@@ -102,6 +102,37 @@ async def test_a_doctor_says_of_each_part_that_does_not_run_what_to_start(house:
     assert all(each["advice"] for each in findings.values() if each["state"] != "ok")
 
 
+WITHOUT_SERVICE = (("replay",), ("projections", "status"), ("context", "rebuild"))
+
+
+def named_in_a_sentence(result: Result) -> bool:
+    """Whether a command ended as unavailable, with one sentence and no traceback."""
+    (line,) = result.err.splitlines()
+    return result.code == 3 and line.startswith("unavailable: ")
+
+
+async def test_a_database_that_is_not_the_services_is_told_in_a_sentence(house: House) -> None:
+    """Empty, of an older or a newer version, closed to this role: nothing ends in a traceback."""
+    for words in WITHOUT_SERVICE:
+        assert named_in_a_sentence(house(*words)), words
+    await house.execute("CREATE SCHEMA service")
+    await house.execute("CREATE TABLE service.event_head (former bigint)")
+    for words in WITHOUT_SERVICE:
+        assert named_in_a_sentence(house(*words)), words
+    code, findings = house.examined()
+    assert (code, findings["postgres"]["state"]) == (1, "ok")
+    await house.execute("DROP SCHEMA service CASCADE")
+    await migrate(house.postgres_url)
+    await house.execute("CREATE ROLE stranger LOGIN PASSWORD 'x'")
+    host = urlsplit(house.postgres_url)
+    url = f"postgresql://stranger:x@{host.hostname}:{host.port}{host.path}"
+    for words in WITHOUT_SERVICE:
+        assert named_in_a_sentence(house(*words, env={"TENANTS_POSTGRES_URL": url})), words
+    code, findings = house.examined(TENANTS_POSTGRES_URL=url)
+    assert code == 1
+    assert all(each["advice"] for each in findings.values() if each["state"] != "ok")
+
+
 async def test_what_is_left_of_tenants_that_are_gone_is_named(house: House, tmp_path: Path) -> None:
     await migrate(house.postgres_url)
     living, failed, busy, stranger = (house.history.tenant(name) for name in ("A", "B", "C", "D"))

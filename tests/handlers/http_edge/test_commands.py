@@ -256,12 +256,12 @@ async def test_a_body_beyond_256_kib_is_refused(refused: httpx.AsyncClient) -> N
         {"Content-Type": "application/x-www-form-urlencoded"},
         {"Content-Type": "text/plain"},
         {"Content-Type": "application/json; charset=latin1"},
+        {"Content-Type": "application/json; charset=utf-16; x=utf-8"},
         {"Content-Type": "application/json", "Content-Encoding": "gzip"},
+        [("Content-Type", "application/json"), ("Content-Type", "text/plain")],
     ],
 )
-async def test_a_body_that_is_not_plain_json_is_refused(
-    refused: httpx.AsyncClient, headers: dict[str, str]
-) -> None:
+async def test_a_body_that_is_not_plain_json_is_refused(refused: httpx.AsyncClient, headers: Any) -> None:
     answer = await refused.post(f"{TENANTS}/{uuid4()}/suspend", content=b'{"reason":"x"}', headers=headers)
     assert (answer.status_code, answer.json()["type"]) == (415, "/problems/unsupported-media-type")
 
@@ -272,6 +272,40 @@ async def test_json_is_taken_under_all_its_names(operator: httpx.AsyncClient) ->
             f"{TENANTS}/{uuid4()}/suspend", content=b'{"reason":"x"}', headers={"Content-Type": kind}
         )
         assert answer.json()["type"] == "/problems/tenant-not-found"
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("PUT", "/upgrade?effective=now"), ("POST", "/commands/suspend?effective=x"), ("PUT", "?effective=1")],
+)
+async def test_a_commands_fields_stand_in_its_body_alone(
+    refused: httpx.AsyncClient, method: str, path: str
+) -> None:
+    answer = await refused.request(method, f"{TENANTS}/{uuid4()}{path}", json={"plan": "free"})
+    assert answer.json()["errors"] == [
+        {"field": "effective", "detail": "give a command's fields in its body"}
+    ]
+
+
+async def test_of_two_traces_none_is_taken(operator: httpx.AsyncClient, active_tenant: Made) -> None:
+    made = await active_tenant("traced")
+    traces = [
+        ("traceparent", f"00-{'a' * 32}-{'b' * 16}-01"),
+        ("traceparent", f"00-{'c' * 32}-{'b' * 16}-01"),
+    ]
+    answer = await operator.put(f"{TENANTS}/{made['tenant_id']}", json={"name": "B"}, headers=traces)
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize(
+    "path", ["{tenant}%2Fhistory", "{tenant}/operations/%2f", "{tenant}/queries/tenant%2F"]
+)
+async def test_an_encoded_slash_leads_to_no_other_route(
+    operator: httpx.AsyncClient, active_tenant: Made, path: str
+) -> None:
+    tenant = (await active_tenant("slashed"))["tenant_id"]
+    answer = await operator.get(f"{TENANTS}/{path.format(tenant=tenant)}")
+    assert (answer.status_code, answer.json()["type"]) == (404, "/problems/no-such-route")
 
 
 async def test_a_command_without_an_answer_in_time_is_not_called_undone(

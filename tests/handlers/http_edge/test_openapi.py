@@ -116,7 +116,13 @@ async def answered_as_documented(
         body = {"name": "B"}
     if method == "delete":
         body = {"confirm_subdomain": made["subdomain"]}
-    answer = await operator.request(method.upper(), path.format(**values), json=body, params=params)
+    answer = await operator.request(
+        method.upper(),
+        path.format(**values),
+        json=body,
+        params=params,
+        headers={"Correlation-Id": "a walk through the document"},
+    )
     documented = resolved(operation["responses"][str(answer.status_code)])
     media = answer.headers["content-type"].partition(";")[0]
     schema = documented["content"][media]["schema"]

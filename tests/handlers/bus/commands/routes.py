@@ -9,11 +9,13 @@ from uuid import UUID
 
 import nats
 from nats.aio.client import Client
+from prometheus_client import CollectorRegistry
 
 from handlers.bus.routing.forwarding import Forwarder
 from handlers.bus.routing.owners import HINT, Owners
 from handlers.execution.decode import Request
 from handlers.execution.executor import Executor
+from handlers.execution.metrics import CommandMetrics
 from handlers.execution.reply import Reply, refused
 from handlers.store.event_store import EventStore
 from tenant_domain.refusals import RateLimited
@@ -53,10 +55,17 @@ def recording(executor: Executor, busy: int = 0) -> list[Request]:
 class Door:
     """A process that has commands and no partitions, as one with the HTTP edge alone."""
 
-    def __init__(self, nc: Client, forwarder: Forwarder, executor: Executor, busy: int) -> None:
+    def __init__(
+        self, nc: Client, forwarder: Forwarder, executor: Executor, registry: CollectorRegistry, busy: int
+    ) -> None:
         self.nc = nc
+        self._registry = registry
         self.forwarder = forwarder
         self.here = recording(executor, busy)
+
+    def forwarded(self, decided_by: str) -> float | None:
+        """Return how many of the commands that were sent away `owner` or `sender` decided in the end."""
+        return self._registry.get_sample_value("tenants_commands_forwarded_total", {"decided_by": decided_by})
 
     async def execute(self, request: Request) -> Reply:
         """Have a command settled; whatever its owner does, the reply comes in time."""
@@ -86,15 +95,17 @@ async def door_on(
     async def believed() -> list[UUID | None]:
         return [owner] * 8
 
-    executor = executor_on(store)
+    executor, registry = executor_on(store), CollectorRegistry()
     owners = Owners(lambda: nc, bus.subjects.hint(HINT), believed if owner else store.partition_owners.read)
-    forwarder = Forwarder(lambda: nc, bus.subjects, owners, executor, me=me, **times)
+    forwarder = Forwarder(
+        lambda: nc, bus.subjects, owners, executor, CommandMetrics(registry), me=me, **times
+    )
     await executor.start()
     await owners.start()
     await forwarder.start()
     try:
         await until(lambda: _all_owned(owners))
-        yield Door(nc, forwarder, executor, busy)
+        yield Door(nc, forwarder, executor, registry, busy)
     finally:
         await forwarder.stop(grace=0.0)
         await owners.stop()

@@ -112,6 +112,7 @@ async def test_whatever_door_a_command_comes_in_by_the_owner_of_its_partition_de
             assert [decided[0].count(tenant), decided[1].count(tenant)][_owner(workers, tenant)] == 3
         assert len(decided[0]) + len(decided[1]) == 60
         assert door.here == []
+        assert (door.forwarded("owner"), door.forwarded("sender")) == (20, 0)
 
 
 async def test_a_forwarded_command_gets_the_same_bytes(
@@ -187,6 +188,7 @@ async def test_a_command_that_a_killed_owner_had_is_decided_once(
 
             assert (await asked).problem is None
             assert len(door.here) == 1
+            assert (door.forwarded("owner"), door.forwarded("sender")) == (0, 1)
     assert await names_given(store, tenant) == ["Apex"]
 
 
