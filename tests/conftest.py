@@ -8,10 +8,12 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from deploy.embedded import EmbeddedStack
+from handlers.adapters import jetstream
 from handlers.adapters.tasks import keep_cancellations
 from tests.support import surroundings
 from tests.support.processes import Restarts
 from tests.support.servers import SharedStack, copy_folder, prepare_folder, public_folder
+from tests.support.waiting import PATIENCE
 
 pytest_plugins = ["tests.support.limits"]
 
@@ -53,6 +55,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(
         key=lambda item: next((n for n, name in enumerate(LONGEST) if name in item.nodeid), len(LONGEST))
     )
+
+
+@pytest.fixture(autouse=True)
+def patient_jetstream(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for answers of the shared nats-server however long it stalls.
+
+    The service gives up soon and asks again; what a test asks once must not fail by that. A server of the
+    test's own may be killed: what it was asked then is never answered.
+    """
+    if "stack" in request.fixturenames and "data_dir" not in request.fixturenames:
+        monkeypatch.setattr(jetstream, "TIMEOUT", PATIENCE)
 
 
 @pytest.fixture(scope="session")

@@ -97,7 +97,7 @@ async def test_a_database_that_takes_no_writes_is_down(
 async def test_a_stream_that_is_missing_is_named(own_stack: EmbeddedStack, tmp_path: Path, missing: str):
     async with a_process(own_stack, tmp_path) as (process, health):
         await until(health, lambda report: report.well)
-        await process.nc.jetstream().delete_stream(missing)
+        await process.nc.jetstream(timeout=PATIENCE).delete_stream(missing)
         assert (await health.report()).reasons == {"nats": f"missing: {missing}"}
         await process.declare()
         await until(health, lambda report: report.well)

@@ -67,7 +67,7 @@ async def test_a_tenant_asked_for_over_the_durable_door_comes_to_life(service: R
     async with connected(service) as nc:
         inbox = nc.new_inbox()
         outcomes = await nc.subscribe(inbox)
-        ack = await nc.jetstream().publish(
+        ack = await nc.jetstream(timeout=PATIENCE).publish(
             f"tenants.commands.{tenant_id}.provision",
             json.dumps(wish(f"j-{tenant_id[:8]}")).encode(),
             headers={"Command-Id": command_id, "Reply-To": inbox},
@@ -104,7 +104,7 @@ async def test_every_event_stands_in_the_stream_at_its_position(service: Running
         outcome = await ask(nc, f"tenants.rpc.{tenant_id}.provision", wish(f"s-{tenant_id[:8]}"))
         await ended(nc, tenant_id, outcome["operation_id"])
         history = await ask(nc, f"tenants.queries.{tenant_id}.history", {"limit": 500})
-        js = nc.jetstream()
+        js = nc.jetstream(timeout=PATIENCE)
         for fact in history["items"]:
             message = await js.get_msg("TENANT_EVENTS", fact["position"])
             headers = cast("dict[str, str]", message.headers)

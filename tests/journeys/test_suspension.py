@@ -93,7 +93,7 @@ async def test_of_a_tenant_that_is_deleted_the_live_context_keeps_the_status_alo
     tenant, label = uuid4(), f"d-{uuid4().hex[:12]}"
     admin = {"email": "ada@acme.example", "name": "Ada"}
     await succeeded([await tenants.provision(tenant_id=tenant, name="Acme", subdomain=label, admin=admin)])
-    bucket = await nc.jetstream().key_value("TENANT_CONTEXT")
+    bucket = await nc.jetstream(timeout=PATIENCE).key_value("TENANT_CONTEXT")
     member = f"{tenant}.member.usr_ada"
     await bucket.put(member, b"{}")
     assert (await entry(bucket, tenant))["plan"] == "basic"

@@ -115,7 +115,7 @@ class Doors:
             await asyncio.sleep(PAUSE * max(1.0, len(self.tenants) / 5))
 
     async def _watch_context(self, seen: Seen, wanted: str) -> None:
-        bucket = await self._nc.jetstream().key_value(self._bucket)
+        bucket = await self._nc.jetstream(timeout=PATIENCE).key_value(self._bucket)
         watcher = await bucket.watchall()
         left = set(self.tenants)
         try:

@@ -17,6 +17,7 @@ from handlers.adapters.tasks import end
 from handlers.bus.streams import Limits, declare
 from tests.support.bus import Bus, messages_of, own_bus
 from tests.support.servers import SharedStack
+from tests.support.waiting import PATIENCE
 
 PLANTED = b"planted-command-52c7"
 
@@ -35,7 +36,7 @@ class Commands:
 
     async def send(self, body: bytes) -> None:
         subject = self._bus.subjects.command(uuid4(), "update_profile")
-        self.last = (await self._bus.nc.jetstream().publish(subject, body)).seq
+        self.last = (await self._bus.nc.jetstream(timeout=PATIENCE).publish(subject, body)).seq
 
     async def purged_before_younger_ones(self) -> None:
         """Have the planted command purged, whose bytes stay."""

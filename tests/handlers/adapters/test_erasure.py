@@ -43,7 +43,9 @@ async def send(nc: Client, tenant_id: UUID, command: str, body: bytes) -> dict[s
     inbox = nc.new_inbox()
     outcomes = await nc.subscribe(inbox)
     headers = {"Command-Id": str(uuid4()), "Reply-To": inbox}
-    await nc.jetstream().publish(f"tenants.commands.{tenant_id}.{command}", body, headers=headers)
+    await nc.jetstream(timeout=PATIENCE).publish(
+        f"tenants.commands.{tenant_id}.{command}", body, headers=headers
+    )
     return json.loads((await outcomes.next_msg(timeout=PATIENCE)).data)
 
 

@@ -42,7 +42,7 @@ async def config_of(bus: Bus, stream: str) -> dict[str, Any]:
 
 
 async def put(bus: Bus, command: str = "suspend") -> None:
-    await bus.nc.jetstream().publish(bus.subjects.command(uuid4(), command), b"{}")
+    await bus.nc.jetstream(timeout=PATIENCE).publish(bus.subjects.command(uuid4(), command), b"{}")
 
 
 async def test_missing_streams_are_made_and_named_in_the_answer(bus: Bus) -> None:
@@ -65,7 +65,7 @@ async def test_commands_of_a_tenant_are_stored_in_one_partition_in_order(bus: Bu
     await declare(bus.nc, bus.subjects, bus.streams, LIMITS)
     tenant = uuid4()
     for command in ("provision", "suspend", "resume"):
-        await bus.nc.jetstream().publish(bus.subjects.command(tenant, command), b"{}")
+        await bus.nc.jetstream(timeout=PATIENCE).publish(bus.subjects.command(tenant, command), b"{}")
     tokens = [m.subject.split(".") for m in await messages_of(bus.nc, bus.streams.commands)]
     assert [t[3:] for t in tokens] == [[str(tenant), c] for c in ("provision", "suspend", "resume")]
     assert {t[1] for t in tokens} == {"partitions"}
@@ -83,7 +83,7 @@ async def test_tenants_spread_over_all_partitions(bus: Bus) -> None:
 
 async def test_a_full_command_stream_refuses_publishers_and_drops_nothing(bus: Bus) -> None:
     await declare(bus.nc, bus.subjects, bus.streams, replace(LIMITS, commands_max_bytes=20_000))
-    js, tenant = bus.nc.jetstream(), uuid4()
+    js, tenant = bus.nc.jetstream(timeout=PATIENCE), uuid4()
     accepted = 0
 
     async def fill() -> None:
@@ -103,7 +103,7 @@ async def test_a_command_beyond_the_contracts_size_passes_the_door_and_a_far_lar
     bus: Bus,
 ) -> None:
     await declare(bus.nc, bus.subjects, bus.streams, LIMITS)
-    js, subject = bus.nc.jetstream(), bus.subjects.command(uuid4(), "update_profile")
+    js, subject = bus.nc.jetstream(timeout=PATIENCE), bus.subjects.command(uuid4(), "update_profile")
     await js.publish(subject, b" " * (256 * 1024 + 1))
     with pytest.raises(APIError, match="message size exceeds"):
         await js.publish(subject, b" " * (LARGEST_COMMAND + 1))
@@ -210,7 +210,7 @@ async def test_an_empty_stream_may_get_smaller(bus: Bus) -> None:
 
 
 async def test_another_streams_subject_is_a_clear_error(bus: Bus) -> None:
-    await bus.nc.jetstream().add_stream(
+    await bus.nc.jetstream(timeout=PATIENCE).add_stream(
         name=bus.streams.context, subjects=[f"{bus.subjects.prefix}.events.x.>"]
     )
     with pytest.raises(Unsupported, match="another stream has its subjects"):

@@ -11,6 +11,7 @@ import pytest
 from handlers.wire.dead_letters import DeadLetter, packed
 from handlers.wire.subjects import Streams, Subjects
 from tests.handlers.cli.conftest import CommandLine
+from tests.support.waiting import PATIENCE
 
 FACT = {"position", "tenant_id", "version", "type", "time", "data", "actor", "correlation_id"}
 
@@ -121,7 +122,7 @@ def buried(tenantctl: CommandLine, letter: DeadLetter, tenant: str) -> None:
         nc = await nats.connect(url)
         headers, body = packed(letter, nc.max_payload)
         subject = Subjects().dead(tenant, letter.stream, letter.reason)
-        await nc.jetstream().publish(subject, body, headers=headers)
+        await nc.jetstream(timeout=PATIENCE).publish(subject, body, headers=headers)
         await nc.close()
 
     asyncio.run(publish())

@@ -84,7 +84,7 @@ async def claim_checks(bus: Bus, *facts: Event) -> None:
         stored = StoredEvent(position, TENANT, TENANT, position, fact.name, body, TIME)
         check = claim_check(stored, bus.subjects)
         headers = dict(line.split(": ", 1) for line in check.headers.splitlines())
-        await bus.nc.jetstream().publish(check.subject, check.body, headers=headers)
+        await bus.nc.jetstream(timeout=PATIENCE).publish(check.subject, check.body, headers=headers)
 
 
 async def test_an_event_without_its_content_is_read_from_the_history(bus: Bus):
@@ -213,7 +213,7 @@ async def test_events_that_the_service_lost_are_told_to_who_has_read_them(bus: B
     async with aclosing(client_of(bus).subscribe()) as events:
         assert positions(await take(events, 3)) == [1, 2, 3]
         # When the stream is made anew with others at the last positions
-        await bus.nc.jetstream().delete_stream(bus.streams.events)
+        await bus.nc.jetstream(timeout=PATIENCE).delete_stream(bus.streams.events)
         await make_events(bus)
         await happen(bus, TENANT, ACTIVATED, first=1)
         await happen(bus, OTHER_TENANT, *[SUSPENDED] * 3, first=2)

@@ -113,7 +113,7 @@ class House:
 
     async def put(self, tenant: UUID, body: bytes, headers: Mapping[str, str] | None = None) -> None:
         subject = self.bus.streams.context_subject(str(tenant))
-        await self.bus.nc.jetstream().publish(subject, body, headers=dict(headers or {}))
+        await self.bus.nc.jetstream(timeout=PATIENCE).publish(subject, body, headers=dict(headers or {}))
 
     async def lose(self) -> None:
         await jetstream.call(self.bus.nc, f"STREAM.DELETE.{self.bus.streams.context_stream}")
@@ -128,7 +128,7 @@ async def test_a_stock_client_of_the_bucket_sees_each_change_of_a_tenant(house: 
     tenant = await house.tenant()
     async with running(a_relay(house.bus, house.store)):
         await until(house.agrees)
-        bucket = await house.bus.nc.jetstream().key_value(house.bus.streams.context)
+        bucket = await house.bus.nc.jetstream(timeout=PATIENCE).key_value(house.bus.streams.context)
         watcher = await bucket.watch(str(tenant))
 
         async def seen() -> dict[str, Any]:

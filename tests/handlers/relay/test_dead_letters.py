@@ -375,7 +375,7 @@ async def test_what_cannot_be_sent_again_says_why(bus: Bus, store: EventStore) -
 
 async def a_subscriber_that_fails(bus: Bus, name: str, *, terminate: bool) -> None:
     """Give up the first event: by saying so, or by not acknowledging any delivery."""
-    js = bus.nc.jetstream()
+    js = bus.nc.jetstream(timeout=PATIENCE)
     await js.add_consumer(
         bus.streams.events, durable_name=name, ack_policy=AckPolicy.EXPLICIT, ack_wait=0.1, max_deliver=2
     )

@@ -19,7 +19,7 @@ from handlers.wire.events import Meta
 from tests.handlers.relay.relays import a_relay, assert_mirrors, last_sequence, reached, running
 from tests.support.bus import Bus, messages_of
 from tests.support.log import events_of, facts
-from tests.support.waiting import until
+from tests.support.waiting import PATIENCE, until
 
 
 async def test_an_event_is_a_cloud_event_in_binary_mode(bus: Bus, store: EventStore) -> None:
@@ -174,7 +174,7 @@ def unfenced(messages: list[Message], former: str, reply: str) -> list[bytes]:
 async def is_new(bus: Bus) -> bool:
     """Send a message that always has the same id, and return whether the server stored it."""
     subject, headers = bus.subjects.event(uuid4(), "tenant.none"), {"Nats-Msg-Id": "the same"}
-    return not (await bus.nc.jetstream().publish(subject, b"", headers=headers)).duplicate
+    return not (await bus.nc.jetstream(timeout=PATIENCE).publish(subject, b"", headers=headers)).duplicate
 
 
 @pytest.mark.parametrize(("fenced", "stored"), [(True, 50), (False, 100)])
@@ -209,7 +209,7 @@ async def test_a_strangers_message_stops_the_relay_loudly_and_loses_no_event(
     bus: Bus, store: EventStore
 ) -> None:
     registry = CollectorRegistry()
-    await bus.nc.jetstream().publish(bus.subjects.event(uuid4(), "tenant.forged"), b"{}")
+    await bus.nc.jetstream(timeout=PATIENCE).publish(bus.subjects.event(uuid4(), "tenant.forged"), b"{}")
     await store.append(facts(10))
     async with running(a_relay(bus, store, poll=0.05, registry=registry)):
         await until(partial(astray, registry))
@@ -221,7 +221,7 @@ async def test_a_stream_ahead_of_the_log_is_left_alone_and_told(bus: Bus, store:
     await store.append(facts(1))
     async with running(a_relay(bus, store, poll=0.05, registry=registry)):
         await reached(bus, 1)
-        await bus.nc.jetstream().publish(bus.subjects.event(uuid4(), "tenant.forged"), b"{}")
+        await bus.nc.jetstream(timeout=PATIENCE).publish(bus.subjects.event(uuid4(), "tenant.forged"), b"{}")
         await until(partial(astray, registry))
         await store.append(facts(10))
         assert await last_sequence(bus) == 2
@@ -234,7 +234,7 @@ async def test_a_strangers_message_within_a_run_displaces_nothing(bus: Bus, stor
     outlet = Outlet(bus.nc, 5.0)
     async with outlet.listening():
         await outlet.stored(await outlet.send(run[:3], ""))
-        await bus.nc.jetstream().publish(bus.subjects.event(uuid4(), "tenant.forged"), b"{}")
+        await bus.nc.jetstream(timeout=PATIENCE).publish(bus.subjects.event(uuid4(), "tenant.forged"), b"{}")
         with pytest.raises(OutOfPlace):
             await outlet.stored(await outlet.send(run[3:], run[2].id))
     assert await last_sequence(bus) == 4

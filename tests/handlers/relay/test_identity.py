@@ -45,7 +45,7 @@ async def mark(bus: Bus) -> LogIdentity | None:
 
 
 async def forged(bus: Bus) -> None:
-    await bus.nc.jetstream().publish(bus.subjects.event(uuid4(), "tenant.suspended"), b"{}")
+    await bus.nc.jetstream(timeout=PATIENCE).publish(bus.subjects.event(uuid4(), "tenant.suspended"), b"{}")
 
 
 async def lose(store: EventStore, after: int) -> None:
@@ -109,8 +109,8 @@ async def test_events_that_a_failover_lost_make_way_and_consumers_see_what_is_th
     async with running(mending(bus, store)):
         await reached(bus, 30)
         config = ConsumerConfig(durable_name="seen", ack_policy=AckPolicy.EXPLICIT)
-        await bus.nc.jetstream().add_consumer(stream, config)
-        durable = await bus.nc.jetstream().pull_subscribe_bind("seen", stream)
+        await bus.nc.jetstream(timeout=PATIENCE).add_consumer(stream, config)
+        durable = await bus.nc.jetstream(timeout=PATIENCE).pull_subscribe_bind("seen", stream)
         for message in await durable.fetch(30, timeout=PATIENCE):
             await message.ack_sync(timeout=PATIENCE)
         await lose(store, after=12)

@@ -30,7 +30,7 @@ async def consumer_config(bus: Bus, name: str) -> dict[str, Any]:
 
 async def fetched(bus: Bus, name: str, count: int) -> list[int]:
     """Fetch and acknowledge messages, and return their sequences."""
-    durable = await bus.nc.jetstream().pull_subscribe_bind(name, bus.streams.events)
+    durable = await bus.nc.jetstream(timeout=PATIENCE).pull_subscribe_bind(name, bus.streams.events)
     sequences: list[int] = []
     while len(sequences) < count:
         for message in await durable.fetch(count - len(sequences), timeout=PATIENCE):
@@ -77,7 +77,7 @@ async def test_a_durable_consumer_goes_on_behind_what_it_acknowledged(bus: Bus, 
     config = ConsumerConfig(durable_name="billing", ack_policy=AckPolicy.EXPLICIT, ack_wait=70, max_deliver=9)
     async with running(a_relay(bus, store)):
         await reached(bus, 30)
-        await bus.nc.jetstream().add_consumer(bus.streams.events, config)
+        await bus.nc.jetstream(timeout=PATIENCE).add_consumer(bus.streams.events, config)
         assert await fetched(bus, "billing", 12) == list(range(1, 13))
         before = await consumer_config(bus, "billing")
         await rebuilt(bus, store)
@@ -93,7 +93,7 @@ async def test_a_consumer_that_takes_what_is_new_goes_on_too(bus: Bus, store: Ev
         config = ConsumerConfig(
             durable_name="news", deliver_policy=DeliverPolicy.NEW, ack_policy=AckPolicy.EXPLICIT
         )
-        await bus.nc.jetstream().add_consumer(bus.streams.events, config)
+        await bus.nc.jetstream(timeout=PATIENCE).add_consumer(bus.streams.events, config)
         await store.append(facts(10))
         assert await fetched(bus, "news", 4) == [11, 12, 13, 14]
         await rebuilt(bus, store)
@@ -105,7 +105,7 @@ async def test_a_filtered_consumer_and_one_that_is_paused_stay_so(bus: Bus, stor
     until = "2999-06-01T00:00:00Z"
     async with running(a_relay(bus, store)):
         await reached(bus, 4)
-        js = bus.nc.jetstream()
+        js = bus.nc.jetstream(timeout=PATIENCE)
         subject = bus.subjects.event("*", "tenant.profile_updated")
         await js.add_consumer(bus.streams.events, durable_name="some", filter_subject=subject)
         await js.add_consumer(bus.streams.events, durable_name="resting")
@@ -138,7 +138,7 @@ async def test_a_beginning_beyond_the_log_is_refused_before_anything_is_deleted(
 
 
 async def test_a_stream_that_went_astray_is_healed(bus: Bus, store: EventStore) -> None:
-    await bus.nc.jetstream().publish(bus.subjects.event("x", "tenant.forged"), b"{}")
+    await bus.nc.jetstream(timeout=PATIENCE).publish(bus.subjects.event("x", "tenant.forged"), b"{}")
     await store.append(facts(10))
     async with running(a_relay(bus, store, poll=0.05)):
         await rebuilt(bus, store)
@@ -151,7 +151,7 @@ async def test_a_rebuild_that_died_loses_no_consumer(bus: Bus, store: EventStore
     await store.append(facts(20))
     async with running(a_relay(bus, store)):
         await reached(bus, 20)
-    await bus.nc.jetstream().add_consumer(
+    await bus.nc.jetstream(timeout=PATIENCE).add_consumer(
         bus.streams.events, durable_name="audit", ack_policy=AckPolicy.EXPLICIT
     )
     await fetched(bus, "audit", 15)

@@ -37,7 +37,7 @@ from tests.handlers.saga_runner.ending import (
 )
 from tests.handlers.saga_runner.faults import Faults, Pause, fail_for_good
 from tests.handlers.saga_runner.house import EVERYTHING, House, topics
-from tests.support.waiting import soon, until
+from tests.support.waiting import PATIENCE, soon, until
 
 
 async def tables_of(house: House, tenant_id: UUID) -> list[str]:
@@ -222,7 +222,7 @@ async def test_the_purge_begins_after_the_end_of_a_plan_change(
 
 
 async def test_durable_consumers_of_the_tenants_events_go_and_those_of_others_stay(house: House):
-    js = house.nats.jetstream()
+    js = house.nats.jetstream(timeout=PATIENCE)
     stream = f"E{house.subjects.prefix}"
     await js.add_stream(name=stream, subjects=[f"{house.subjects.prefix}.events.>"])
     async with house.working():

@@ -117,14 +117,14 @@ class Caller:
         """Put a command into the stream; its outcome comes to the future that is returned."""
         inbox = f"{self.inbox}.{uuid4().hex}"
         given = {"Reply-To": inbox, **_headers(command_id or uuid4(), headers)}
-        await self.nc.jetstream().publish(
+        await self.nc.jetstream(timeout=PATIENCE).publish(
             self.bus.subjects.command(tenant, command), _text(body), timeout=PATIENCE, headers=given
         )
         return self._future(inbox)
 
     async def pour(self, commands: Sequence[tuple[UUID, str, Mapping[str, Any]]]) -> None:
         """Put many commands into the stream, without their outcomes."""
-        js = self.nc.jetstream(publish_async_max_pending=1000)
+        js = self.nc.jetstream(timeout=PATIENCE, publish_async_max_pending=1000)
         acks = [
             await js.publish_async(
                 self.bus.subjects.command(tenant, command), _text(body), headers=_headers(uuid4(), {})

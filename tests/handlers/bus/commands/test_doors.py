@@ -128,7 +128,7 @@ async def test_what_does_not_fit_is_refused_with_the_field_named(
 
 
 async def test_the_durable_door_wants_a_command_id(caller: Caller, bus: Bus, migrated: str) -> None:
-    await bus.nc.jetstream().publish(bus.subjects.command(uuid4(), "resume"), b"")
+    await bus.nc.jetstream(timeout=PATIENCE).publish(bus.subjects.command(uuid4(), "resume"), b"")
 
     async def written() -> bool:
         return len(await dead_letters(migrated)) == 1
