@@ -8,8 +8,9 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-from psycopg import AsyncConnection, sql
+from psycopg import AsyncConnection, errors, sql
 
+from handlers.adapters.effects import EffectFailed
 from handlers.adapters.plan_tables import dropping, making
 from handlers.adapters.roles import schema_of
 from handlers.adapters.schemas import PLAN_TABLES
@@ -31,6 +32,8 @@ SELECT (SELECT count(*) FROM {0}.users WHERE status <> 'removed'),
     )::bigint
 """
 _COUNT = "SELECT count(*) FROM {{}}.{}"
+_READ = "LOCK TABLE {} IN ACCESS SHARE MODE NOWAIT"
+"""The lock that a look takes anyway, without a wait: a tenant may have locked its own tables for long."""
 _REMOVE = "DELETE FROM {}.settings WHERE key <> ALL (%s)"
 _PUT_BACK = """
 INSERT INTO {}.settings (key, value, updated_at)
@@ -115,11 +118,16 @@ async def as_made(connection: AsyncConnection[Any], tenant_id: UUID, tables: Map
 
 
 async def measured(connection: AsyncConnection[Any], tenant_id: UUID) -> Use:
-    """Return what the tenant has that a plan may not hold."""
+    """Return what the tenant has that a plan may not hold.
+
+    Raises EffectFailed where somebody has locked one of its tables.
+    """
     name = schema_of(tenant_id)
+    await _to_read(connection, tenant_id, ("users", "files", "usage", "settings"))
     [(users, storage)] = await _rows(connection, _USED, name)
     settings: dict[str, Any] = dict(await _rows(connection, "SELECT key, value FROM {}.settings", name))
     tables: dict[str, int] = settings.get(PLAN_TABLES, {})
+    await _to_read(connection, tenant_id, tables)
     rows = {table: (await _rows(connection, _COUNT.format(table), name))[0][0] for table in tables}
     branding = is_own_branding(settings.get("branding", {}))
     return Use(users=users, storage=storage, schema=tables, rows=rows, own_branding=branding)
@@ -135,6 +143,19 @@ async def change_tables(
     await lock(connection, tenant_id, gone)
     if gone or come:
         await connection.execute(trusted(dropping(gone, name) + making(come, name, name)))
+
+
+async def _to_read(connection: AsyncConnection[Any], tenant_id: UUID, tables: Collection[str]) -> None:
+    if not tables:
+        return
+    names = sql.SQL(", ").join(sql.Identifier(schema_of(tenant_id), table) for table in sorted(tables))
+    try:
+        await connection.execute(trusted(_READ).format(names))
+    except errors.LockNotAvailable as error:
+        raise EffectFailed(
+            f"A session of the tenant's role has locked a table of its schema: {error.diag.message_primary}."
+            " The step is tried again; `pg_locks` has the session."
+        ) from error
 
 
 async def lock(connection: AsyncConnection[Any], tenant_id: UUID, tables: Collection[str]) -> None:

@@ -23,7 +23,7 @@ from handlers.projector.metrics import ProjectorMetrics
 from handlers.projector.tables import LIVE, Outrun, Place, Writer, Written, folded
 from handlers.store.connections import Connections
 from handlers.store.errors import StoreError
-from handlers.store.event_store import EventStore, StoredEvent
+from handlers.store.event_store import EventStore, StoredEvent, may_go_on
 from handlers.wire.events import event_of, traceparent_of
 from handlers.wire.hints import MOST_STREAMS, Moved
 from projections.read_model import ReadModel
@@ -156,7 +156,7 @@ class Projector:
             return False
         incarnation = self._incarnation
         events = await self._store.read(self.position, self._batch)
-        self._behind = len(events) == self._batch  # else whatever follows is hinted at
+        self._behind = may_go_on(events, self._batch)  # else whatever follows is hinted at
         if not events:
             return False
         try:

@@ -40,7 +40,7 @@ from handlers.relay.metrics import RelayMetrics
 from handlers.relay.outlet import Outlet, OutOfPlace, Refused, Run
 from handlers.relay.replacing import Recreate, replace
 from handlers.relay.standby import Hints, Restarted, keep_on
-from handlers.store.event_store import EventStore, StoredEvent
+from handlers.store.event_store import EventStore, StoredEvent, may_go_on
 from handlers.store.identity import LogIdentity
 from handlers.wire.events import traceparent_of
 from handlers.wire.subjects import Subjects
@@ -170,7 +170,7 @@ class EventRelay:
                 run = await self._outlet.send(messages, former)
                 flight.append((run, span))
                 last, former = run.last, run.last_id
-            more = bool(events) and (len(events) == self._chunk or last < events[-1].position)
+            more = bool(events) and (may_go_on(events, self._chunk) or last < events[-1].position)
             while flight and (not more or len(flight) >= RUNS):
                 await self._land(*flight.popleft())
             self._beat.well()

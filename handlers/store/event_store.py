@@ -261,6 +261,8 @@ class EventStore:
     async def read(self, after: int, limit: int) -> list[StoredEvent]:
         """Return up to `limit` events after position `after`: without a gap, now and later.
 
+        Fewer come where they have many bytes: `may_go_on` tells whether there may be more.
+
         One hint wakes all readers of a process, mostly at the same place: those who ask in one turn of the
         loop share one statement, which is sent in the next.
         """
@@ -281,7 +283,7 @@ class EventStore:
             finally:
                 del self._about_to_read[after]
             events = _events(await self._connections.fetch(queries.READ, (after, limit)))
-            if len(events) < limit:
+            if not may_go_on(events, limit):
                 whole = events
             return events
         finally:
@@ -290,7 +292,10 @@ class EventStore:
     async def read_tenant(
         self, tenant_id: UUID, after: int, upto: int | None, limit: int, types: Collection[str] = ()
     ) -> list[StoredEvent]:
-        """Return up to `limit` events of a tenant after position `after` up to `upto`, only of `types`."""
+        """Return up to `limit` events of a tenant after position `after` up to `upto`, only of `types`.
+
+        Fewer come where they have many bytes; none where there are none.
+        """
         wanted = texts(types)
         values = (tenant_id, after, _END if upto is None else upto, wanted, wanted, limit)
         return _events(await self._connections.fetch(queries.READ_TENANT, values))
@@ -330,6 +335,11 @@ class EventStore:
             log.warning("snapshots not written", error=repr(error), streams=len(states))
         finally:
             self._saving = None
+
+
+def may_go_on(events: Sequence[StoredEvent], limit: int) -> bool:
+    """Return whether a read of up to `limit` events ended at a bound: there may be more of them."""
+    return len(events) >= limit or sum(len(event.state) for event in events) >= queries.MOST_BYTES
 
 
 def _events(rows: Iterable[tuple[Any, ...]]) -> list[StoredEvent]:

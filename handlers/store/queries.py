@@ -1,15 +1,30 @@
 """The store's reading statements. Every look-up is by key or in the order of an index."""
 
-READ = b"""
-SELECT notification_id, tenant_id, originator_id, originator_version, topic, state, recorded_at
-FROM service.events WHERE notification_id > %s
-ORDER BY notification_id LIMIT %s"""
+MOST_BYTES = 16 * 1024 * 1024
+"""Bytes of bodies after which a read of events ends, with the one that reaches them: a reader holds so much
+and one event more, however large those of one tenant are."""
 
-READ_TENANT = b"""
-SELECT notification_id, tenant_id, originator_id, originator_version, topic, state, recorded_at
-FROM service.events
-WHERE tenant_id = %s AND notification_id > %s AND notification_id <= %s AND (%s = '{}' OR topic = ANY (%s))
-ORDER BY notification_id LIMIT %s"""
+
+def _bounded(where: str) -> bytes:
+    """Return the statement that reads events in order, up to a limit, and up to `MOST_BYTES`: one at least.
+
+    How large a body is stands beside it: none is fetched that is not returned.
+    """
+    columns = "notification_id, tenant_id, originator_id, originator_version, topic, state, recorded_at"
+    return (
+        f"SELECT {columns} FROM ("  # noqa: S608
+        f"SELECT {columns}, coalesce(sum(octet_length(state)) OVER (ORDER BY notification_id"
+        " ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS before"
+        f" FROM service.events WHERE {where} ORDER BY notification_id LIMIT %s"
+        f") e WHERE before < {MOST_BYTES} ORDER BY notification_id"
+    ).encode()
+
+
+READ = _bounded("notification_id > %s")
+
+READ_TENANT = _bounded(
+    "tenant_id = %s AND notification_id > %s AND notification_id <= %s AND (%s = '{}' OR topic = ANY (%s))"
+)
 
 LATEST = b"""
 SELECT tenant_id, max(originator_version), max(notification_id), max(recorded_at)

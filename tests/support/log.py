@@ -30,4 +30,7 @@ def facts(number: int, *, tenant: UUID | None = None, meta: Meta | None = None, 
 
 async def events_of(store: EventStore) -> list[StoredEvent]:
     """Return the whole log."""
-    return await store.read(0, 1_000_000)
+    events: list[StoredEvent] = []
+    while more := await store.read(len(events), 1_000_000):
+        events += more
+    return events

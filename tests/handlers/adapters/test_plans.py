@@ -304,9 +304,19 @@ async def _somebody_waits(change: Change) -> None:
             await asyncio.sleep(0.01)
 
 
+@pytest.mark.parametrize("table", ["users", "settings", "sso_connections"])
+async def test_a_table_that_the_tenant_has_locked_is_not_waited_for_and_named(down: Change, table: str):
+    async with down.connect() as locking, locking.transaction():
+        await locking.execute(f"LOCK TABLE {down.name}.{table} IN ACCESS EXCLUSIVE MODE".encode())
+        async with down.connect() as connection, connection.transaction():
+            async with asyncio.timeout(PATIENCE):
+                with pytest.raises(EffectFailed, match=rf'locked a table.*\.{table}"'):
+                    await plan_state.measured(connection, down.work.tenant_id)
+
+
 async def test_storage_is_what_the_files_take_or_what_was_metered_last(up: Change):
     async def storage() -> int:
-        async with up.connect() as connection:
+        async with up.connect() as connection, connection.transaction():
             return (await plan_state.measured(connection, up.work.tenant_id)).storage
 
     assert await storage() == 0
@@ -318,7 +328,7 @@ async def test_storage_is_what_the_files_take_or_what_was_metered_last(up: Chang
 
 async def test_who_was_removed_is_no_user_and_a_changed_theme_is_a_branding_of_its_own(up: Change):
     await up.sql("INSERT INTO {}.users (id, role, status) VALUES (gen_random_uuid(), 'viewer', 'removed')")
-    async with up.connect() as connection:
+    async with up.connect() as connection, connection.transaction():
         use = await plan_state.measured(connection, up.work.tenant_id)
         assert (use.users, use.own_branding) == (0, False)
         await up.sql("""UPDATE {}.settings SET value = value || '{"theme": "dark"}' WHERE key = 'branding'""")

@@ -58,6 +58,16 @@ async def test_a_hint_wakes_the_projector_long_before_its_poll(side: ReadSide) -
             await reached(side, head)
 
 
+async def test_large_events_are_projected_to_the_end_without_a_further_hint(side: ReadSide) -> None:
+    tenant = side.history.tenant()
+    for n in range(40):
+        side.history.add(tenant, tenant, ProfileUpdated(metadata={"large": f"{n}" + "x" * 1024 * 1024}))
+    head = await side.history.append(side.store)
+    async with running(side.another_projector(poll=3600.0)):
+        await reached(side, head)
+    assert await versions(side) == expected(side)
+
+
 async def test_two_projectors_at_once_lose_nothing_and_one_stands_by(side: ReadSide) -> None:
     one, two = (side.another_projector(poll=0.01, batch=7, takeover=0.1) for _ in range(2))
     async with running(one, two):

@@ -1,13 +1,16 @@
 """Loading streams: in bulk, from snapshots on, through the domain's own fold."""
 
 import asyncio
+from functools import partial
 from uuid import UUID, uuid4
 
-from handlers.store.batch import Batch, KeyRow
-from handlers.store.event_store import EventStore, Loaded
+from handlers.store.batch import Batch, EventRow, KeyRow
+from handlers.store.event_store import EventStore, Loaded, may_go_on
+from handlers.store.queries import MOST_BYTES
 from tenant_domain.decision import Ref
 from tenant_domain.subdomain.events import SubdomainClaimed
 from tenant_domain.subdomain.state import SubdomainClaim
+from tenant_domain.tenant.events import ProfileUpdated
 from tests.handlers.store.batches import RELEASED, command, event, stored
 
 
@@ -95,3 +98,28 @@ async def test_readers_that_are_woken_together_each_get_what_they_asked_for(stor
     await asyncio.sleep(0)
     first.cancel()
     assert await second == [2, 3, 4, 5]
+
+
+async def test_a_read_ends_where_large_events_have_reached_its_bytes(store: EventStore):
+    tenant, number, size = uuid4(), 40, 1024 * 1024
+    for version in range(1, number + 1):
+        row = EventRow(tenant, tenant, version, ProfileUpdated.name, b"x" * size, 0)
+        await store.append(Batch(events=[row]))
+    for read in (store.read, partial(store.read_tenant, tenant, upto=None)):
+        versions: list[int] = []
+        while page := await read(after=len(versions), limit=1000):
+            assert sum(len(each.state) for each in page) < MOST_BYTES + size
+            assert may_go_on(page, 1000) == (len(versions) + len(page) < number)
+            versions += [each.version for each in page]
+        assert versions == list(range(1, number + 1))
+
+
+async def test_an_event_that_is_larger_than_a_read_is_read_alone(store: EventStore):
+    tenant = uuid4()
+    sizes = [1, MOST_BYTES + 1, 1]
+    rows = [
+        EventRow(tenant, tenant, n, ProfileUpdated.name, b"x" * size, 0) for n, size in enumerate(sizes, 1)
+    ]
+    await store.append(Batch(events=rows))
+    assert [len(each.state) for each in await store.read(0, 10)] == sizes[:2]
+    assert [len(each.state) for each in await store.read(1, 10)] == sizes[1:2]
