@@ -90,3 +90,13 @@ async def test_given_a_destroyed_key_then_what_it_sealed_is_shown_as_erased(rows
     text = msgspec.json.encode({"name": keys.current.token("Ada")})
     rows.stored[:] = [(tenant, keys.current.id, None)]
     assert msgspec.json.decode(await keyring.open_json(text)) == {"name": ERASED}
+
+
+async def test_given_a_destroyed_key_then_what_comes_late_is_sealed_with_one_that_is_stored_nowhere(
+    rows: Rows, keyring: Keyring
+):
+    tenant = uuid4()
+    rows.stored[:] = [(tenant, uuid4(), None)]
+    late = (await keyring.prepare([tenant]))[tenant]
+    assert late.wrapped is None
+    assert late.current.id != rows.stored[0][1]

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID, uuid4
 
+import msgspec
 import psycopg
 import pytest
 
@@ -243,6 +244,22 @@ async def test_the_same_id_twice_in_one_batch_is_one_command(store: EventStore, 
     assert [reply.status for reply in replies] == [200, 200, 422, 200]
     assert replies[2].problem == "command-id-reused"
     assert await names_given(store, tenant) == ["One"]
+
+
+async def test_a_claim_in_one_batch_is_for_one_tenant(executor: Executor) -> None:
+    claim, command_id, one, other = uuid4(), uuid4(), uuid4(), uuid4()
+    first, second = (
+        msgspec.structs.replace(
+            provision(tenant, subdomain=f"t-{claim.hex}", command_id=command_id), claim=claim
+        )
+        for tenant in (one, other)
+    )
+    assert first.hash == second.hash
+
+    replies = await asyncio.gather(*map(executor.execute, [first, second, first]))
+
+    assert [reply.problem for reply in replies] == [None, "command-id-reused", None]
+    assert outcome(replies[0])["tenant_id"] == outcome(replies[2])["tenant_id"] == str(one)
 
 
 async def test_an_id_that_was_refused_without_a_record_serves_again_in_the_same_batch(

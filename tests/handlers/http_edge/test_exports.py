@@ -91,6 +91,24 @@ async def door(shelf: Shelf, signer: Signer) -> AsyncIterator[Door]:
     await made.inside.aclose()
 
 
+@pytest.mark.parametrize(
+    ("own", "role", "status"),
+    [(True, "owner", 200), (True, "admin", 200), (True, "member", 403), (True, "viewer", 403)]
+    + [(False, "owner", 404)],
+)
+async def test_a_part_is_for_the_heads_of_its_own_tenant(
+    shelf: Shelf, door: Door, signer: Signer, own: bool, role: str, status: int
+):
+    tenant_id, other = uuid4(), uuid4()
+    for each, content in ((tenant_id, b"of the tenant"), (other, b"of another, and newer")):
+        await written(shelf, each, part=content)
+    token = signer.sign(user="ada", role=role, tenant=str(tenant_id if own else other))
+    async with client(door.app, token) as caller:
+        answer = await caller.get(f"/api/v1/tenants/{tenant_id}/export/part")
+    assert answer.status_code == status
+    assert status != 200 or answer.content == b"of the tenant"
+
+
 async def test_an_export_is_handed_over_when_all_of_every_part_was_sent(shelf: Shelf, door: Door):
     tenant_id = uuid4()
     operation_id = await written(shelf, tenant_id, small=b"a few bytes", large=LARGE)

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from handlers.store.batch import AgendaRow, Batch, DeadLetterRow, ProgressRow, ReadRow, Recorded
+from handlers.store.batch import AgendaRow, Batch, DeadLetterRow, KeyRow, ProgressRow, ReadRow, Recorded
 from handlers.store.errors import Fenced
 from handlers.store.event_store import EventStore, StoredEvent
 from tests.handlers.store.batches import command, event, merged, one_command
@@ -154,6 +154,17 @@ async def test_a_lone_command_that_is_repeated_gets_its_outcome_and_writes_nothi
     assert len(await store.read(0, 10)) == 1
 
 
+async def test_a_lone_command_that_the_ledger_has_writes_nothing_though_its_stream_fits(store: EventStore):
+    tenant = uuid4()
+    first = one_command(tenant)
+    await store.append(first)
+    again = one_command(tenant, 1, 7)
+    again.ledger[:] = [first.ledger[0]._replace(group=7)]
+    appended = await store.append(again)
+    assert (appended.head, appended.positions, appended.dropped) == (1, [None], {7})
+    assert len(await store.read(0, 10)) == 1
+
+
 async def test_a_batch_larger_than_the_sockets_hold_is_written_whole(store: EventStore):
     tenant = uuid4()
     large = [event(tenant, version)._replace(state=bytes(1_000_000)) for version in range(1, 9)]
@@ -166,6 +177,16 @@ async def test_the_same_command_id_of_another_tenant_is_another_command(store: E
     await store.append(Batch(ledger=[row]))
     appended = await store.append(Batch(ledger=[row._replace(tenant_id=uuid4())]))
     assert appended.dropped == frozenset()
+
+
+async def test_a_repeat_brings_no_outcome_of_another_tenant_with_it(store: EventStore):
+    others, row = command(uuid4()), command(uuid4())
+    await store.append(Batch(ledger=[others, row]))
+    own = others._replace(tenant_id=uuid4(), outcome=b'{"status":"own"', group=1)
+    appended = await store.append(Batch(ledger=[row, own]))
+    assert appended.dropped == {0}
+    assert set(appended.repeated) == {row[:2]}
+    assert (await store.recorded([own[:2]]))[own[:2]].outcome == own.outcome
 
 
 async def test_an_empty_batch_tells_the_head(store: EventStore):
@@ -292,6 +313,7 @@ async def test_dead_letters_and_agenda_of_a_dropped_group_are_not_written(store:
     batch = one_command(moved, 0, 1)
     kept, run = letter(2), uuid4()
     batch.dead_letters += [letter(1), kept]
+    batch.keys += [KeyRow(moved, uuid4(), b"dropped", 1), KeyRow(uuid4(), uuid4(), b"kept", 2)]
     batch.agenda += [
         AgendaRow(uuid4(), moved, "provisioning", DUE, None, 1),
         AgendaRow(run, moved, "provisioning", DUE, None, 2),
@@ -300,6 +322,22 @@ async def test_dead_letters_and_agenda_of_a_dropped_group_are_not_written(store:
     letters = await rows(store, "SELECT id, body, published_at FROM service.dead_letters")
     assert letters == [(kept.id, b"\0{", None)]
     assert await rows(store, "SELECT operation_id FROM service.saga_agenda") == [(run,)]
+    assert await rows(store, "SELECT wrapped FROM service.tenant_keys") == [(b"kept",)]
+
+
+async def test_a_new_key_of_a_tenant_whose_key_is_destroyed_is_not_kept(store: EventStore):
+    erased, other = uuid4(), uuid4()
+    async with store.transaction() as transaction:
+        await transaction.connection.execute(
+            "INSERT INTO service.tenant_keys (key_id, tenant_id, created_at, destroyed_at)"
+            " VALUES (%s, %s, now(), now())",
+            (uuid4(), erased),
+        )
+    batch = one_command(erased)
+    batch.keys += [KeyRow(erased, uuid4(), b"of the erased", 0), KeyRow(other, uuid4(), b"of the other", 0)]
+    assert (await store.append(batch)).head == 1
+    kept = await rows(store, "SELECT tenant_id FROM service.tenant_keys WHERE wrapped IS NOT NULL")
+    assert kept == [(other,)]
 
 
 async def test_the_same_dead_letter_is_written_once(store: EventStore):
@@ -385,6 +423,18 @@ async def test_writers_at_once_are_put_in_one_gapless_order(store_url: str):
         versions = [item.version for item in log if item.stream_id == stream]
         assert versions == list(range(1, len(versions) + 1))
     assert [item.recorded_at for item in log] == sorted(item.recorded_at for item in log)
+
+
+async def test_a_writer_waits_for_the_one_before_it_and_neither_is_decided_again(store: EventStore):
+    async with store.transaction() as transaction:
+        await transaction.append(one_command(uuid4()))
+        behind = asyncio.create_task(store.append(one_command(uuid4(), 0, 1)))
+        waiting = "SELECT FROM pg_locks WHERE NOT granted AND pid <> pg_backend_pid()"
+        async with asyncio.timeout(20):
+            while not (await transaction.connection.execute(waiting)).rowcount:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+    appended = await behind
+    assert (appended.head, appended.positions, appended.dropped) == (2, [2], frozenset())
 
 
 async def test_effects_and_events_of_a_transaction_are_committed_together(store: EventStore):

@@ -15,6 +15,7 @@ from handlers.bus.routing.forwarding import Forwarder
 from handlers.bus.routing.owners import HINT, Owners
 from handlers.execution.decode import Request
 from handlers.execution.executor import Executor
+from handlers.execution.job import Job, Slice
 from handlers.execution.metrics import CommandMetrics
 from handlers.execution.reply import Reply, refused
 from handlers.store.event_store import EventStore
@@ -27,10 +28,15 @@ from tests.support.waiting import until, within
 
 class Recording(Executor):
     """An executor that remembers what it was given to decide; the first `busy` of that are too much for
-    it."""
+    it. `durable` are the tenants of commands that it settled out of the stream."""
 
     seen: list[Request]
     busy: int
+    durable: list[UUID]
+
+    async def settle(self, partition: int, owner: UUID, sequence: int, jobs: list[Job]) -> Slice:
+        self.durable += [job.request.tenant_id for job in jobs if job.request is not None]
+        return await super().settle(partition, owner, sequence, jobs)
 
     def submit(self, request: Request, done: Callable[[Reply], None]) -> None:
         self.seen.append(request)
@@ -48,8 +54,15 @@ def recording(executor: Executor, busy: int = 0) -> list[Request]:
     """Have an executor remember what it is given to decide from now on; return that."""
     executor.__class__ = Recording
     assert isinstance(executor, Recording)
-    executor.seen, executor.busy = [], busy
+    executor.seen, executor.busy, executor.durable = [], busy, []
     return executor.seen
+
+
+def recorded(executor: Executor) -> list[UUID]:
+    """Return the tenants of the commands that an executor settles out of the stream from now on."""
+    recording(executor)
+    assert isinstance(executor, Recording)
+    return executor.durable
 
 
 class Door:

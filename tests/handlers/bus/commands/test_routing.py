@@ -21,13 +21,14 @@ from handlers.bus.connection import flush
 from handlers.bus.replies import Replies
 from handlers.bus.routing.receiving import Receiver
 from handlers.bus.streams import declare
+from handlers.client import Request, TenantClient
 from handlers.execution.executor import Executor
 from handlers.execution.reply import Reply
 from handlers.store.event_store import EventStore
 from handlers.store.migrate import migrate
-from handlers.wire.subjects import Streams, Subjects, partition_of
+from handlers.wire.subjects import FLEET, Streams, Subjects, partition_of
 from tests.handlers.bus.commands.conftest import LIMITS
-from tests.handlers.bus.commands.routes import door_on, recording
+from tests.handlers.bus.commands.routes import door_on, recorded, recording
 from tests.handlers.bus.commands.service import (
     Caller,
     active_tenants,
@@ -113,6 +114,65 @@ async def test_whatever_door_a_command_comes_in_by_the_owner_of_its_partition_de
         assert len(decided[0]) + len(decided[1]) == 60
         assert door.here == []
         assert (door.forwarded("owner"), door.forwarded("sender")) == (20, 0)
+
+
+async def test_many_commands_of_many_tenants_are_each_done_once_by_their_owners(
+    nats_url: str, migrated: str, bus: Bus, store: EventStore
+) -> None:
+    async with two_workers(nats_url, migrated, bus) as workers:
+        client = TenantClient(bus.nc, prefix=bus.subjects.prefix, streams=bus.streams)
+        tenants = await active_tenants(store, Caller(bus), 12)
+        settled = [recorded(role.executor) for role in workers]
+        names = [f"Apex {number}" for number in range(10)]
+        wanted = [Request(tenant, "update_profile", {"name": name}) for name in names for tenant in tenants]
+        sent = await client.send_many(wanted, timeout=PATIENCE)
+        assert [each.error for each in sent] == [None] * len(wanted)
+
+        async def done() -> bool:
+            return all([len(await names_given(store, tenant)) >= len(names) for tenant in tenants])
+
+        await until(done)
+        for tenant in tenants:
+            assert await names_given(store, tenant) == names
+            counts = [each.count(tenant) for each in settled]
+            assert counts[_owner(workers, tenant)] == len(names)
+            assert counts[1 - _owner(workers, tenant)] == 0
+        assert {_owner(workers, tenant) for tenant in tenants} == {0, 1}
+
+
+async def test_a_command_for_many_operations_is_given_to_the_owner_of_each_and_done_once(
+    nats_url: str, migrated: str, bus: Bus, store: EventStore
+) -> None:
+    async with two_workers(nats_url, migrated, bus) as workers:
+        caller = Caller(bus)
+        runs: dict[UUID, str] = {}
+        for tenant in [uuid4() for _ in range(20)]:
+            runs[tenant] = outcome(await caller.ask(tenant, "provision", provisioning(tenant)))[
+                "operation_id"
+            ]
+        items = [{"tenant_id": str(each), "operation_id": run} for each, run in runs.items()]
+
+        async def list_(message: Msg) -> None:
+            await message.respond(json.dumps({"items": items, "next_cursor": None}).encode())
+
+        await bus.nc.subscribe(bus.subjects.query(FLEET, "operations"), cb=list_)
+        await flush(bus.nc)
+        seen = [recording(role.executor) for role in workers]
+        bulk = uuid4()
+        told = [
+            outcome(await caller.ask(FLEET, "cancel_operations", {"kind": "provisioning"}, bulk))
+            for _ in range(2)
+        ]
+
+        decided = [[each.tenant_id for each in requests] for requests in seen]
+        for tenant in runs:
+            assert [each.count(tenant) for each in decided][_owner(workers, tenant)] == 2
+        assert len(decided[0]) + len(decided[1]) == 2 * len(runs)
+        assert [each["status"] for each in told[0]["result"]["items"]] == ["completed"] * len(runs)
+        assert told[0] == told[1]
+        for tenant in runs:
+            cancelled = await store.read_tenant(tenant, 0, None, 1000, ["operation.compensation_started"])
+            assert len(cancelled) == 1
 
 
 async def test_a_forwarded_command_gets_the_same_bytes(
