@@ -309,7 +309,7 @@ async def test_a_table_that_the_tenant_has_locked_is_not_waited_for_and_named(do
     async with down.connect() as locking, locking.transaction():
         await locking.execute(f"LOCK TABLE {down.name}.{table} IN ACCESS EXCLUSIVE MODE".encode())
         async with down.connect() as connection, connection.transaction():
-            async with asyncio.timeout(PATIENCE):
+            async with within("the refusal, whatever the tenant has locked"):
                 with pytest.raises(EffectFailed, match=rf'locked a table.*\.{table}"'):
                     await plan_state.measured(connection, down.work.tenant_id)
 
