@@ -93,8 +93,13 @@ async def door(shelf: Shelf, signer: Signer) -> AsyncIterator[Door]:
 
 @pytest.mark.parametrize(
     ("own", "role", "status"),
-    [(True, "owner", 200), (True, "admin", 200), (True, "member", 403), (True, "viewer", 403)]
-    + [(False, "owner", 404)],
+    [
+        (True, "owner", 200),
+        (True, "admin", 200),
+        (True, "member", 403),
+        (True, "viewer", 403),
+        (False, "owner", 404),
+    ],
 )
 async def test_a_part_is_for_the_heads_of_its_own_tenant(
     shelf: Shelf, door: Door, signer: Signer, own: bool, role: str, status: int
