@@ -166,6 +166,7 @@ def test_the_tenant_is_a_lower_case_hyphenated_uuid(tenant: str) -> None:
         ("Actor", ""),
         ("Actor", "a\r\nce-actor: root"),
         ("Actor", "bad \ufffd bytes"),
+        ("Actor", "sealed:0:forged"),
         ("Correlation-Id", "a\x00b"),
         ("Causation-Id", "half \ud83d"),
     ],

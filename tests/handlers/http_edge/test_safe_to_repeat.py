@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
 
+from handlers.http_edge import preconditions
+from tenant_domain.authorisation import Caller
 from tests.support.edge import Made, wish
 
 TENANTS = "/api/v1/tenants"
@@ -161,3 +164,17 @@ async def test_every_location_is_found(operator: httpx.AsyncClient) -> None:
         assert found.json()["operation_id"] == answer.json()["operation_id"]
         by_name = await operator.get(TENANTS, params={"subdomain": f"located-{n}"})
         assert by_name.json()["tenant_id"] == answer.json()["tenant_id"]
+
+
+@pytest.mark.parametrize("of", [preconditions.command_id, preconditions.tenant_id])
+def test_a_key_is_its_callers_own(of: Callable[[Caller, str], UUID]) -> None:
+    """The same person in two tenants is two callers, and so is an operator of that name."""
+    one, other, nobodys = str(uuid4()), str(uuid4()), None
+    callers = [
+        Caller("ada", one, "owner"),
+        Caller("ada", other, "owner"),
+        Caller("bob", one, "owner"),
+        Caller("ada", nobodys, "operator"),
+    ]
+    assert len({of(caller, "key") for caller in callers}) == len(callers)
+    assert of(Caller("ada", one, "admin"), "key") == of(callers[0], "key")

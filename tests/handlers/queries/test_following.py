@@ -94,6 +94,17 @@ async def test_a_subdomain_leads_to_its_holder_as_the_log_has_it(side: ReadSide)
     assert (await side.ask("fleet", "by_subdomain", subdomain="wanted"))["tenant_id"] == str(holder)
 
 
+async def test_a_subdomain_does_not_lead_to_who_gave_it_up_without_a_release(side: ReadSide) -> None:
+    """The claim's stream and the tenant's are two: one of them may be read before the other is written."""
+    former = side.history.tenant("Former", subdomain="wanted")
+    claim(side, former, "wanted")
+    await side.project()
+    side.history.add(former, former, ProfileUpdated(subdomain="other"))
+    head = await side.history.append(side.store)
+    with pytest.raises(TenantNotFound):
+        await side.ask("fleet", "by_subdomain", subdomain="wanted", min_position=head)
+
+
 async def test_what_cannot_be_read_is_not_said_to_be_missing(side: ReadSide) -> None:
     unread, partly = side.history.tenant(subdomain="a"), side.history.tenant(subdomain="b")
     side.history.add(partly, partly, ACTIVATED)
