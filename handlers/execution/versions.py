@@ -10,11 +10,12 @@ import asyncio
 import random
 from collections.abc import Collection, Iterable, Mapping
 from hashlib import blake2b
-from typing import Literal
+from typing import Any, Literal
 
 import psycopg
 import structlog
 
+from handlers.adapters.standstill import Standstill
 from handlers.adapters.tasks import end, watched
 from handlers.store.errors import StoreError
 from handlers.store.event_store import EventStore
@@ -34,24 +35,26 @@ VALUES (%s, %s, %s, %s, clock_timestamp())
 ON CONFLICT (fingerprint) DO UPDATE SET seen_at = excluded.seen_at"""
 
 _ASK = """
-SELECT max(seen_at) > clock_timestamp() - make_interval(secs => %s) FROM service.registries
-WHERE fingerprint <> %s AND (commands && %s::text[] OR facts && %s::text[] OR steps && %s::text[])"""
+SELECT fingerprint, seen_at, commands && %s::text[] OR facts && %s::text[] OR steps && %s::text[]
+FROM service.registries WHERE fingerprint <> %s"""
+
+INTERVAL = 3.0
+"""Seconds between two times that a worker says what it knows, and looks who else has said so."""
+
+SILENCE = 15.0
+"""Seconds after which a version that nobody has spoken for is gone: some intervals, for a busy machine."""
 
 
 class Versions:
-    """Says every `interval` seconds what this version knows; who has not said so for `silence` is gone."""
+    """Says what this version knows, and which others live: those whose word is still renewed.
 
-    def __init__(
-        self,
-        store: EventStore,
-        *,
-        sagas: Mapping[str, Saga] = SAGAS,
-        interval: float = 3.0,
-        silence: float = 15.0,
-    ) -> None:
+    How long it was not is counted by this worker's own monotonic clock (decision 0029). A version that is met
+    for the first time lives, until it has been silent for long enough.
+    """
+
+    def __init__(self, store: EventStore, *, sagas: Mapping[str, Saga] = SAGAS) -> None:
         self._store = store
-        self._interval = interval
-        self._silence = silence
+        self._silent = Standstill[str](2 * INTERVAL)
         self._commands = sorted(key for spec in COMMANDS.values() for key in command_keys(spec.form))
         self._facts = sorted(fact_key(name, cls.schema) for name, cls in EVENTS.items())
         self._steps = sorted(key for saga in sagas.values() for key in step_keys(saga))
@@ -74,11 +77,24 @@ class Versions:
         self, *, commands: Iterable[str] = (), facts: Iterable[str] = (), steps: Iterable[str] = ()
     ) -> Who:
         """Return who else knows any of these. Raises StoreError."""
-        values = (self._silence, self._fingerprint, list(commands), list(facts), list(steps))
         async with self._store.transaction() as transaction:
-            row = await (await transaction.connection.execute(_ASK, values)).fetchone()
-        assert row is not None
-        return "nobody" if row[0] is None else "alive" if row[0] else "gone"
+            knowing = await self._look(transaction.connection, list(commands), list(facts), list(steps))
+        if not knowing:
+            return "nobody"
+        return "alive" if min(knowing) < SILENCE else "gone"
+
+    async def _look(
+        self,
+        connection: psycopg.AsyncConnection[Any],
+        commands: list[str],
+        facts: list[str],
+        steps: list[str],
+    ) -> list[float]:
+        """Look at all other versions; return for how many seconds each was silent that knows any of these."""
+        values = (commands, facts, steps, self._fingerprint)
+        rows = await (await connection.execute(_ASK, values)).fetchall()
+        silent = self._silent.look({fingerprint: seen_at for fingerprint, seen_at, _ in rows})
+        return [silent[fingerprint] for fingerprint, _, knows in rows if knows]
 
     async def _run(self) -> None:
         while True:
@@ -86,9 +102,10 @@ class Versions:
                 async with self._store.transaction() as transaction:
                     values = (self._fingerprint, self._commands, self._facts, self._steps)
                     await transaction.connection.execute(_SAY, values)
+                    await self._look(transaction.connection, [], [], [])
             except (StoreError, psycopg.Error, OSError, TimeoutError) as error:
                 log.debug("not said what this version knows", error=repr(error))
-            await asyncio.sleep(self._interval * random.uniform(0.8, 1.2))  # noqa: S311
+            await asyncio.sleep(INTERVAL * random.uniform(0.8, 1.2))  # noqa: S311
 
 
 def fact_key(name: str, schema: int) -> str:

@@ -50,7 +50,7 @@ _HASTEN = """
 UPDATE service.saga_agenda a SET due_at = %(now)s
 WHERE a.owner IS NULL AND a.due_at > %(far)s AND (
     SELECT e.topic FROM service.events e WHERE e.originator_id = a.operation_id
-    ORDER BY e.originator_version DESC LIMIT 1) = 'operation.step_failed'
+    ORDER BY e.originator_version DESC LIMIT 1) <> 'operation.step_scheduled'
 """
 _OWNS = "SELECT FROM service.saga_agenda WHERE operation_id = %(operation)s AND owner = %(owner)s"
 _OTHERS = """
@@ -141,9 +141,10 @@ class Agenda:
         return [Due(*row) for row in await taken.fetchall()]
 
     async def hasten(self, now: datetime, far: datetime) -> int:
-        """Have runs that wait for another try be due at `now` where that is after `far`; returns how many.
+        """Have runs that wait for no time that they were told be due at `now`, if not before `far`.
 
-        No try is so far away: the clock that said so was ahead, and has been put back.
+        No try, and no short wait, is so far away: the clock that said so was ahead, and has been put back.
+        Returns how many there were.
         """
         connection = await self._connected()
         return (await connection.execute(_HASTEN, {"now": now, "far": far})).rowcount

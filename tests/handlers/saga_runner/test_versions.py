@@ -152,7 +152,7 @@ async def test_an_older_worker_leaves_what_it_does_not_know_to_a_newer_one(
         house.working(sagas=newer, effects=world.effects(), limits=LIMITS),
     ):
         await known(house, kind)
-        runs = await begun(house, 40, LATER, kind)
+        runs = await begun(house, 12, LATER, kind)
         await house.quiet()
     for run in await states(house, runs):
         assert run.status is OperationStatus.SUCCEEDED, run.parked_reason

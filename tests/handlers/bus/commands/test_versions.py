@@ -1,10 +1,15 @@
 """Two versions at once: what a worker does not know, and a newer one does, is left to that one."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
 from uuid import UUID, uuid4
 
+import pytest
+
+from handlers.adapters.tasks import end
 from handlers.bus.commands import CommandsRole
+from handlers.execution import versions
 from handlers.store.batch import Batch, EventRow
 from handlers.store.event_store import EventStore
 from tenant_domain.tenant.decide import ref as tenant_ref
@@ -14,15 +19,50 @@ from tests.support.waiting import soon, until, within
 
 _NEWER = """
 INSERT INTO service.registries (fingerprint, commands, facts, seen_at)
-VALUES ('newer', '{brand_new,update_profile.nickname}', '{tenant.brand_new@1}',
-    clock_timestamp() + interval '1 hour' * %s)
+VALUES ('newer', '{brand_new,update_profile.nickname}', '{tenant.brand_new@1}', clock_timestamp() + %s)
 ON CONFLICT (fingerprint) DO UPDATE SET seen_at = excluded.seen_at"""
 
 
-async def newer(store: EventStore, *, alive: bool) -> None:
-    """Say what a newer version knows, of which a worker runs, or none any more."""
-    async with store.transaction() as transaction:
-        await transaction.connection.execute(_NEWER, (1 if alive else -1,))
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(versions, "INTERVAL", 0.1)
+    monkeypatch.setattr(versions, "SILENCE", 2.0)
+
+
+class Newer:
+    """A newer version: what it knows stands in the database, and is said again while a worker of it lives."""
+
+    def __init__(self, store: EventStore, ahead: timedelta) -> None:
+        self._store, self._ahead = store, ahead
+        self._life: asyncio.Task[None] | None = None
+
+    async def said(self) -> None:
+        """Say once what it knows, by a clock that is ahead."""
+        async with self._store.transaction() as transaction:
+            await transaction.connection.execute(_NEWER, (self._ahead,))
+
+    async def lives(self) -> None:
+        """Begin to live."""
+        await self.said()
+        self._life = asyncio.create_task(self._live())
+
+    async def dies(self) -> None:
+        """Say it no more."""
+        if self._life is not None:
+            await end(self._life)
+
+    async def _live(self) -> None:
+        while True:
+            await asyncio.sleep(0.1)
+            await self.said()
+
+
+@pytest.fixture
+async def newer(request: pytest.FixtureRequest, store: EventStore) -> AsyncIterator[Newer]:
+    """A newer version, of which no worker lives yet."""
+    version = Newer(store, getattr(request, "param", timedelta()))
+    yield version
+    await version.dies()
 
 
 def held_by_nobody(url: str) -> Callable[[], Awaitable[bool]]:
@@ -41,11 +81,17 @@ async def told_of_a_fact(store: EventStore, tenant: UUID) -> None:
     assert not (await store.append(Batch(events=[event]))).dropped
 
 
+@pytest.mark.parametrize(
+    "newer",
+    [timedelta(), timedelta(hours=1), timedelta(hours=-1)],
+    ids=["a clock that is right", "one that is ahead", "one that is behind"],
+    indirect=True,
+)
 async def test_a_command_that_a_newer_worker_knows_is_left_to_it(
-    role: CommandsRole, bus: Bus, caller: Caller, store: EventStore, migrated: str
+    role: CommandsRole, newer: Newer, bus: Bus, caller: Caller, store: EventStore, migrated: str
 ) -> None:
     [tenant] = await active_tenants(store, caller)
-    await newer(store, alive=True)
+    await newer.lives()
     before = await caller.put(tenant, "update_profile", {"name": "Before"})
     unknown = await caller.put(tenant, "brand_new")
     behind = await caller.put(tenant, "update_profile", {"name": "Behind"})
@@ -56,16 +102,16 @@ async def test_a_command_that_a_newer_worker_knows_is_left_to_it(
     assert await dead_letters(migrated) == []
     assert max(sequence for sequence, _ in (await progress(migrated)).values()) == 1
 
-    await newer(store, alive=False)
+    await newer.dies()
     assert problem(await soon(unknown)) == "unknown-command"
     assert problem(await soon(behind)) is None
 
 
 async def test_a_command_with_a_field_that_a_newer_worker_knows_is_left_to_it(
-    role: CommandsRole, caller: Caller, store: EventStore, migrated: str
+    role: CommandsRole, newer: Newer, caller: Caller, store: EventStore, migrated: str
 ) -> None:
     [tenant] = await active_tenants(store, caller)
-    await newer(store, alive=True)
+    await newer.lives()
     mistaken = await caller.put(tenant, "update_profile", {"name": "Acme", "nickname_": "A"})
     assert problem(await soon(mistaken)) == "invalid-command"
 
@@ -74,25 +120,25 @@ async def test_a_command_with_a_field_that_a_newer_worker_knows_is_left_to_it(
     assert not waiting.done()
     assert len(await dead_letters(migrated)) == 1
 
-    await newer(store, alive=False)
+    await newer.dies()
     assert problem(await soon(waiting)) == "invalid-command"
 
 
 async def test_a_command_that_no_version_knows_is_refused(
-    role: CommandsRole, caller: Caller, store: EventStore, migrated: str
+    role: CommandsRole, newer: Newer, caller: Caller, store: EventStore, migrated: str
 ) -> None:
     [tenant] = await active_tenants(store, caller)
-    await newer(store, alive=True)
+    await newer.lives()
     assert problem(await soon(await caller.put(tenant, "no_such"))) == "unknown-command"
     assert len(await dead_letters(migrated)) == 1
     assert not await held_by_nobody(migrated)()
 
 
 async def test_a_tenant_with_a_newer_fact_is_left_to_the_worker_that_knows_it(
-    role: CommandsRole, bus: Bus, caller: Caller, store: EventStore, migrated: str
+    role: CommandsRole, newer: Newer, bus: Bus, caller: Caller, store: EventStore, migrated: str
 ) -> None:
     [tenant] = await active_tenants(store, caller)
-    await newer(store, alive=True)
+    await newer.lives()
     await told_of_a_fact(store, tenant)
     waiting = await caller.put(tenant, "suspend", {"reason": "r"})
 
@@ -103,11 +149,12 @@ async def test_a_tenant_with_a_newer_fact_is_left_to_the_worker_that_knows_it(
 
 
 async def test_without_such_a_worker_its_partition_waits_and_the_others_go_on(
-    role: CommandsRole, caller: Caller, store: EventStore, migrated: str
+    role: CommandsRole, newer: Newer, caller: Caller, store: EventStore, migrated: str
 ) -> None:
     tenants = await active_tenants(store, caller, 12)
-    await newer(store, alive=False)
+    await newer.said()
     await told_of_a_fact(store, tenants[0])
+    await until(lambda: gone(role))
     waiting = await caller.put(tenants[0], "suspend", {"reason": "r"})
 
     others = [await caller.put(each, "suspend", {"reason": "r"}) for each in tenants[1:]]
@@ -117,6 +164,12 @@ async def test_without_such_a_worker_its_partition_waits_and_the_others_go_on(
 
     assert not waiting.done()
     assert await dead_letters(migrated) == []
+
+
+async def gone(role: CommandsRole) -> bool:
+    """Return whether the role takes the newer version for gone."""
+    knows = role._versions.who_knows  # pyright: ignore[reportPrivateUsage]
+    return await knows(facts=["tenant.brand_new@1"]) == "gone"
 
 
 async def test_a_fact_that_no_version_knows_is_a_technical_failure(
