@@ -6,20 +6,22 @@ only consumers back that deliver from a given place; one that delivers only what
 that starts at its sequence.
 
 Between the deletion of the stream and the return of its consumers, they stand in a stream of their own,
-so that a rebuild that was interrupted is finished by the next one.
+so that a rebuild that was interrupted is finished by the next one, or by a relay that finds what it left.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import msgspec
 import structlog
 from nats.aio.client import Client
+from nats.errors import Error as NatsError
 
 from handlers.adapters import jetstream
-from handlers.adapters.jetstream import Json
+from handlers.adapters.jetstream import JetStreamError, Json
 from handlers.wire.subjects import Subjects
 
 log = structlog.get_logger()
@@ -28,6 +30,14 @@ Recreate = Callable[[int], Awaitable[None]]
 """Deletes the stream and makes it again, to begin at the given sequence."""
 
 _FOR_NOW = "2999-01-01T00:00:00Z"
+"""How long a consumer is paused while it is put back: what it says of itself is nobody's wish."""
+
+ABANDONED = 60.0
+"""Seconds after which a replacement that came to no end has died: it takes a few."""
+
+LOOK = 30.0
+"""Seconds between two looks for such a one."""
+
 _BY_PLACE = ("all", "by_start_sequence", "by_start_time")
 
 
@@ -57,6 +67,41 @@ async def replace(
     await jetstream.call(nc, f"STREAM.DELETE.{keeping}")
 
 
+async def finish(nc: Client, stream: str) -> bool:
+    """Put back the consumers of a replacement that died after it had deleted the stream.
+
+    Returns whether there was one. Raises JetStreamError, and nats-py's errors.
+    """
+    keeping = f"{stream}_REBUILD"
+    left = await jetstream.stream_info(nc, keeping)
+    if left is None or _age(left) < ABANDONED or await jetstream.stream_info(nc, stream) is None:
+        return False
+    kept = await _kept(nc, keeping)
+    names = {consumer.config["name"] for consumer in kept}
+    consumers = [each for each in _merged(kept, await _consumers(nc, stream)) if each.config["name"] in names]
+    for consumer in consumers:
+        await _restore(nc, stream, consumer)
+    await jetstream.call(nc, f"STREAM.DELETE.{keeping}")
+    log.warning("consumers put back, whose stream was made anew by one that died", consumers=sorted(names))
+    return True
+
+
+async def watch(nc: Client, stream: str) -> None:
+    """Look for a replacement that died, now and then, for ever."""
+    while True:
+        try:
+            await finish(nc, stream)
+        except (JetStreamError, NatsError, OSError) as error:
+            log.debug("not looked for consumers to be put back", error=repr(error))
+        await asyncio.sleep(LOOK)
+
+
+def _age(info: Json) -> float:
+    """Return for how many seconds nothing was written to a stream, by the server's own clock."""
+    last = info["state"]["last_ts"] if info["state"]["messages"] else info["created"]
+    return (jetstream.nanoseconds(info["ts"]) - jetstream.nanoseconds(last)) / 1e9
+
+
 async def _consumers(nc: Client, stream: str) -> list[Consumer]:
     if await jetstream.stream_info(nc, stream) is None:
         return []
@@ -78,7 +123,8 @@ def _merged(kept: Iterable[Consumer], present: Iterable[Consumer]) -> list[Consu
     merged = {consumer.config["name"]: consumer for consumer in kept}
     for consumer in present:
         former = merged.get(consumer.config["name"], consumer)
-        merged[consumer.config["name"]] = Consumer(consumer.config, max(consumer.done, former.done))
+        config = former.config if consumer.config.get("pause_until") == _FOR_NOW else consumer.config
+        merged[consumer.config["name"]] = Consumer(config, max(consumer.done, former.done))
     return list(merged.values())
 
 

@@ -13,6 +13,7 @@ from handlers.adapters.beats import Beats
 from handlers.adapters.hints import CommitListener
 from handlers.adapters.keyring import Keyring
 from handlers.adapters.tasks import end, watched
+from handlers.relay import replacing
 from handlers.relay.advisories import AdvisoryWatcher
 from handlers.relay.context import ContextRelay
 from handlers.relay.dead_letters import MONTH, DeadLetterRelay
@@ -89,6 +90,7 @@ class RelayRole:
         self._advisories = AdvisoryWatcher(
             nc, store, keyring, subjects, streams, beat=beats.engine("watch over advisories")
         )
+        self._nc, self._stream = nc, streams.events
         self._tasks: list[asyncio.Task[Any]] = []
 
     async def start(self) -> None:
@@ -98,6 +100,7 @@ class RelayRole:
             watched(self._context.run(), "relay of the live context"),
             watched(self._letters.run(), "relay of dead letters"),
             watched(self._advisories.run(), "watch over advisories"),
+            watched(replacing.watch(self._nc, self._stream), "watch over consumers to be put back"),
         ]
 
     async def stop(self) -> None:

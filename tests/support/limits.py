@@ -15,6 +15,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator
+from contextlib import suppress
 from types import FrameType, MethodType
 from typing import Any, Protocol, cast
 
@@ -117,6 +118,11 @@ class FileByFile(LoadFileScheduling):
         for other in self.nodes if died_in else ():
             self._reschedule(other)
         return died_in
+
+    def _assign_work_unit(self, node: Any) -> None:
+        """Give a file to a worker; one that has died just now leaves it to `remove_node`."""
+        with suppress(OSError):
+            super()._assign_work_unit(node)
 
     def _reschedule(self, node: Any) -> None:
         if node in self.registered_collections:  # another may have just begun to collect

@@ -8,6 +8,7 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 from handlers.adapters import jetstream
 from handlers.bus.streams import Limits, recreate_events
+from handlers.relay import replacing
 from handlers.relay.rebuild import rebuild
 from handlers.store.event_store import EventStore
 from tests.handlers.relay.relays import a_relay, assert_mirrors, kept, large, limit_messages, reached, running
@@ -166,6 +167,34 @@ async def test_a_rebuild_that_died_loses_no_consumer(bus: Bus, store: EventStore
     await rebuilt(bus, store)
     assert await fetched(bus, "audit", 5) == [16, 17, 18, 19, 20]
     assert await jetstream.stream_info(bus.nc, f"{bus.streams.events}_REBUILD") is None
+
+
+async def test_consumers_of_a_rebuild_that_died_are_put_back_without_another_one(
+    bus: Bus, store: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store.append(facts(20))
+    async with running(a_relay(bus, store)):
+        await reached(bus, 20)
+        js = bus.nc.jetstream(timeout=PATIENCE)
+        for name in ("audit", "begun"):
+            await js.add_consumer(bus.streams.events, durable_name=name, ack_policy=AckPolicy.EXPLICIT)
+        await fetched(bus, "audit", 15)
+
+        async def dies(_first: int) -> None:
+            await jetstream.call(bus.nc, f"STREAM.DELETE.{bus.streams.events}")
+            raise ConnectionResetError
+
+        with pytest.raises(ConnectionResetError):
+            await rebuild(bus.nc, store, a_relay(bus, store), bus.subjects, bus.streams.events, dies)
+        await reached(bus, 20)  # the relay has made the stream again
+        await js.add_consumer(bus.streams.events, durable_name="begun", ack_policy=AckPolicy.EXPLICIT)
+        await js.pause_consumer(bus.streams.events, "begun", "2999-01-01T00:00:00Z")  # it died in the middle
+        assert not await replacing.finish(bus.nc, bus.streams.events), "it may be under way"
+        monkeypatch.setattr(replacing, "ABANDONED", 0.0)
+        assert await replacing.finish(bus.nc, bus.streams.events)
+        assert await fetched(bus, "audit", 5) == [16, 17, 18, 19, 20]
+        assert "pause_until" not in await consumer_config(bus, "begun")
+        assert not await replacing.finish(bus.nc, bus.streams.events)
 
 
 async def test_settings_of_the_stream_that_the_service_does_not_know_stay(
