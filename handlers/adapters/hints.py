@@ -17,9 +17,9 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from handlers.adapters.at_once import write_at_once
 from handlers.adapters.pace import Pace
 from handlers.adapters.tasks import end, watched
+from handlers.wire.at_once import write_at_once
 
 INTERVAL, BURST = 0.004, 3
 """Seconds between two hints of a process that commits all the time, and how many go at once after a pause."""

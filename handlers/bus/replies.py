@@ -10,9 +10,9 @@ import nats.errors
 import structlog
 from nats.aio.client import Client
 
-from handlers.adapters.at_once import write_at_once
 from handlers.adapters.tasks import end, watched
 from handlers.execution.reply import Reply
+from handlers.wire.at_once import write_at_once
 from handlers.wire.headers import ERROR, ERROR_CODE
 
 log = structlog.get_logger()

@@ -13,6 +13,8 @@ from nats.aio.msg import Msg
 from nats.errors import NoRespondersError
 from nats.errors import TimeoutError as NatsTimeout
 
+from handlers.wire.at_once import request_at_once
+
 _STATUS, _NOBODY = "Status", "503"
 """The header that a server answers with itself where nobody listens, and what it says then."""
 
@@ -51,7 +53,8 @@ class Inbox:
         Raises NatsTimeout after `timeout` seconds, NoRespondersError, and what nats-py's `publish` raises.
         """
         reply, slot = await self.slot()
-        await self._nc.publish(subject, body, reply=reply, headers=headers or None)
+        if not request_at_once(self._nc, subject, reply, body, headers):
+            await self._nc.publish(subject, body, reply=reply, headers=headers or None)
         try:
             async with asyncio.timeout(timeout):
                 answer = await slot.arrived

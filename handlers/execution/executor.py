@@ -34,6 +34,10 @@ log = structlog.get_logger()
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 1.0
 """Seconds between tries while the database is down; the longest bounds how late its return is noticed."""
 
+_LOOKS, _WAY_IN = 10, 3
+"""How often a crowd is looked for before a batch, and the turns of the loop between two looks: so many lie
+between a message on the socket and its command here."""
+
 
 def _ignore(_head: int) -> None: ...
 
@@ -42,6 +46,7 @@ class Executor:
     """Settles commands of all doors in batches.
 
     A lone command is settled at once; what comes meanwhile waits for the next batch of at most `batch_size`.
+    While many call, a batch lets in those who come in the next turns of the loop.
     At most `waiting_commands` of `waiting_bytes` wait at the answered doors: beyond that `rate-limited`. One
     that waited `unavailable_after` seconds and was surely not written is `unavailable`; one that may have
     been written gets its answer from the ledger when the database is back, and none before.
@@ -95,6 +100,7 @@ class Executor:
         self._expiry: asyncio.TimerHandle | None = None
         self._outage = False
         self._open = False
+        self._crowd = 0
         self._task: asyncio.Task[None] | None = None
         self._metrics.watch_waiting(lambda: len(self._answered))
 
@@ -181,6 +187,7 @@ class Executor:
             self._beat.well()
 
     async def _turn(self) -> None:
+        await self._gather()
         self._batch, slices = self._take()
         await self._settled(self._batch)
         self._batch = []
@@ -189,10 +196,26 @@ class Executor:
                 piece.finished.set_result(None)
             piece.let_go()
 
+    async def _gather(self) -> None:
+        """Let those in whose commands are on their way here, as long as they come.
+
+        Callers who got their answers from one batch ask again at about the same time. Whoever is first would
+        have a batch alone, and a batch costs more than a command.
+        """
+        for _ in range(_LOOKS):
+            waiting = len(self._answered)
+            if waiting >= self._crowd:
+                break
+            for _ in range(_WAY_IN):
+                await asyncio.sleep(0)
+            if len(self._answered) == waiting:
+                break
+
     def _take(self) -> tuple[list[Job], list[Slice]]:
         """Take a batch: answered commands first, but durable ones have half of it when both wait."""
         answered = min(len(self._answered), self._batch_size // 2 or 1 if self._slices else self._batch_size)
         jobs = [self._pop() for _ in range(answered)]
+        self._crowd = max(answered, self._crowd // 2)
         slices: list[Slice] = []
         while self._slices and (not slices or len(jobs) + len(self._slices[0].jobs) <= self._batch_size):
             piece = self._slices.popleft()

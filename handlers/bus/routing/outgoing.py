@@ -10,8 +10,8 @@ import nats.errors
 import structlog
 from nats.aio.client import Client
 
-from handlers.adapters.at_once import write_at_once
 from handlers.adapters.tasks import end, watched
+from handlers.wire.at_once import write_at_once
 
 log = structlog.get_logger()
 

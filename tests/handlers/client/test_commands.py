@@ -8,6 +8,8 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from nats.aio.msg import Msg
+from nats.errors import BadSubjectError
 
 from handlers.client import NoAnswer, TenantClient
 from handlers.wire import headers as names
@@ -54,6 +56,37 @@ async def test_a_command_goes_to_its_tenant_with_all_that_comes_with_it(bus: Bus
         names.CAUSATION_ID: "click-1",
         names.TRACEPARENT: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
     }
+
+
+async def test_a_command_stays_behind_what_the_connection_published_before_it(bus: Bus):
+    came: list[str] = []
+    client = client_of(bus)
+
+    async def note(message: Msg) -> None:
+        came.append(message.subject)
+
+    before = f"{bus.subjects.prefix}.before"
+    await bus.nc.subscribe(before, cb=note)
+    async with serving(
+        bus, bus.subjects.rpc(TENANT, "*"), lambda request: came.append(request.subject) or done(request)
+    ):
+        await client.command(TENANT, "suspend", {"reason": "unpaid"})
+        await bus.nc.publish(before, b"")
+        await client.command(TENANT, "suspend", {"reason": "unpaid"})
+    suspended = bus.subjects.rpc(TENANT, "suspend")
+    assert came == [suspended, before, suspended]
+
+
+async def test_a_name_that_is_no_part_of_a_subject_is_not_sent(bus: Bus):
+    client = client_of(bus)
+    async with serving(bus, bus.subjects.rpc(TENANT, ">"), [done()]) as came:
+        await client.command(TENANT, "suspend", {"reason": "unpaid"})
+        with pytest.raises(BadSubjectError):
+            await client.command(TENANT, "suspend\r\nPUB other 0\r\n", {})
+        with pytest.raises(BadSubjectError):
+            await client.command(TENANT, "suspend other", {})
+        await client.command(TENANT, "suspend", {"reason": "unpaid"})
+    assert [each.subject for each in came] == [bus.subjects.rpc(TENANT, "suspend")] * 2
 
 
 async def test_its_outcome_comes_back(bus: Bus):

@@ -377,6 +377,32 @@ async def test_a_lone_command_does_not_wait_and_what_comes_meanwhile_shares_a_ba
     await executor.stop()
 
 
+async def test_callers_who_ask_again_one_after_another_share_a_batch(
+    store: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    append = store.append
+
+    async def counted(batch: Batch) -> Any:
+        sizes.append(len(batch.ledger))
+        return await append(batch)
+
+    monkeypatch.setattr(store, "append", counted)
+    executor = executor_on(store)
+    await executor.start()
+
+    async def caller(turns: int) -> None:
+        for _ in range(4):
+            await executor.execute(provision(uuid4()))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+
+    await asyncio.gather(*(caller(turns) for turns in range(8)))
+
+    assert sizes == [8, 8, 8, 8]
+    await executor.stop()
+
+
 async def test_an_operation_that_is_older_than_the_ledger_s_memory_is_met_again(
     store: EventStore, executor: Executor, store_url: str
 ) -> None:
