@@ -19,6 +19,7 @@ from handlers.wire.events import Meta
 from tests.handlers.relay.relays import a_relay, assert_mirrors, last_sequence, reached, running
 from tests.support.bus import Bus, messages_of
 from tests.support.log import events_of, facts
+from tests.support.snapshots import copied, put_back
 from tests.support.waiting import PATIENCE, until
 
 
@@ -145,6 +146,21 @@ async def test_a_stream_that_is_deleted_is_filled_again_also_while_nothing_happe
     assert [{k: v for k, v in m.headers.items() if k not in strip} for m in after] == [
         {k: v for k, v in m.headers.items() if k not in strip} for m in before
     ]
+
+
+async def test_a_stream_that_was_put_back_is_filled_from_its_end(bus: Bus, store: EventStore) -> None:
+    relay = a_relay(bus, store, poll=0.05)
+    await store.append(facts(10))
+    async with running(relay):
+        await reached(bus, 10)
+        copy = await copied(bus.nc, bus.streams.events)
+        await store.append(facts(10))
+        await reached(bus, 20)
+    await put_back(bus.nc, bus.streams.events, copy)
+    await store.append(facts(1))
+    async with running(relay):
+        await reached(bus, 21)
+    await assert_mirrors(bus, store)
 
 
 async def test_a_stream_cut_back_by_a_power_failure_is_filled_from_its_end(
