@@ -7,6 +7,7 @@ from functools import partial
 from uuid import UUID, uuid4
 
 import pytest
+from nats.aio.msg import Msg
 from prometheus_client import CollectorRegistry
 
 from handlers.adapters import jetstream
@@ -174,6 +175,23 @@ async def test_a_stream_cut_back_by_a_power_failure_is_filled_from_its_end(
     async with running(a_relay(bus, store)):
         await reached(bus, 100)
     await assert_mirrors(bus, store)
+
+
+async def test_an_acknowledgement_of_another_sequence_is_not_taken_for_ones_own(
+    bus: Bus, store: EventStore
+) -> None:
+    await store.append(facts(1))
+    messages = [message(event, bus.subjects) for event in await events_of(store)]
+    await jetstream.call(bus.nc, f"STREAM.DELETE.{bus.streams.events}")
+
+    async def acknowledge(published: Msg) -> None:
+        await published.respond(b'{"stream": "ANOTHER", "seq": 7}')
+
+    await bus.nc.subscribe(f"{bus.subjects.prefix}.events.>", cb=acknowledge)
+    publishing = Outlet(bus.nc, PATIENCE)
+    async with publishing.listening():
+        with pytest.raises(OutOfPlace, match="event 1 has sequence 7"):
+            await publishing.stored(await publishing.send(messages, ""))
 
 
 def unfenced(messages: list[Message], former: str, reply: str) -> list[bytes]:
