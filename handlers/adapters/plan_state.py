@@ -43,6 +43,8 @@ ON CONFLICT (key) DO UPDATE SET value = EXCLUDED.value, updated_at = EXCLUDED.up
 """
 _GIVE_WAY = "SET LOCAL lock_timeout = '2s'"
 """Who waits for a table's lock keeps the tenant's statements waiting behind it: rather try again later."""
+_PATIENCE = "SELECT current_setting('lock_timeout')"
+_AS_BEFORE = "SELECT set_config('lock_timeout', %s, true)"
 
 
 class Row(msgspec.Struct, frozen=True, array_like=True):
@@ -163,9 +165,10 @@ async def lock(connection: AsyncConnection[Any], tenant_id: UUID, tables: Collec
     if not tables:
         return
     names = ", ".join(f"{schema_of(tenant_id)}.{table}" for table in sorted(tables))
+    former = await (await connection.execute(_PATIENCE)).fetchone()
     await connection.execute(_GIVE_WAY)
     await connection.execute(trusted(f"LOCK TABLE {names} IN ACCESS EXCLUSIVE MODE"))
-    await connection.execute("SET LOCAL lock_timeout TO DEFAULT")
+    await connection.execute(_AS_BEFORE, former)
 
 
 async def write_back(connection: AsyncConnection[Any], state: PlanState) -> None:

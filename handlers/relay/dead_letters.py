@@ -2,8 +2,8 @@
 
 A letter is marked as published once the stream has acknowledged it; its id is its message id, so one that is
 published again (by another relay, or because its mark was lost) is dropped by the server. A stream that has
-never held a letter is a new one: it gets all that the database has. What was published is forgotten here
-after a while: the stream has it.
+never held a letter is a new one: it gets all that the database has; one that was put back to an earlier state
+gets what it lost (letter_places.py). What was published is forgotten here after a while: the stream has it.
 
 No letter holds up the others. One that is too large, or that the stream refuses, goes out without what makes
 it so, and says it; the whole stays here. One that the stream does not take even so is told of, and is tried
@@ -20,7 +20,7 @@ import json
 import random
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 from uuid import UUID
 
 import structlog
@@ -30,6 +30,7 @@ from nats.js.errors import BadRequestError
 
 from handlers.adapters import jetstream
 from handlers.adapters.beats import Beat, Beats
+from handlers.relay.letter_places import LetterPlaces
 from handlers.relay.metrics import RelayMetrics
 from handlers.store.event_store import EventStore
 from handlers.wire.dead_letters import OMITTED, DeadLetter, emptied, least, packed, token
@@ -59,8 +60,8 @@ SELECT d.id, d.tenant, d.stream, d.sequence, d.reason, d.subject, d.headers, d.b
 FROM service.dead_letters d WHERE d.published_at IS NULL AND d.id <> ALL (%s) ORDER BY d.at, d.id LIMIT %s"""
 
 _PUBLISHED = """
-UPDATE service.dead_letters d SET published_at = now(), omitted = p.omitted
-FROM unnest(%s::uuid[], %s::text[]) p(id, omitted) WHERE d.id = p.id"""
+UPDATE service.dead_letters d SET published_at = now(), omitted = p.omitted, number = p.number
+FROM unnest(%s::uuid[], %s::text[], %s::bigint[]) p(id, omitted, number) WHERE d.id = p.id"""
 
 _EMPTIED = "UPDATE service.dead_letters SET headers = %s, body = %s, error = %s WHERE id = %s"
 
@@ -82,7 +83,13 @@ AND NOT EXISTS (SELECT FROM service.dead_letters d WHERE d.id = h.id)"""
 
 _EVER = datetime(1970, 1, 1, tzinfo=UTC)
 
-_UNPUBLISHED = "UPDATE service.dead_letters SET published_at = NULL WHERE published_at IS NOT NULL"
+
+class Sent(NamedTuple):
+    """What of a letter was omitted, the number it has in the stream, and whether it stood there before."""
+
+    omitted: str
+    number: int
+    before: bool
 
 
 class DeadLetterRelay:
@@ -111,6 +118,7 @@ class DeadLetterRelay:
         self._store = store
         self._subjects = subjects
         self._stream = streams.dead_letters
+        self._places = LetterPlaces(nc, store, streams.dead_letters)
         self._declare = declare
         self._poll = poll
         self._retention = timedelta(seconds=retention)
@@ -144,7 +152,7 @@ class DeadLetterRelay:
 
         Raises StoreUnavailable, JetStreamError, and the error of the first letter that was not taken.
         """
-        await self._look_after_stream()
+        newest = await self._look_after_stream()
         async with self._store.transaction() as transaction:
             cursor = transaction.connection.cursor(binary=True)
             rows = await (await cursor.execute(_PENDING, (list(self._refused), AT_ONCE))).fetchall()
@@ -154,9 +162,9 @@ class DeadLetterRelay:
             *(self._publish(tenant, letter) for _, tenant, letter in letters), return_exceptions=True
         )
         failed: list[BaseException] = []
-        published: dict[UUID, str] = {}
+        published: dict[UUID, Sent] = {}
         for (key, _, letter), outcome in zip(letters, outcomes, strict=True):
-            if isinstance(outcome, str):
+            if isinstance(outcome, Sent):
                 published[key] = outcome
             elif _is_of_the_letter(outcome):
                 self._refused.add(key)
@@ -164,6 +172,8 @@ class DeadLetterRelay:
             else:
                 failed.append(outcome)
         await self._mark(published)
+        if any(sent.number <= newest and not sent.before for sent in published.values()):
+            await self._places.mend_all()  # a number that was given before: it was put back since the look
         if failed:
             raise failed[0]
         return len(letters)
@@ -196,26 +206,31 @@ class DeadLetterRelay:
         async with self._store.transaction() as transaction:
             await transaction.connection.execute(_FORGET_HANDLING, (info["state"]["first_ts"],))
 
-    async def _look_after_stream(self) -> None:
+    async def _look_after_stream(self) -> int:
+        """See to it that the stream is there, and that what it lost is published again.
+
+        Returns the highest number that it acknowledged a letter under before.
+        """
+        newest = await self._places.newest()
         info = await jetstream.stream_info(self._nc, self._stream)
         if info is None:
             await self._declare()
-        if info is None or info["state"]["last_seq"] == 0:
-            async with self._store.transaction() as transaction:
-                await transaction.connection.execute(_UNPUBLISHED)
+            info = await jetstream.call(self._nc, f"STREAM.INFO.{self._stream}")
+        await self._places.mend(newest, info)
+        return newest.number
 
-    async def _publish(self, tenant: str, letter: DeadLetter) -> str:
-        """Publish a letter, and return what of it was omitted."""
+    async def _publish(self, tenant: str, letter: DeadLetter) -> Sent:
+        """Publish a letter, and return what came of it."""
         subject = self._subjects.dead(token(tenant), token(letter.stream), token(letter.reason))
         headers, body = packed(letter, self._nc.max_payload)
         jetstream_of = self._nc.jetstream(timeout=PATIENCE)
         try:
-            await jetstream_of.publish(subject, body, headers=headers)
+            stored = await jetstream_of.publish(subject, body, headers=headers)
         except Exception as error:
             if not _is_of_the_letter(error):
                 raise
             headers = least(letter)
-            await jetstream_of.publish(subject, b"", headers=headers)
+            stored = await jetstream_of.publish(subject, b"", headers=headers)
         self._metrics.buried(token(letter.reason))
         omitted = "" if letter.omitted else headers.get(OMITTED, "")
         about = {"letter": letter.id, "tenant_id": tenant, "stream": letter.stream, "reason": letter.reason}
@@ -225,7 +240,7 @@ class DeadLetterRelay:
             )
         else:
             log.info("dead letter", **about)
-        return omitted
+        return Sent(omitted, stored.seq, bool(stored.duplicate))
 
     async def _empty(self, letters: Collection[tuple[UUID, DeadLetter]]) -> None:
         """Keep no more of these letters than is told of them."""
@@ -236,9 +251,10 @@ class DeadLetterRelay:
                 values = (json.dumps(dict(letter.headers)), letter.body, json.dumps(letter.error), key)
                 await transaction.connection.execute(_EMPTIED, values)
 
-    async def _mark(self, published: Mapping[UUID, str]) -> None:
+    async def _mark(self, published: Mapping[UUID, Sent]) -> None:
         if published:
-            values = (list(published), list(published.values()))
+            sent = published.values()
+            values = (list(published), [each.omitted for each in sent], [each.number for each in sent])
             async with self._store.transaction() as transaction:
                 await transaction.connection.execute(_PUBLISHED, values)
 

@@ -304,6 +304,20 @@ async def _somebody_waits(change: Change) -> None:
             await asyncio.sleep(0.01)
 
 
+@pytest.mark.parametrize("within_it", [False, True])
+async def test_a_transaction_that_has_locked_tables_waits_for_others_as_long_as_before(
+    up: Change, within_it: bool
+):
+    async with up.connect() as connection:
+        if not within_it:
+            await connection.execute("SET lock_timeout = '7s'")
+        async with connection.transaction():
+            if within_it:
+                await connection.execute("SET LOCAL lock_timeout = '7s'")
+            await plan_state.lock(connection, up.work.tenant_id, ["users"])
+            assert await (await connection.execute("SHOW lock_timeout")).fetchone() == ("7s",)
+
+
 @pytest.mark.parametrize("table", ["users", "settings", "sso_connections"])
 async def test_a_table_that_the_tenant_has_locked_is_not_waited_for_and_named(down: Change, table: str):
     async with down.connect() as locking, locking.transaction():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -200,7 +201,7 @@ ATTACKS = [
     "SELECT pg_stat_get_db_xact_commit(1)",
     "SELECT pg_lock_status()",
     "SELECT service.keep_role('open', '{other}')",
-    "SELECT service.keeper_00('open', '{other}')",
+    "SELECT service.keeper_00('open', '{other}', NULL, NULL)",
     "SELECT * FROM service.tenant_roles",
     "SET ROLE service_keeper_00",
     "SET temp_file_limit = -1",
@@ -227,6 +228,27 @@ async def test_a_tenants_role_reaches_only_its_own_schema(
                 continue
             got_through.append(attack)
     assert got_through == []
+
+
+async def test_nobody_but_the_service_may_ask_a_keeper(database: Database, tenant: Work):
+    """Behind the wall of the schema, which the attacks above do not pass, stands another."""
+    rows = await database.sql(
+        "SELECT p.proname, has_function_privilege(%s, p.oid, 'EXECUTE'),"
+        " ARRAY(SELECT a.grantee::regrole::text FROM aclexplode(p.proacl) a WHERE a.grantee <> p.proowner)"
+        " FROM pg_proc p WHERE p.pronamespace = 'service'::regnamespace AND p.proname LIKE 'keeper%%'",
+        schema_of(tenant.tenant_id),
+    )
+    [(service,)] = await database.sql("SELECT current_user")
+    assert sorted(rows) == [(f"keeper_{number:02}", False, [service]) for number in range(32)]
+
+
+@pytest.mark.parametrize("deed", ["make", "open", "close", "restore", "lend", "take_back", "drop"])
+async def test_a_keeper_touches_no_role_but_tenants(database: Database, deed: str):
+    [(service,)] = await database.sql("SELECT current_user")
+    hexed = UUID(int=7).hex
+    for name in (service, "pg_monitor", "stranger", hexed, f"t_{hexed}0", f"t_{hexed}\n", f"T_{hexed}"):
+        with pytest.raises(psycopg.errors.InvalidParameterValue, match="no tenant's role"):
+            await database.sql("SELECT service.keeper_00(%s, %s, 1, 'x')", deed, name)
 
 
 async def test_a_tenants_role_cannot_use_up_the_servers_connections(database: Database, tenant: Work):

@@ -37,6 +37,7 @@ from tests.handlers.relay.relays import kept, running
 from tests.support.bus import Bus, messages_of
 from tests.support.histories import born, tenant_fact
 from tests.support.log import events_of
+from tests.support.snapshots import copied, put_back
 from tests.support.waiting import PATIENCE, until
 
 OPERATION = str(UUID(int=7))
@@ -180,6 +181,21 @@ async def test_a_lost_bucket_is_filled_again_with_the_same_bytes(
     async with running(a_relay(house.bus, house.store)):
         await until(house.agrees)
         await house.lose()
+        await until(house.agrees)
+
+
+async def test_a_bucket_that_was_put_back_gets_what_it_lost(house: House) -> None:
+    relay = a_relay(house.bus, house.store)
+    tenants = [await house.tenant() for _ in range(3)]
+    async with running(relay):
+        await until(house.agrees)
+        copy = await copied(house.bus.nc, house.bus.streams.context_stream)
+        await house.add((tenants[0], SUSPENDED), (tenants[1], RENAMED))
+        await house.tenant()
+        await until(house.agrees)
+    await put_back(house.bus.nc, house.bus.streams.context_stream, copy)
+    assert not await house.agrees()
+    async with running(relay):  # the one that remembers how the bucket was
         await until(house.agrees)
 
 

@@ -1,5 +1,6 @@
 """What was given up stands in TENANT_DEAD_LETTERS once, as it was, with the reason; and can be sent again."""
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -11,12 +12,14 @@ import psycopg
 import pytest
 from nats.js.api import AckPolicy
 from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
 
 from handlers.adapters import jetstream
 from handlers.bus import dead_letters
 from handlers.bus.dead_letters import Letter, NotReplayable
 from handlers.bus.streams import Limits, declare
 from handlers.relay.dead_letters import DeadLetterRelay
+from handlers.relay.letter_places import LetterPlaces
 from handlers.relay.metrics import RelayMetrics
 from handlers.relay.role import RelayRole
 from handlers.store.batch import Batch, DeadLetterRow
@@ -27,6 +30,7 @@ from tests.handlers.relay.relays import assert_mirrors, reached
 from tests.support.bus import Bus, messages_of, own_names
 from tests.support.keys import keyring_of
 from tests.support.log import facts
+from tests.support.snapshots import Copy, copied, put_back
 from tests.support.waiting import PATIENCE, until, within
 
 TENANT = UUID("0192f0a0-0000-7000-8000-000000000001")
@@ -303,6 +307,78 @@ async def test_a_lost_stream_of_dead_letters_is_filled_again(
         await store.append(Batch(dead_letters=[a_row(bus, sequence=3)]))
         found = await listed(bus, 4)
     assert sorted(letter.letter.sequence for letter in found) == [0, 1, 2, 3]
+
+
+def a_relay_of_letters(bus: Bus, store: EventStore) -> DeadLetterRelay:
+    return DeadLetterRelay(
+        *(bus.nc, store, bus.subjects, bus.streams, partial(declare, *bus, Limits())),
+        metrics=RelayMetrics(CollectorRegistry()),
+    )
+
+
+async def numbers(bus: Bus) -> list[int]:
+    """Return the numbers that the letters of the stream were made with, in order."""
+    return sorted(letter.letter.sequence for letter in await dead_letters.letters(*bus, limit=100))
+
+
+async def letters_of_which_the_last_two_are_lost(bus: Bus, store: EventStore, relay: DeadLetterRelay) -> Copy:
+    """Publish five letters, the second of which somebody deletes; return a copy with the first three.
+
+    The stream remembers no id for longer than it must: who publishes all of them again doubles some.
+    """
+    info = await jetstream.stream_info(bus.nc, bus.streams.dead_letters)
+    assert info is not None
+    forgetful = info["config"] | {"duplicate_window": 100_000_000}
+    await jetstream.call(bus.nc, f"STREAM.UPDATE.{bus.streams.dead_letters}", forgetful)
+    await store.append(Batch(dead_letters=[a_row(bus, sequence=n) for n in range(3)]))
+    assert await relay.publish() == 3
+    await jetstream.call(bus.nc, f"STREAM.MSG.DELETE.{bus.streams.dead_letters}", {"seq": 2})
+    copy = await copied(bus.nc, bus.streams.dead_letters)
+    await store.append(Batch(dead_letters=[a_row(bus, sequence=n) for n in (3, 4)]))
+    assert await relay.publish() == 2
+    assert len(await numbers(bus)) == 4
+    await asyncio.sleep(0.2)  # of the stream's memory, and no more
+    return copy
+
+
+@pytest.mark.parametrize("others", [0, 5], ids=["that is shorter", "that has other letters at the end"])
+async def test_a_stream_that_was_put_back_gets_what_it_lost_and_nothing_twice(
+    bus: Bus, store: EventStore, others: int
+) -> None:
+    relay = a_relay_of_letters(bus, store)
+    copy = await letters_of_which_the_last_two_are_lost(bus, store, relay)
+    before = await numbers(bus)
+    await put_back(bus.nc, bus.streams.dead_letters, copy)
+    for _ in range(others):
+        await bus.nc.jetstream().publish(bus.subjects.dead("unknown", "S", "strange"), b"")
+
+    with capture_logs() as logs:
+        assert await relay.publish() == 2
+        assert await relay.publish() == 0
+
+    assert await numbers(bus) == before
+    assert any(line["log_level"] == "error" and "put back" in line["event"] for line in logs)
+
+
+async def test_a_relay_that_was_publishing_meanwhile_notices_by_the_numbers(
+    bus: Bus, store: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    relay = a_relay_of_letters(bus, store)
+    copy = await letters_of_which_the_last_two_are_lost(bus, store, relay)
+    before = await numbers(bus)
+    await store.append(Batch(dead_letters=[a_row(bus, sequence=n) for n in (5, 6, 7)]))
+    mend = LetterPlaces.mend
+
+    async def just_before(places: LetterPlaces, newest: Any, info: Any) -> None:
+        await mend(places, newest, info)
+        monkeypatch.undo()
+        await put_back(bus.nc, bus.streams.dead_letters, copy)
+
+    monkeypatch.setattr(LetterPlaces, "mend", just_before)
+    assert await relay.publish() == 3  # they take the numbers of the lost ones, and one more
+
+    assert await relay.publish() == 2
+    assert await numbers(bus) == [*before, 5, 6, 7]
 
 
 async def test_what_was_published_long_ago_is_forgotten_and_nothing_else(bus: Bus, store: EventStore) -> None:

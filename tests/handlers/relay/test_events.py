@@ -7,6 +7,7 @@ from functools import partial
 from uuid import UUID, uuid4
 
 import pytest
+from nats.aio.msg import Msg
 from prometheus_client import CollectorRegistry
 
 from handlers.adapters import jetstream
@@ -19,6 +20,7 @@ from handlers.wire.events import Meta
 from tests.handlers.relay.relays import a_relay, assert_mirrors, last_sequence, reached, running
 from tests.support.bus import Bus, messages_of
 from tests.support.log import events_of, facts
+from tests.support.snapshots import copied, put_back
 from tests.support.waiting import PATIENCE, until
 
 
@@ -147,6 +149,21 @@ async def test_a_stream_that_is_deleted_is_filled_again_also_while_nothing_happe
     ]
 
 
+async def test_a_stream_that_was_put_back_is_filled_from_its_end(bus: Bus, store: EventStore) -> None:
+    relay = a_relay(bus, store, poll=0.05)
+    await store.append(facts(10))
+    async with running(relay):
+        await reached(bus, 10)
+        copy = await copied(bus.nc, bus.streams.events)
+        await store.append(facts(10))
+        await reached(bus, 20)
+    await put_back(bus.nc, bus.streams.events, copy)
+    await store.append(facts(1))
+    async with running(relay):
+        await reached(bus, 21)
+    await assert_mirrors(bus, store)
+
+
 async def test_a_stream_cut_back_by_a_power_failure_is_filled_from_its_end(
     bus: Bus, store: EventStore
 ) -> None:
@@ -158,6 +175,23 @@ async def test_a_stream_cut_back_by_a_power_failure_is_filled_from_its_end(
     async with running(a_relay(bus, store)):
         await reached(bus, 100)
     await assert_mirrors(bus, store)
+
+
+async def test_an_acknowledgement_of_another_sequence_is_not_taken_for_ones_own(
+    bus: Bus, store: EventStore
+) -> None:
+    await store.append(facts(1))
+    messages = [message(event, bus.subjects) for event in await events_of(store)]
+    await jetstream.call(bus.nc, f"STREAM.DELETE.{bus.streams.events}")
+
+    async def acknowledge(published: Msg) -> None:
+        await published.respond(b'{"stream": "ANOTHER", "seq": 7}')
+
+    await bus.nc.subscribe(f"{bus.subjects.prefix}.events.>", cb=acknowledge)
+    publishing = Outlet(bus.nc, PATIENCE)
+    async with publishing.listening():
+        with pytest.raises(OutOfPlace, match="event 1 has sequence 7"):
+            await publishing.stored(await publishing.send(messages, ""))
 
 
 def unfenced(messages: list[Message], former: str, reply: str) -> list[bytes]:
