@@ -88,7 +88,8 @@ async def replay(
     """Send the commands of dead letters again, through the durable door.
 
     One that was refused gets an id of its own, and names the former one in its header Replay-Of: under that,
-    its refusal would be repeated. Any other keeps its id: if it was decided meanwhile, that is its outcome.
+    its refusal would be repeated. So does one that came without an id; it names the letter. Any other keeps
+    its id: if it was decided meanwhile, that is its outcome.
     Exit code 1 when one cannot be sent.
 
     Example: tenantctl dead-letters replay 7 8 9
