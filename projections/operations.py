@@ -178,6 +178,7 @@ OPERATIONS = Listing(
     item=OperationView,
     model=MODEL,
     conditions=_conditions,
+    chosen=("kind",),
 )
 FLEET_OPERATIONS = Listing(
     name="operations",
@@ -187,4 +188,5 @@ FLEET_OPERATIONS = Listing(
     item=OperationView,
     model=MODEL,
     conditions=_conditions,
+    chosen=("kind",),
 )

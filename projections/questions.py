@@ -53,7 +53,11 @@ class Lookup(NamedTuple):
 
 
 class Listing(NamedTuple):
-    """A question for a page of rows, in the order of their birth, on which all `conditions` hold."""
+    """A question for a page of rows, in the order of their birth, on which all `conditions` hold.
+
+    `chosen` are fields that name one of few things (a plan, a kind), and the columns of these names: a value
+    that the service does not know, and no row has, is refused.
+    """
 
     name: str
     fleet: bool
@@ -62,6 +66,7 @@ class Listing(NamedTuple):
     item: type[msgspec.Struct]
     model: ReadModel
     conditions: Callable[[UUID | None, Any], list[Condition]]
+    chosen: tuple[str, ...] = ()
 
 
 class LogQuestion(NamedTuple):

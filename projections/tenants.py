@@ -200,5 +200,6 @@ TENANTS = Listing(
     item=TenantView,
     model=MODEL,
     conditions=_conditions,
+    chosen=("plan",),
 )
 AS_OF = LogQuestion(name="as_of", fleet=False, form=GetAsOf, access=BY_READERS, item=TenantView)

@@ -27,7 +27,8 @@ READERS = WRITERS | {"viewer"}
 OUT_OF_SERVICE = frozenset((Status.SUSPENDED, Status.PENDING_DELETION, Status.PURGING))
 """In these statuses a tenant's own people reach next to nothing; operators go on."""
 
-_RANKS = ("viewer", "member", "admin", "owner", OPERATOR)
+ROLES = (OPERATOR, "owner", "admin", "member", "viewer")
+"""All roles, from who may most to who may least."""
 
 
 class Authority(StrEnum):
@@ -124,5 +125,5 @@ def require_authority(
 
 
 def _named(roles: frozenset[str]) -> str:
-    names = [role for role in reversed(_RANKS) if role in roles]
+    names = [role for role in ROLES if role in roles]
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"

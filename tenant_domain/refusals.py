@@ -16,7 +16,8 @@ One refusal is one class, one problem name and one status, the same through ever
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from typing import Any, ClassVar
 
 
@@ -157,6 +158,16 @@ class Unavailable(Refusal):
     """A part is down and nothing was done: `retry_after` in seconds."""
 
     problem, status, title = "unavailable", 503, "A part of the service is down"
+
+
+_TOLD = 100
+"""Characters that are told of a name that nobody knows."""
+
+
+def not_known(what: str, name: str, known: Iterable[str]) -> str:
+    """Return the sentence that there is no `what` of this name, with the nearest of those that are known."""
+    near = get_close_matches(name, known, 1) if len(name) < _TOLD else []
+    return f"There is no {what} {name[:_TOLD]!r}" + (f"; did you mean {near[0]}?" if near else ".")
 
 
 REFUSALS: Mapping[str, type[Refusal]] = {cls.problem: cls for cls in Refusal.__subclasses__()}

@@ -30,6 +30,7 @@ async def reading(process: Process, started: AsyncExitStack) -> Queries:
         process.keyring,
         concurrency=settings.query_concurrency,
         unavailable_after=settings.unavailable_after,
+        policy=settings.policy(),
     )
     started.push_async_callback(queries.close)
     hearing = Hearing(process.nc, queries, process.subjects)

@@ -12,11 +12,12 @@ from nats.errors import BadHeaderError
 from handlers.adapters import jetstream
 from handlers.adapters.jetstream import StreamMessage
 from handlers.adapters.keyring import Keyring
+from handlers.execution.decode import command_id_of
 from handlers.store.event_store import EventStore
 from handlers.wire.dead_letters import ERASED, DeadLetter, token, unpacked
 from handlers.wire.headers import CAUSATION_ID, COMMAND_ID, CORRELATION_ID, REPLAY_OF, REPLY_TO
 from handlers.wire.sealing import key_of_body, opened_body
-from handlers.wire.subjects import Streams, Subjects
+from handlers.wire.subjects import Streams, Subjects, is_inbox, is_tenant_id
 
 
 class Letter(NamedTuple):
@@ -82,7 +83,7 @@ class Sent(NamedTuple):
     """A command that was sent again: its sequence in the stream, and the id that it has now."""
 
     sequence: int
-    command_id: str | None
+    command_id: str
 
 
 async def replay(
@@ -96,42 +97,55 @@ async def replay(
 ) -> Sent:
     """Send the command of an opened letter again, through the durable door.
 
-    Where the ledger has its refusal, under its own id that would be the answer for ever: so it gets an id
-    of its own, and names the former one. Otherwise it keeps its id: if it was decided meanwhile, it is not
-    decided twice. Headers that steer the server were meant for the first time, and are left out.
+    Where the ledger has its refusal, under its own id that would be the answer for ever; where it came
+    without an id, or with one that is no UUID, it would be refused for that again. Then it gets an id of
+    its own, and names the former one, or the letter. Otherwise it keeps its id: if it was decided
+    meanwhile, it is not decided twice. Headers that steer the server were meant for the first time, and
+    are left out, as is a Reply-To that is no inbox.
     Raises NotReplayable, StoreError, and nats-py's errors when it was not taken.
     """
     if not dead.subject.startswith(f"{subjects.prefix}.commands."):
         raise NotReplayable("it is not a command: its consumer has to take it from its stream again")
     if dead.omitted:
         raise NotReplayable(f"without its {dead.omitted} it is not what was sent")
-    headers = {name: value for name, value in dead.headers.items() if not name.lower().startswith("nats-")}
-    if await _is_refused(subjects, dead, store):
-        headers = _anew(headers, str(new_id()))
+    headers = _kept(dead.headers)
+    former = command_id_of(dead.headers)
+    if former is None or await _is_refused(subjects, dead, former, store):
+        headers = _anew(headers, str(new_id()), dead.id if former is None else dead.headers[COMMAND_ID])
     try:
         ack = await nc.jetstream().publish(dead.subject, dead.body, stream=streams.commands, headers=headers)
     except (BadHeaderError, UnicodeEncodeError) as error:
         raise NotReplayable(f"it has a header that cannot be sent again: {error}") from error
-    return Sent(ack.seq, headers.get(COMMAND_ID))
+    return Sent(ack.seq, headers[COMMAND_ID])
 
 
-async def _is_refused(subjects: Subjects, dead: DeadLetter, store: EventStore) -> bool:
+async def _is_refused(subjects: Subjects, dead: DeadLetter, command_id: UUID, store: EventStore) -> bool:
     """Return whether the ledger has a refusal under the id that the command came with."""
     tenant = dead.subject.removeprefix(f"{subjects.prefix}.commands.").partition(".")[0]
-    try:
-        key = UUID(tenant), UUID(dead.headers.get(COMMAND_ID, ""))
-    except ValueError:
+    if not is_tenant_id(tenant):
         return False
+    key = UUID(tenant), command_id
     recorded = (await store.recorded([key])).get(key)
     return recorded is not None and recorded.position is None
 
 
-def _anew(headers: Mapping[str, str], command_id: str) -> dict[str, str]:
+def _kept(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers that a command is sent again with."""
+    kept = {name: value for name, value in headers.items() if not name.lower().startswith("nats-")}
+    if not is_inbox(kept.get(REPLY_TO, "_INBOX")):
+        del kept[REPLY_TO]
+    return kept
+
+
+def _anew(headers: Mapping[str, str], command_id: str, former: str) -> dict[str, str]:
     """Return the headers of a command that is sent again under another id; who waited has had an answer."""
-    former = headers[COMMAND_ID]
-    kept = {name: value for name, value in headers.items() if name != REPLY_TO}
+    kept = {name: value for name, value in headers.items() if name.lower() not in _ONCE}
     linked = {COMMAND_ID: command_id, CAUSATION_ID: former, REPLAY_OF: former}
     return {CORRELATION_ID: former, **kept, **linked}
+
+
+_ONCE = {COMMAND_ID.lower(), REPLY_TO.lower()}
+"""Headers, in lower case, that a command keeps only under its own id."""
 
 
 def _opened(message: StreamMessage) -> Letter | None:

@@ -54,7 +54,7 @@ async def handled(store: EventStore, ids: Collection[str]) -> dict[str, Handling
     return {str(row[0]): Handling(*row[1:]) for row in rows}
 
 
-async def note_replay(store: EventStore, letter: str, tenant: str, by: str, command_id: str | None) -> None:
+async def note_replay(store: EventStore, letter: str, tenant: str, by: str, command_id: str) -> None:
     """Note that a letter's command was sent again, under this id. Raises StoreError."""
     async with store.transaction() as transaction:
         await transaction.connection.execute(_REPLAYED, (UUID(letter), tenant, by, command_id))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 app = App(name="dead-letters", help="Messages that were given up: list, show, replay, dismiss.")
 
-COLUMNS = ("number", "time", "tenant", "stream", "reason", "status", "subject", "error.detail")
+COLUMNS = ("number", "time", "tenant", "stream", "reason", "status", "message", "error.detail")
 COMMON = Common()
 
 
@@ -55,7 +55,7 @@ async def list_letters(
     """
     async with _readable(common) as desk:
         found = (
-            _record(letter, handling)
+            _listed(letter, handling, as_json=common.as_json)
             async for letter, handling in desk.found(tenant, stream, reason)
             if dismissed or handling.status != "dismissed"
         )
@@ -88,7 +88,8 @@ async def replay(
     """Send the commands of dead letters again, through the durable door.
 
     One that was refused gets an id of its own, and names the former one in its header Replay-Of: under that,
-    its refusal would be repeated. Any other keeps its id: if it was decided meanwhile, that is its outcome.
+    its refusal would be repeated. So does one that came without an id; it names the letter. Any other keeps
+    its id: if it was decided meanwhile, that is its outcome.
     Exit code 1 when one cannot be sent.
 
     Example: tenantctl dead-letters replay 7 8 9
@@ -209,6 +210,13 @@ def _record(letter: Letter, handling: Handling) -> dict[str, Any]:
         "status": handling.status,
         **{name: str(value) for name, value in handling._asdict().items() if value is not None},
     }
+
+
+def _listed(letter: Letter, handling: Handling, *, as_json: bool) -> dict[str, Any]:
+    """Return a letter for a list; a table has its tenant in one column, and the rest of the subject."""
+    record = _record(letter, handling)
+    tokens = (token for token in letter.letter.subject.split(".") if token != letter.tenant)
+    return record if as_json else {**record, "message": ".".join(tokens)}
 
 
 def _say(record: dict[str, Any], common: Common) -> None:

@@ -11,14 +11,21 @@ from handlers.adapters import jetstream
 from handlers.adapters.keyring import Keyring
 from handlers.bus.dead_letters import Letter, letter, letters, opened
 from handlers.bus.letter_handling import Handling, handled
+from handlers.cli.exits import Misuse
 from handlers.store.event_store import EventStore
-from handlers.wire.subjects import Streams, Subjects
-from tenant_domain.refusals import NotFound
+from handlers.wire.subjects import Streams, Subjects, is_tenant_id
+from tenant_domain.refusals import REFUSALS, NotFound, not_known
 
 CHUNK = 100
 """Letters read at a time."""
 
+UNKNOWN = "unknown"
+"""The tenant of letters whose subject named none."""
+
 _NOTHING = Handling()
+
+_REASONS = (*REFUSALS, "failed", "max-deliveries", "terminated")
+_LOOK = "`tenantctl dead-letters list` shows what there is"
 
 
 class Desk(NamedTuple):
@@ -53,7 +60,11 @@ class Desk(NamedTuple):
     async def found(
         self, tenant: str | None, stream: str | None, reason: str | None
     ) -> AsyncGenerator[tuple[Letter, Handling]]:
-        """Yield the letters that were there when it was asked, so that a replay which fails again ends."""
+        """Yield the letters that were there when it was asked, so that a replay which fails again ends.
+
+        Raises Misuse for a filter that no letter can fit.
+        """
+        await self._check(tenant, stream, reason)
         info = await jetstream.stream_info(self.nc, self.streams.dead_letters)
         last = info["state"]["last_seq"] if info else 0
         after = 0
@@ -75,3 +86,13 @@ class Desk(NamedTuple):
             if len(chunk) < CHUNK:
                 return
             after = chunk[-1].number
+
+    async def _check(self, tenant: str | None, stream: str | None, reason: str | None) -> None:
+        """Refuse a tenant that is no id, and a stream or a reason that is neither known nor of any letter."""
+        if tenant is not None and tenant != UNKNOWN and not is_tenant_id(tenant):
+            raise Misuse(f"--tenant must be the id of a tenant, or {UNKNOWN}, not {tenant!r}")
+        for name, value, known in (("stream", stream, self.streams), ("reason", reason, _REASONS)):
+            if value is None or value in known:
+                continue
+            if not await letters(self.nc, self.subjects, self.streams, limit=1, **{name: value}):
+                raise Misuse(f"{not_known(name, value, known)} ({_LOOK})")

@@ -13,6 +13,7 @@ from handlers.cli import output
 from handlers.cli.asking import types_of
 from handlers.cli.exits import DONE, REFUSED
 from handlers.cli.where import Common, keyring, store
+from tenant_domain.refusals import TenantNotFound
 
 if TYPE_CHECKING:
     from handlers.adapters.keyring import Keyring
@@ -61,6 +62,8 @@ async def replay(
     """
     wanted = frozenset(types_of(types) or ())
     async with store(common) as log:
+        if tenant is not None and not await log.read_tenant(tenant, 0, None, 1):
+            raise TenantNotFound(f"There is no tenant {tenant}.")
         found = _events(log, tenant, from_position, to_position, wanted)
         keys = None if sealed else keyring(common, log)
         unreadable = 0

@@ -152,7 +152,7 @@ def token(
         The signing key; that of TENANTS_SIGNING_KEY_FILE, or of `tenantctl dev`, by default.
     """
     from handlers.adapters.key_files import KeyFileError
-    from handlers.http_edge.tokens import Signer
+    from handlers.http_edge.tokens import HOUR, Signer, require_use
 
     chosen = known_settings(common)
     path = key_file or chosen.signing_key_file
@@ -160,13 +160,14 @@ def token(
         raise Misuse("no signing key: set TENANTS_SIGNING_KEY_FILE, or start `tenantctl dev`")
     owner = None if tenant is None else str(tenant)
     try:
+        require_use(user, role, owner, hours * HOUR)
         signer = Signer.from_file(
             path,
             create=chosen.create_keys,
             issuer=chosen.token_issuer,
             audience=chosen.token_audience,
         )
-        signed = signer.sign(user=user, role=role, tenant=owner, lifetime=hours * 3600)
+        signed = signer.sign(user=user, role=role, tenant=owner, lifetime=hours * HOUR)
     except (KeyFileError, ValueError) as error:
         raise Misuse(str(error)) from None
     if common.as_json:

@@ -12,16 +12,25 @@ It imports nats-py, msgspec and pydantic, the domain's forms and `handlers.wire`
 
 from handlers.client.answers import Controlled, Fact, Next, Operation, Step, Tenant
 from handlers.client.client import TenantClient
-from handlers.client.errors import EventsReplaced, NoAnswer, NotAccepted, PositionsGone
+from handlers.client.errors import (
+    ClientClosed,
+    EventsReplaced,
+    InvalidArgument,
+    NoAnswer,
+    NotAccepted,
+    PositionsGone,
+)
 from handlers.client.outcome import Outcome
 from handlers.client.received import ReceivedEvent
 from handlers.client.requests import Request
 from handlers.client.sending import Sent
 
 __all__ = [
+    "ClientClosed",
     "Controlled",
     "EventsReplaced",
     "Fact",
+    "InvalidArgument",
     "Next",
     "NoAnswer",
     "NotAccepted",

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from nats.aio.client import Client
 
+from handlers.client.arguments import id_of, prefix_of, seconds_of, types_of, whole_of
 from handlers.client.commands import Commands
 from handlers.client.connecting import connected
 from handlers.client.events import events
@@ -16,10 +17,8 @@ from handlers.client.inbox import Inbox
 from handlers.client.link import Link, Written
 from handlers.client.reading import Queries
 from handlers.client.received import ReceivedEvent
-from handlers.client.requests import id_of
 from handlers.client.sending import DurableCommands
 from handlers.wire.subjects import INBOX, Streams, Subjects
-from tenant_domain.event_types import known_types
 
 TIMEOUT = 30.0
 """Seconds that a call may take with all its attempts: a restart of the service is waited out."""
@@ -44,9 +43,9 @@ class TenantClient(Commands, DurableCommands, Queries):
         timeout: float = TIMEOUT,
         attempt: float = ATTEMPT,
     ) -> None:
-        super().__init__(
-            Link(nc, Subjects(prefix), streams or Streams.of(prefix), Inbox(nc), timeout, attempt, Written())
-        )
+        subjects = Subjects(prefix_of(prefix))
+        patience = seconds_of(timeout), seconds_of(attempt, "attempt")
+        super().__init__(Link(nc, subjects, streams or Streams.of(prefix), Inbox(nc), *patience, Written()))
 
     @classmethod
     @asynccontextmanager
@@ -66,8 +65,12 @@ class TenantClient(Commands, DurableCommands, Queries):
 
         `options` goes to `nats.connect` as it is (credentials, TLS …). Credentials that may use only an
         inbox of their own want it as `inbox_prefix`. Raises Unavailable when no server answers in
-        time, and Unauthenticated when it does not know the credentials.
+        time, Unauthenticated when it does not know the credentials, and InvalidArgument at once for what
+        is no URL of a NATS server.
         """
+        prefix_of(prefix)
+        seconds_of(attempt, "attempt")
+        timeout = seconds_of(timeout)
         nc = await connected(url, timeout, {"name": name, "inbox_prefix": inbox_prefix, **(options or {})})
         try:
             yield cls(nc, prefix=prefix, streams=streams, timeout=timeout, attempt=attempt)
@@ -87,7 +90,11 @@ class TenantClient(Commands, DurableCommands, Queries):
         position of what he has done goes on from the next one and misses nothing, through reconnects and
         on a stream that was lost and rebuilt. Leave it by `contextlib.aclosing` to free it at once. Raises
         PositionsGone when the stream begins later, EventsReplaced when the service lost what was delivered,
-        and UnknownType (a ValueError), at once, for a type that this version does not know.
+        and at once UnknownType (a ValueError) for a type that this version does not know, InvalidArgument,
+        and ClientClosed.
         """
-        types = None if types is None else known_types(types)
-        return events(self._link, from_position, None if tenant_id is None else id_of(tenant_id), types)
+        position = None if from_position is None else whole_of(from_position, "from_position", 1)
+        tenant = None if tenant_id is None else id_of(tenant_id)
+        names = types_of(types)
+        self._link.require_open()
+        return events(self._link, position, tenant, names)

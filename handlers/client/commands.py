@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
-from typing import Any, Literal, Unpack
+from typing import Any, Literal, Unpack, get_args
 from uuid import UUID
 
 import msgspec
 from uuid_utils.compat import uuid7
 
 from handlers.client.answers import Controlled
-from handlers.client.errors import NoAnswer
+from handlers.client.arguments import id_of, json_of
+from handlers.client.errors import InvalidArgument, NoAnswer
 from handlers.client.link import Part, ask
 from handlers.client.outcome import Outcome, outcome_of
 from handlers.client.queries import fields_of
@@ -45,6 +46,9 @@ class _Bulk(msgspec.Struct):
     result: _Page
 
 
+Control = Literal["retry", "cancel", "compensate", "rerun"]
+_CONTROLS: tuple[Control, ...] = get_args(Control)
+
 _controlled = msgspec.json.Decoder(_Bulk).decode
 
 
@@ -63,11 +67,12 @@ class Commands(Part):
         """Have a command done and return its outcome: one of the domain's forms, or a name and a body.
 
         It is repeated under the same id until it is answered, which does it once. Raises the Refusal, and
-        NoAnswer, which names the id to ask for, when it is not known what came of it.
+        NoAnswer, which names the id to ask for, when it is not known what came of it; InvalidArgument and
+        ClientClosed, before anything is sent.
         """
         order = packed(Request(tenant_id, command, body, **options))
         check_size(order)
-        timeout = timeout or self._link.timeout
+        timeout = self._link.within(timeout)
         subject = self._link.subjects.rpc(order.tenant_id, order.command)
         try:
             answer = await ask(self._link, subject, order.body, order.headers, timeout)
@@ -100,7 +105,7 @@ class Commands(Part):
             metadata=metadata,
             settings=settings,
         )
-        return await self.command(tenant_id or uuid7(), "provision", body, **asking)
+        return await self.command(uuid7() if tenant_id is None else tenant_id, "provision", body, **asking)
 
     async def update_profile(
         self,
@@ -160,14 +165,14 @@ class Commands(Part):
         self, tenant_id: UUID | str, operation_id: UUID | str, **asking: Unpack[Asking]
     ) -> Outcome:
         """Let a parked operation go on, or a waiting one at once."""
-        body = {"operation_id": operation_id}
+        body = {"operation_id": id_of(operation_id, "operation_id")}
         return await self.command(tenant_id, RetryOperation.name_, body, **asking)
 
     async def cancel_operation(
         self, tenant_id: UUID | str, operation_id: UUID | str, **asking: Unpack[Asking]
     ) -> Outcome:
         """Stop an operation and undo it; it ends as `cancelled`."""
-        body = {"operation_id": operation_id}
+        body = {"operation_id": id_of(operation_id, "operation_id")}
         return await self.command(tenant_id, CancelOperation.name_, body, **asking)
 
     async def compensate_operation(
@@ -178,7 +183,7 @@ class Commands(Part):
         **asking: Unpack[Asking],
     ) -> Outcome:
         """Undo an operation, from a step backwards where one is given; it ends as `rolled_back`."""
-        body = fields_of(operation_id=operation_id, from_step=from_step)
+        body = fields_of(operation_id=id_of(operation_id, "operation_id"), from_step=from_step)
         return await self.command(tenant_id, CompensateOperation.name_, body, **asking)
 
     async def rerun_operation(
@@ -189,12 +194,12 @@ class Commands(Part):
         **asking: Unpack[Asking],
     ) -> Outcome:
         """Run an operation that has ended again, as a new run: whole, or from a step on."""
-        body = fields_of(operation_id=operation_id, from_step=from_step)
+        body = fields_of(operation_id=id_of(operation_id, "operation_id"), from_step=from_step)
         return await self.command(tenant_id, RerunOperation.name_, body, **asking)
 
     async def control_operations(
         self,
-        control: Literal["retry", "cancel", "compensate", "rerun"],
+        control: Control,
         *,
         kind: str | None = None,
         status: str | None = None,
@@ -204,19 +209,22 @@ class Commands(Part):
     ) -> AsyncGenerator[Controlled]:
         """Do the same with every operation that fits, and yield what became of each; needs some filter.
 
-        Under the same `bulk_id` nothing is done twice. Raises the Refusal of the whole, and NoAnswer.
+        Under the same `bulk_id` nothing is done twice. Raises the Refusal of the whole, and NoAnswer;
+        InvalidArgument, and ClientClosed.
         """
+        if control not in _CONTROLS:
+            raise InvalidArgument(f"control must be one of {', '.join(_CONTROLS)}, not {control!r}")
         chosen = {
             "kind": kind,
             "status": status,
-            "tenant_id": tenant_id and str(tenant_id),
+            "tenant_id": None if tenant_id is None else str(id_of(tenant_id)),
             "from_step": from_step,
         }
-        headers = {COMMAND_ID: str(bulk_id or uuid7())}
+        headers = {COMMAND_ID: str(uuid7() if bulk_id is None else id_of(bulk_id, "bulk_id"))}
         subject = self._link.subjects.rpc(FLEET, f"{control}_operations")
         cursor: str | None = None
         while True:
-            body = msgspec.json.encode(fields_of(**chosen, cursor=cursor))
+            body = json_of(fields_of(**chosen, cursor=cursor), "the filter")
             answer = await ask(self._link, subject, body, headers, self._link.timeout)
             page = _controlled(answer).result
             for each in page.items:

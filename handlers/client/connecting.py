@@ -9,6 +9,7 @@ from typing import Any
 
 from nats.aio.client import Client
 
+from handlers.client.arguments import servers_of
 from tenant_domain.refusals import Unauthenticated, Unavailable
 
 log = logging.getLogger("tenants.client")
@@ -20,8 +21,9 @@ RECONNECT = 0.25
 async def connected(url: str | list[str], timeout: float, options: dict[str, Any]) -> Client:
     """Return a connection to one of the servers; a text may name several, with commas between them.
 
-    Raises Unavailable when none answers in `timeout` seconds, and Unauthenticated.
+    Raises Unavailable when none answers in `timeout` seconds, Unauthenticated, and InvalidArgument at once.
     """
+    servers = servers_of(url)
     stranger = asyncio.get_running_loop().create_future()
 
     async def heard(error: Exception) -> None:
@@ -31,7 +33,6 @@ async def connected(url: str | list[str], timeout: float, options: dict[str, Any
 
     nc = Client()
     recognise(nc)
-    servers = [server.strip() for server in url.split(",")] if isinstance(url, str) else url
     given: dict[str, Any] = {
         "max_reconnect_attempts": -1,
         "reconnect_time_wait": RECONNECT,

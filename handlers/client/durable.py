@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
-from nats.errors import NoRespondersError, OutboundBufferLimitError
+from nats.errors import ConnectionClosedError, NoRespondersError, OutboundBufferLimitError
 from nats.errors import TimeoutError as NatsTimeout
 from nats.nuid import NUID
 
-from handlers.client.errors import NoAnswer, NotAccepted
+from handlers.client.errors import ClientClosed, NoAnswer, NotAccepted
 from handlers.client.link import Link, ask
 from handlers.client.requests import LARGEST_BODY, Packed, check_size
 from tenant_domain.refusals import Refusal
@@ -86,7 +86,7 @@ async def _together(link: Link, batch: list[Packed], timeout: float) -> list[int
     if len(batch) > 1 and all(len(command.body) <= LARGEST_BODY for command in batch):
         try:
             last = await _atomic(link, batch)
-        except (NatsTimeout, NoRespondersError, OutboundBufferLimitError, NotAccepted):
+        except (NatsTimeout, NoRespondersError, OutboundBufferLimitError, ConnectionClosedError, NotAccepted):
             pass  # what is wrong, and with which of them, comes out one by one
         else:
             return list(range(last - len(batch) + 1, last + 1))
@@ -117,7 +117,7 @@ async def _one_by_one(link: Link, batch: list[Packed], timeout: float) -> list[i
         async with free:
             try:
                 return await stored(link, command, timeout)
-            except (Refusal, NoAnswer, NotAccepted) as error:
+            except (Refusal, NoAnswer, NotAccepted, ClientClosed) as error:
                 return error
 
     return list(await asyncio.gather(*(one(command) for command in batch)))

@@ -6,6 +6,8 @@ NoAnswer (TimeoutError)     nobody knows yet whether it was done: ask for the ou
 NotAccepted                 the stream refused a durable command: nothing was stored
 PositionsGone               the stream of events begins later than what was asked for
 EventsReplaced              the service lost events that were delivered: others have their positions
+InvalidArgument (ValueError)  the call makes no sense: nothing was sent
+ClientClosed (RuntimeError)   the connection was closed by its owner
 """
 
 from __future__ import annotations
@@ -29,6 +31,20 @@ class NoAnswer(TimeoutError):
             f"{str(command_id)!r})`, or send it again with this command_id: it is done once."
         )
         return cls(detail, tenant_id=tenant_id, command_id=command_id)
+
+
+class InvalidArgument(ValueError):
+    """What a call was given cannot be meant; the message names it and says what fits. Nothing was sent."""
+
+
+class ClientClosed(RuntimeError):
+    """The client is used after its connection was closed."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The client's connection is closed: use it inside `async with TenantClient.connect(…)`,"
+            " or on a connection that is open."
+        )
 
 
 class NotAccepted(Exception):

@@ -45,7 +45,7 @@ async def events(
     """Yield events from `from_position` on (None: those from now on), as they come, for ever.
 
     Raises PositionsGone when the stream begins later, and EventsReplaced when the last event that was yielded
-    is no more in it.
+    is no more in it; ClientClosed where the connection is closed.
     """
     subjects = _filters(link, tenant_id, types)
     position = from_position
@@ -70,8 +70,7 @@ async def events(
                         yield event if event.dataref is None else await _whole(link, event)
         except (Interrupted, NatsError, TimeoutError) as error:
             failures += 1
-            if link.nc.is_closed:
-                raise
+            link.require_open()
             log.log(
                 logging.WARNING if failures in (2, 20) else logging.DEBUG, "events interrupted: %r", error
             )

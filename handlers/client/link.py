@@ -10,10 +10,11 @@ from uuid import UUID
 import msgspec
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.errors import NoRespondersError, OutboundBufferLimitError
+from nats.errors import ConnectionClosedError, NoRespondersError, OutboundBufferLimitError
 from nats.errors import TimeoutError as NatsTimeout
 
-from handlers.client.errors import NoAnswer
+from handlers.client.arguments import seconds_of
+from handlers.client.errors import ClientClosed, NoAnswer
 from handlers.client.inbox import Inbox
 from handlers.wire.headers import ERROR, ERROR_CODE
 from handlers.wire.outcomes import refusal_of
@@ -67,6 +68,15 @@ class Link(NamedTuple):
     attempt: float
     written: Written
 
+    def within(self, timeout: float | None) -> float:
+        """Return how long a call may take that was given `timeout`. Raises InvalidArgument."""
+        return self.timeout if timeout is None else seconds_of(timeout)
+
+    def require_open(self) -> None:
+        """Raise ClientClosed where the connection was closed."""
+        if self.nc.is_closed:
+            raise ClientClosed
+
 
 class Part:
     """A part of the client: what it can do over the link that all parts share."""
@@ -80,8 +90,9 @@ async def ask(link: Link, subject: str, body: bytes, headers: dict[str, str], ti
 
     It is sent again when no answer comes, when nobody serves it, and after `unavailable` and
     `rate-limited`, as soon as these allow. Raises the Refusal that was answered, and NoAnswer when an
-    attempt stayed without any answer, so that it is not known what came of it.
+    attempt stayed without any answer, so that it is not known what came of it; ClientClosed.
     """
+    link.require_open()
     now = asyncio.get_running_loop().time
     deadline = now() + timeout
     backoff, silent = FIRST_WAIT, False
@@ -91,6 +102,10 @@ async def ask(link: Link, subject: str, body: bytes, headers: dict[str, str], ti
             return await _once(link, subject, body, headers, attempt)
         except (NatsTimeout, Unavailable, RateLimited) as error:
             failure = error
+        except ConnectionClosedError:
+            if not silent:
+                raise ClientClosed from None
+            raise NoAnswer(f"{subject} did not answer before the connection was closed.") from None
         silent = silent or isinstance(failure, NatsTimeout)
         wait = max(_wanted(failure), backoff) * random.uniform(1, 1.25)  # noqa: S311
         # What is left of the time must do for the attempt, else an answer that is on its way would be missed.

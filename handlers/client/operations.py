@@ -11,6 +11,7 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
 from handlers.client.answers import Operation
+from handlers.client.arguments import seconds_of, whole_of
 from handlers.client.errors import NoAnswer
 from handlers.client.link import Link
 from handlers.client.queries import queried
@@ -33,8 +34,11 @@ async def followed(
     """Return the operation once it has ended or is parked; it is known from `position` on.
 
     The events of its end that pass on the bus say when to ask; where none comes it is asked for now and then.
-    Raises NoAnswer after `timeout` seconds, and NotFound.
+    Raises NoAnswer after `timeout` seconds, and NotFound; InvalidArgument, and ClientClosed.
     """
+    timeout = None if timeout is None else seconds_of(timeout)
+    whole_of(position, "min_position")
+    link.require_open()
     news = _News(position)
     subscription = await link.nc.subscribe(link.subjects.event(tenant_id, "operation.*"), cb=news.heard)
     try:

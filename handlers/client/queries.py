@@ -10,8 +10,8 @@ from uuid import UUID
 
 import msgspec
 
+from handlers.client.arguments import id_of, json_of, token_of
 from handlers.client.link import Link, ask
-from handlers.client.requests import id_of
 from handlers.wire.subjects import FLEET
 from tenant_domain.refusals import StaleRead
 
@@ -38,16 +38,17 @@ async def queried(
 
     It is asked again until it is answered. Where no `min_position` is given, it is that of this client's own
     last outcome; a page whose read model is long in reaching that is as it is. Raises the Refusal, and
-    NoAnswer after `timeout` seconds.
+    NoAnswer after `timeout` seconds; InvalidArgument, and ClientClosed.
     """
+    timeout = link.within(timeout)
     tenant = None if tenant_id is None else id_of(tenant_id)
-    subject = link.subjects.query(FLEET if tenant is None else tenant, name)
+    subject = link.subjects.query(FLEET if tenant is None else tenant, token_of(name, "query"))
     asked, own = fields_of(**fields), link.written.position(tenant)
     if own and "min_position" not in asked:
-        body = msgspec.json.encode({**asked, "min_position": own})
+        body = json_of({**asked, "min_position": own}, "the query")
         with suppress(StaleRead):
-            return await ask(link, subject, body, {}, timeout or link.timeout)
-    return await ask(link, subject, msgspec.json.encode(asked), {}, timeout or link.timeout)
+            return await ask(link, subject, body, {}, timeout)
+    return await ask(link, subject, json_of(asked, "the query"), {}, timeout)
 
 
 async def all_items(

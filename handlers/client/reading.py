@@ -10,12 +10,11 @@ from uuid import UUID
 import msgspec
 
 from handlers.client.answers import Fact, Operation, Tenant
+from handlers.client.arguments import id_of, types_of
 from handlers.client.link import Part
 from handlers.client.operations import followed
 from handlers.client.outcome import Outcome, outcome_of
 from handlers.client.queries import all_items, fields_of, queried
-from handlers.client.requests import id_of
-from tenant_domain.event_types import known_types
 
 _tenant = msgspec.json.Decoder(Tenant).decode
 _operation = msgspec.json.Decoder(Operation).decode
@@ -74,7 +73,7 @@ class Queries(Part):
         self, tenant_id: UUID | str, command_id: UUID | str, *, timeout: float | None = None
     ) -> Outcome:
         """Return the recorded outcome of a command; raises the Refusal that it was, or NotFound."""
-        tenant_id, command_id = id_of(tenant_id), id_of(command_id)
+        tenant_id, command_id = id_of(tenant_id), id_of(command_id, "command_id")
         answer = await queried(self._link, tenant_id, "outcome", {"command_id": command_id}, timeout)
         return outcome_of(self._link, tenant_id, command_id, answer)
 
@@ -87,7 +86,7 @@ class Queries(Part):
         timeout: float | None = None,
     ) -> Operation:
         """Return an operation as it is. Raises NotFound."""
-        fields = fields_of(operation_id=operation_id, min_position=min_position)
+        fields = fields_of(operation_id=id_of(operation_id, "operation_id"), min_position=min_position)
         return _operation(await queried(self._link, tenant_id, "operation", fields, timeout))
 
     async def wait_for_operation(
@@ -102,7 +101,8 @@ class Queries(Part):
 
         Raises NoAnswer after `timeout` seconds (None: it waits as long as it takes), and NotFound.
         """
-        return await followed(self._link, id_of(tenant_id), id_of(operation_id), timeout, min_position)
+        ids = id_of(tenant_id), id_of(operation_id, "operation_id")
+        return await followed(self._link, *ids, timeout, min_position)
 
     def operations(
         self,
@@ -127,12 +127,13 @@ class Queries(Part):
     ) -> AsyncGenerator[Fact]:
         """Yield the facts about a tenant, or (None) about all, oldest first; both positions inclusive.
 
-        Raises UnknownType (a ValueError), at once, for a type that this version does not know.
+        Raises UnknownType (a ValueError), at once, for a type that this version does not know, and
+        InvalidArgument.
         """
         fields = fields_of(
             from_position=from_position,
             to_position=to_position,
-            types=None if types is None else known_types(types),
+            types=types_of(types),
             min_position=min_position,
         )
         return all_items(self._link, tenant_id, "history", fields, Fact)

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, TypedDict
 from uuid import UUID
 
-import msgspec
 from uuid_utils.compat import uuid7
 
+from handlers.client.arguments import header_of, id_of, json_of, token_of, whole_of
+from handlers.client.errors import InvalidArgument
 from handlers.wire import headers as names
 from tenant_domain.decision import Command
 from tenant_domain.refusals import InvalidCommand
@@ -73,16 +74,19 @@ _CARRIED = (
 def packed(request: Request) -> Packed:
     """Return `request` ready to be sent.
 
-    Raises ValueError for a tenant id that is none, and for a line break in what goes into a header.
+    Raises InvalidArgument for what cannot be sent: an id that is none, a line break in a header.
     """
-    command_id = request.command_id or uuid7()
+    if not isinstance(request, Request):  # pyright: ignore[reportUnnecessaryIsInstance] - who does not check types
+        raise InvalidArgument(f"a command to send is a Request, not a {type(request).__name__}")
+    command_id = uuid7() if request.command_id is None else id_of(request.command_id, "command_id")
     headers = {names.COMMAND_ID: str(command_id)}
     if request.expected_version is not None:
-        headers[names.EXPECTED_VERSION] = str(request.expected_version)
+        version = whole_of(request.expected_version, "expected_version")
+        headers[names.EXPECTED_VERSION] = str(version)
     for header, attribute in _CARRIED:
         value = getattr(request, attribute)
         if value is not None:
-            headers[header] = _header(attribute, value)
+            headers[header] = header_of(value, attribute)
     name, body = _content(request)
     return Packed(id_of(request.tenant_id), name, command_id, body, headers)
 
@@ -93,20 +97,10 @@ def check_size(command: Packed) -> None:
         raise InvalidCommand.of("body", f"must have at most {LARGEST_BODY} bytes")
 
 
-def id_of(tenant_id: UUID | str) -> UUID:
-    """Return the tenant's id; raises ValueError for what is none."""
-    return tenant_id if isinstance(tenant_id, UUID) else UUID(tenant_id)
-
-
 def _content(request: Request) -> tuple[str, bytes]:
-    if isinstance(request.command, str):
-        return request.command, b"" if request.body is None else msgspec.json.encode(request.body)
-    if request.body is not None:
-        raise ValueError("a command that is a form has its body already")
-    return request.command.name_, request.command.model_dump_json(exclude_unset=True).encode()
-
-
-def _header(name: str, value: str) -> str:
-    if "\r" in value or "\n" in value:
-        raise ValueError(f"{name} must not contain a line break")
-    return value
+    command, body = request.command, request.body
+    if isinstance(command, Command):
+        if body is not None:
+            raise InvalidArgument("a command that is a form has its body already")
+        return command.name_, command.model_dump_json(exclude_unset=True).encode()
+    return token_of(command, "command"), b"" if body is None else json_of(body, "body")

@@ -44,7 +44,7 @@ class Sent:
         """
         if self.error is not None:
             raise self.error
-        timeout = timeout or self._link.timeout
+        timeout = self._link.within(timeout)
         try:
             async with asyncio.timeout(timeout):
                 answer = await self._answer()
@@ -88,13 +88,15 @@ class DurableCommands(Part):
         """Store a command; it is decided after those that stand before it, whatever happens meanwhile.
 
         With `reply`, its outcome comes to an inbox of this client: `await sent.outcome()`. Raises
-        NotAccepted where the stream refuses it, and NoAnswer.
+        NotAccepted where the stream refuses it, and NoAnswer; InvalidArgument and ClientClosed, before
+        anything is sent.
         """
-        order = packed(Request(tenant_id, command, body, **options))
+        order, timeout = packed(Request(tenant_id, command, body, **options)), self._link.within(timeout)
+        self._link.require_open()
         slot = None
         if reply:
             order.headers[REPLY_TO], slot = await self._link.inbox.slot()
-        sequence = await stored(self._link, order, timeout or self._link.timeout)
+        sequence = await stored(self._link, order, timeout)
         return Sent(
             tenant_id=order.tenant_id,
             command_id=order.command_id,
@@ -107,11 +109,12 @@ class DurableCommands(Part):
         """Store many commands in their order, in atomic batches: some ten times quicker than one by one.
 
         Returns what became of each, with its `error` where the stream refused it or did not answer:
-        sending the same ones again, with their ids, is safe. `timeout` is for each batch. Raises ValueError
-        before anything is sent when one of them cannot be.
+        sending the same ones again, with their ids, is safe. `timeout` is for each batch. Raises
+        InvalidArgument before anything is sent when one of them cannot be, and ClientClosed.
         """
-        orders = [packed(command) for command in commands]
-        results = await stored_all(self._link, orders, timeout or self._link.timeout)
+        orders, timeout = [packed(command) for command in commands], self._link.within(timeout)
+        self._link.require_open()
+        results = await stored_all(self._link, orders, timeout)
         return [
             Sent(
                 tenant_id=order.tenant_id,

@@ -24,7 +24,7 @@ from handlers.wire.subjects import FLEET
 from tenant_domain.decision import Command
 from tenant_domain.operation.commands import StepName
 from tenant_domain.operation.state import OperationStatus
-from tenant_domain.refusals import InvalidCommand, Refusal, UnknownCommand
+from tenant_domain.refusals import InvalidCommand, Refusal, UnknownCommand, not_known
 from tenant_domain.values import Id
 
 BULK: Mapping[str, str] = {
@@ -118,9 +118,7 @@ class Bulk:
         Raises UnknownCommand, InvalidCommand, and what the query raises.
         """
         if command not in BULK:
-            raise UnknownCommand(
-                "The last token of the subject is not the name of a command for many operations."
-            )
+            raise UnknownCommand(not_known("command for many operations", command, BULK))
         check_names(headers)
         form = validated(ControlOperations, canonical(body))
         assert isinstance(form, ControlOperations)

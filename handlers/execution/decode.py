@@ -25,7 +25,7 @@ from handlers.wire.headers import (
 from handlers.wire.subjects import is_inbox, is_tenant_id
 from tenant_domain.authorisation import Authority
 from tenant_domain.decision import Command
-from tenant_domain.refusals import InvalidCommand, UnknownCommand
+from tenant_domain.refusals import InvalidCommand, UnknownCommand, not_known
 from tenant_domain.registry import COMMANDS
 from tenant_domain.values import SEALED
 
@@ -90,7 +90,7 @@ def decoded(
     """
     spec = COMMANDS.get(command)
     if spec is None:
-        raise UnknownCommand("The last token of the subject is not the name of a command.")
+        raise UnknownCommand(not_known("command", command, COMMANDS))
     errors: _Errors = []
     if not is_tenant_id(tenant_token):
         _refuse(errors, "tenant_id", "must be a lower-case hyphenated UUID")

@@ -11,7 +11,7 @@ from projections.registry import QUESTIONS
 from tenant_domain import authorisation
 from tenant_domain.authorisation import Access, Caller
 from tenant_domain.decision import Command
-from tenant_domain.refusals import UnknownCommand, UnknownQuery
+from tenant_domain.refusals import UnknownCommand, UnknownQuery, not_known
 from tenant_domain.registry import COMMANDS
 from tenant_domain.values import Status
 
@@ -27,7 +27,7 @@ async def check_command(caller: Caller, tenant: str, command: str, status: Statu
     authorisation.check_reach(caller, _reached(tenant))
     access = access_to_command(tenant, command)
     if access is None:
-        raise UnknownCommand(f"There is no command {command[:100]!r}.")
+        raise UnknownCommand(not_known("command", command, BULK if tenant == FLEET else COMMANDS))
     await _check(caller, tenant, access, command, status)
 
 
@@ -44,7 +44,8 @@ async def check_query(caller: Caller, tenant: str, query: str, status: StatusOf)
     authorisation.check_reach(caller, _reached(tenant))
     access = access_to_query(tenant, query)
     if access is None:
-        raise UnknownQuery(f"There is no query {query[:100]!r}.")
+        known = [name for over_all, name in QUESTIONS if over_all == (tenant == FLEET)]
+        raise UnknownQuery(not_known("query", query, known))
     await _check(caller, tenant, access, query, status)
 
 

@@ -21,8 +21,9 @@ from joserfc.jws import JWSRegistry
 
 from handlers.adapters.key_files import private_key
 from handlers.wire.subjects import is_tenant_id
-from tenant_domain.authorisation import OPERATOR, Caller
+from tenant_domain.authorisation import OPERATOR, ROLES, Caller
 from tenant_domain.refusals import Unauthenticated
+from tenant_domain.values import SEALED
 
 __all__ = ["HOUR", "LEEWAY", "LONGEST", "OPERATOR", "VERIFIED", "Caller", "Signer"]
 
@@ -34,6 +35,12 @@ LEEWAY = 5.0
 
 LONGEST = 4096
 """Most characters of a token: ours have about 350, and all of it is hashed before it is believed."""
+
+LONGEST_LIFE = 100 * 365 * 24 * HOUR
+"""Seconds that a token may hold."""
+
+_LONGEST_USER = 255
+"""Characters of a user: it is the actor of events."""
 
 VERIFIED = 1024
 """Most tokens whose signature is remembered as good: checking one costs more than the rest of a lookup."""
@@ -52,6 +59,20 @@ class _EdDSAOnly(JWSRegistry):
 
 
 _ONLY = _EdDSAOnly()
+
+
+def require_use(user: str, role: str, tenant: str | None, lifetime: float) -> None:
+    """Raise ValueError for a token that would be refused wherever it is shown, or would allow nothing."""
+    if role not in ROLES:
+        raise ValueError(f"there is no role {role!r}: {', '.join(ROLES)}")
+    if role == OPERATOR and tenant is not None:
+        raise ValueError(
+            "an operator reaches every tenant, and is none within a tenant: leave out the tenant"
+        )
+    if not 1 <= lifetime <= LONGEST_LIFE:
+        raise ValueError("a token holds for a second at least, and for a century at most")
+    if not 0 < len(user) <= _LONGEST_USER or not user.isprintable() or user.startswith(SEALED):
+        raise ValueError(f"a user is 1–{_LONGEST_USER} characters that can be printed")
 
 
 class Signer:

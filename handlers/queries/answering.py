@@ -27,6 +27,8 @@ from projections.questions import Listing, Lookup, Row
 from projections.read_model import KEY
 from projections.registry import QUESTIONS
 from projections.tenants import TENANT
+from sagas.registry import SAGAS
+from tenant_domain.catalogue import Policy
 from tenant_domain.refusals import RateLimited, StaleRead, TenantNotFound, Unavailable
 from tenant_domain.values import Status
 
@@ -58,7 +60,8 @@ class Queries:
 
     `concurrency` bounds the queries at work, `waiting` those that wait for a position: beyond either, a
     query is refused at once, so that memory and delay stay bounded whatever comes in. A read that is not
-    answered within `unavailable_after` seconds makes the query `unavailable`. Whoever hears hints
+    answered within `unavailable_after` seconds makes the query `unavailable`. `policy` says which plans there
+    are besides those that tenants have. Whoever hears hints
     feeds them to `memory` and `positions`. Rows and facts hold personal fields sealed; `keyring` opens them
     in the answer, and nowhere else.
     """
@@ -73,6 +76,7 @@ class Queries:
         concurrency: int = 256,
         waiting: int = 2000,
         unavailable_after: float = 2.0,
+        policy: Policy | None = None,
     ) -> None:
         self._connections = connections
         self._keyring = keyring
@@ -88,6 +92,7 @@ class Queries:
         self._at_work = 0
         self._most_waiting = waiting
         self._patience = unavailable_after
+        self._known = {"plan": (policy or Policy()).plans, "kind": SAGAS}
         self._waiting = 0
         connections.incarnation.heard_by(self._begin_anew)
 
@@ -172,7 +177,9 @@ class Queries:
             case Lookup() as lookup:
                 return await self._look_up(lookup, question)
             case Listing() as listing:
-                read = await listed(self._generations, listing, question.tenant_id, question.form)
+                read = await listed(
+                    self._generations, listing, question.tenant_id, question.form, self._known
+                )
                 self.memory.showed(read.position)
                 return read
             case log_question:

@@ -12,7 +12,7 @@ from handlers.wire.subjects import FLEET, is_tenant_id
 from projections.forms import Query, invalid
 from projections.questions import Question
 from projections.registry import QUESTIONS
-from tenant_domain.refusals import InvalidQuery, UnknownQuery
+from tenant_domain.refusals import InvalidQuery, UnknownQuery, not_known
 
 MAX_BODY = 64 * 1024
 """Bytes of a query's body: the largest sensible one is far smaller, and a larger one only costs time."""
@@ -34,8 +34,10 @@ def asked(tenant: str, query: str, body: bytes) -> Asked:
     tenant_id = None if fleet else _tenant_id(tenant)
     question = QUESTIONS.get((fleet, query))
     if question is None:
-        scope = "over all tenants" if fleet else "about a tenant"
-        raise UnknownQuery(f"There is no query {query[:_MAX_NAME]!r} {scope}.")
+        scope = "query over all tenants" if fleet else "query about a tenant"
+        raise UnknownQuery(
+            not_known(scope, query, [name for over_all, name in QUESTIONS if over_all == fleet])
+        )
     return Asked(tenant_id, question, _form(question.form, body))
 
 

@@ -9,7 +9,8 @@ ACTOR = "Actor"
 CORRELATION_ID = "Correlation-Id"
 CAUSATION_ID = "Causation-Id"
 REPLAY_OF = "Replay-Of"
-"""Of a command that was sent again from its dead letter under an id of its own: the id that it had before."""
+"""Of a command that was sent again from its dead letter under an id of its own: the id that it had before, or
+the letter's where it had none."""
 TRACEPARENT = "traceparent"
 
 OF_COMMANDS = frozenset((COMMAND_ID, REPLY_TO, EXPECTED_VERSION, ACTOR, CORRELATION_ID, CAUSATION_ID))

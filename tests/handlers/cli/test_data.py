@@ -61,6 +61,31 @@ def test_a_mistyped_type_is_misuse_and_the_nearest_one_named(
     assert "tenant.suspended?" in refused.err
 
 
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (("tenants", "list", "--plan", "gold"), 1, "basic, enterprise, free, professional"),
+        (("tenants", "list", "--status", "activ"), 1, "'suspended'"),
+        (("operations", "list", "--kind", "upgrad"), 1, "upgrade"),
+        (("operations", "list", "--status", "done"), 1, "'succeeded'"),
+        (("operations", "bulk", "retry", "--kind", "upgrad"), 1, "upgrade"),
+        (("dead-letters", "list", "--reason", "invalid-comand"), 2, "did you mean invalid-command?"),
+        (("dead-letters", "list", "--stream", "TENANT_COMMAND"), 2, "did you mean TENANT_COMMANDS?"),
+        (("dead-letters", "list", "--tenant", "acme"), 2, "id of a tenant"),
+        (("dead-letters", "replay", "--reason", "forbiden"), 2, "did you mean forbidden?"),
+        (("dead-letters", "dismiss", "--reason", "forbiden", "--yes"), 2, "did you mean forbidden?"),
+        (("replay", "--tenant", "0197a3f0-1c5e-7b41-9d27-3f6e8a2b4c10"), 1, "There is no tenant"),
+    ],
+    ids=str,
+)
+def test_a_filter_that_nothing_can_fit_is_refused_with_what_there_is(
+    tenantctl: CommandLine, words: tuple[str, ...], code: int, told: str
+) -> None:
+    refused = tenantctl(*words)
+    assert (refused.code, refused.out) == (code, ""), refused.err
+    assert told in refused.err
+
+
 def test_a_replay_folds_to_states(tenantctl: CommandLine, made: dict[str, Any]) -> None:
     tenant = made["tenant_id"]
     now = {each["entity"]: each for each in tenantctl("replay", "--tenant", tenant, "--fold").lines}

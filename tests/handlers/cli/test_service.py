@@ -147,6 +147,28 @@ def test_a_token_is_signed_with_the_stacks_key(tenantctl: CommandLine, running_d
     assert signer.caller(record["token"]).role == "operator"
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--role", "operator", "--tenant", TENANT), "leave out the tenant"),
+        (("--role", "boss", "--tenant", TENANT), "operator, owner, admin, member, viewer"),
+        (("--role", "viewer"), "name its tenant"),
+        (("--role", "operator", "--hours", "-1"), "a second at least"),
+        (("--role", "operator", "--hours", "nan"), "a second at least"),
+        (("--role", "operator", "--hours", "inf"), "a century at most"),
+        (("--role", "operator", "--user", "a\nb"), "can be printed"),
+    ],
+    ids=str,
+)
+def test_a_token_that_nobody_could_use_is_not_signed(
+    tenantctl: CommandLine, words: tuple[str, ...], told: str
+) -> None:
+    user = () if "--user" in words else ("--user", "ada")
+    refused = tenantctl("token", *user, *words)
+    assert (refused.code, refused.out) == (2, "")
+    assert told in refused.err
+
+
 def test_a_token_needs_a_key(lonely: CommandLine, tmp_path: Path) -> None:
     result = lonely("token", "--user", "ops", "--role", "operator")
     assert result.code == 2

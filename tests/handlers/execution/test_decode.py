@@ -197,8 +197,15 @@ def test_a_traceparent_that_is_none_is_left_out() -> None:
 
 
 def test_an_unknown_command_is_refused_as_such() -> None:
-    for command in ("reboot", "", "Provision", "claim"):
-        with pytest.raises(UnknownCommand):
+    for command, told in (
+        ("reboot", r"no command 'reboot'\."),
+        ("updat_profile", r"no command 'updat_profile'; did you mean update_profile\?"),
+        ("", "no command ''"),
+        ("Provision", "provision"),
+        ("claim", "claim"),
+        ("x" * 10_000, "no command 'x{100}'"),
+    ):
+        with pytest.raises(UnknownCommand, match=told):
             decode(command=command)
 
 

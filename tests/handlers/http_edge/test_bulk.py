@@ -62,6 +62,7 @@ async def test_what_cannot_be_done_is_told_for_each(operator: httpx.AsyncClient)
         ("retry_operations", {}, 422, "invalid-command"),
         ("retry_operations", {"kind": "upgrade", "from_step": "verify"}, 422, "invalid-command"),
         ("retry_operations", {"status": "asleep"}, 422, "invalid-command"),
+        ("retry_operations", {"kind": "asleep"}, 422, "invalid-query"),
         ("retry_operations", {"kind": "upgrade", "cursor": "!"}, 422, "invalid-query"),
         ("suspend", {"reason": "no"}, 404, "unknown-command"),
     ],

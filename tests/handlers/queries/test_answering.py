@@ -94,7 +94,7 @@ async def test_a_lost_hint_costs_only_a_look(side: ReadSide) -> None:
     ],
 )
 async def test_a_query_that_nobody_knows_is_unknown(side: ReadSide, tenant: str, query: str) -> None:
-    with pytest.raises(UnknownQuery):
+    with pytest.raises(UnknownQuery, match=f"no query .*'{query}'"):
         await side.queries.answer(tenant, query, b"")
 
 

@@ -5,7 +5,7 @@ from uuid import uuid4
 import pytest
 
 from tenant_domain.operation.events import OperationParked, OperationSucceeded
-from tenant_domain.refusals import NotFound
+from tenant_domain.refusals import InvalidQuery, NotFound, TenantNotFound
 from tests.support.histories import later
 from tests.support.readside import ReadSide
 
@@ -50,6 +50,19 @@ async def test_operations_are_those_of_the_tenant_oldest_first(side: ReadSide) -
     assert await found(status="running", kind="suspension") == []
     assert len((await side.ask("fleet", "operations"))["items"]) == 4
     assert len((await side.ask("fleet", "operations", status="running"))["items"]) == 3
+
+
+async def test_a_kind_that_no_operation_can_have_is_refused_with_those_there_are(side: ReadSide) -> None:
+    mine, other = side.history.tenant(subdomain="a"), side.history.tenant(subdomain="b")
+    side.history.operation(other, "a newer one")
+    await side.project()
+    assert (await side.ask(mine, "operations", kind="upgrade"))["items"] == []
+    assert (await side.ask(mine, "operations", kind="a newer one"))["items"] == []
+    for asked in (mine, "fleet"):
+        with pytest.raises(InvalidQuery, match="provisioning, resumption, suspension, termination, upgrade"):
+            await side.ask(asked, "operations", kind="provisionning")
+    with pytest.raises(TenantNotFound):
+        await side.ask(uuid4(), "operations", kind="provisionning")
 
 
 async def test_a_tenant_without_operations_has_an_empty_page(side: ReadSide) -> None:

@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from tenant_domain.refusals import InvalidQuery, TenantGone, TenantNotFound
+from tenant_domain.refusals import InvalidQuery, StaleRead, TenantGone, TenantNotFound
 from tenant_domain.tenant.events import (
     Activated,
     ProfileUpdated,
@@ -113,7 +113,7 @@ async def test_a_subdomain_that_moved_on_leads_to_its_new_holder(side: ReadSide)
         ({"search": "-west"}, ["SnakeXCase"]),
         ({"search": "s", "status": "failed"}, ["Back\\slash"]),
         ({"search": "nothing at all"}, []),
-        ({"plan": "no such plan"}, []),
+        ({"plan": "basic"}, []),
     ],
     ids=str,
 )
@@ -125,6 +125,20 @@ async def test_tenants_are_filtered_and_searched(
     page = await side.ask("fleet", "tenants", **fields)
     assert (names(page), page["next_cursor"]) == (found, None)
     assert page["position"] == await side.store.head()
+
+
+async def test_a_plan_that_is_neither_sold_nor_had_is_refused_with_those_there_are(side: ReadSide) -> None:
+    fleet(side.history)
+    side.history.tenant("Old", subdomain="old", plan="a former one")
+    await side.project()
+    assert names(await side.ask("fleet", "tenants", plan="a former one")) == ["Old"]
+    assert names(await side.ask("fleet", "tenants", plan="a former one", status="suspended")) == []
+    for fields in ({"plan": "gold"}, {"plan": "Free", "status": "active"}):
+        with pytest.raises(InvalidQuery, match="basic, enterprise, free, professional") as refused:
+            await side.ask("fleet", "tenants", **fields)
+        assert [each["field"] for each in refused.value.extra["errors"]] == ["plan"]
+    with pytest.raises(StaleRead):  # what is not read yet may have it
+        await side.ask("fleet", "tenants", plan="gold", min_position=10_000, timeout_ms=1)
 
 
 async def test_pages_hold_every_tenant_once_whatever_is_born_or_changed_meanwhile(side: ReadSide) -> None:

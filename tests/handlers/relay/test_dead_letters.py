@@ -423,17 +423,18 @@ async def test_letters_are_found_by_tenant_and_reason_and_in_pages(bus: Bus, sto
 
 
 async def test_a_command_is_sent_again_as_it_was(bus: Bus, store: EventStore) -> None:
-    headers = {COMMAND_ID: "c-1", "Reply-To": "_INBOX.x", "Nats-Msg-Id": "once", "Actor": "Jürgen"}
+    command_id = str(uuid4())
+    headers = {COMMAND_ID: command_id, "Reply-To": "_INBOX.x", "Nats-Msg-Id": "once", "Actor": "Jürgen"}
     await store.append(Batch(dead_letters=[a_row(bus, headers=json.dumps(headers), body=b"{}")]))
     async with role(bus, store):
         [letter] = await listed(bus, 1)
     for turn in (1, 2):
-        assert await dead_letters.replay(*bus, letter.letter, store) == (turn, "c-1")
+        assert await dead_letters.replay(*bus, letter.letter, store) == (turn, command_id)
     again = await messages_of(bus.nc, bus.streams.commands)
     assert [m.subject.split(".", 3)[3] for m in again] == [f"{TENANT}.provision"] * 2
     assert again[0].body == b"{}"
     kept = {name: value for name, value in again[0].headers.items() if not name.startswith("Nats-")}
-    assert kept == {COMMAND_ID: "c-1", "Reply-To": "_INBOX.x", "Actor": "Jürgen"}
+    assert kept == {COMMAND_ID: command_id, "Reply-To": "_INBOX.x", "Actor": "Jürgen"}
 
 
 async def test_what_cannot_be_sent_again_says_why(bus: Bus, store: EventStore) -> None:

@@ -3,6 +3,7 @@
 from functools import partial
 from uuid import UUID, uuid4
 
+import pytest
 from prometheus_client import CollectorRegistry
 
 from handlers.bus import dead_letters
@@ -12,9 +13,16 @@ from handlers.bus.streams import declare
 from handlers.relay.dead_letters import DeadLetterRelay
 from handlers.relay.metrics import RelayMetrics
 from handlers.store.event_store import EventStore
-from handlers.wire.headers import CAUSATION_ID, COMMAND_ID, REPLAY_OF
+from handlers.wire.headers import CAUSATION_ID, COMMAND_ID, REPLAY_OF, REPLY_TO
 from tests.handlers.bus.commands.conftest import LIMITS
-from tests.handlers.bus.commands.service import Caller, activate, outcome, problem, provisioning
+from tests.handlers.bus.commands.service import (
+    Caller,
+    activate,
+    active_tenants,
+    outcome,
+    problem,
+    provisioning,
+)
 from tests.support.bus import Bus, messages_of
 from tests.support.keys import keyring_of
 from tests.support.waiting import soon, until
@@ -72,6 +80,55 @@ async def test_one_that_was_decided_meanwhile_keeps_its_id_and_is_not_decided_tw
     assert outcome(done)["status"] == "completed"
 
     assert (await dead_letters.replay(*bus, letter.letter, store)).command_id == str(command_id)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{}, {COMMAND_ID: "seven"}, {COMMAND_ID.lower(): str(uuid4())}],
+    ids=["none", "no UUID", "in another case"],
+)
+async def test_one_that_came_without_a_fit_id_is_decided_under_one_of_its_own(
+    role: CommandsRole, bus: Bus, caller: Caller, store: EventStore, headers: dict[str, str]
+) -> None:
+    letter, again = await replayed(bus, caller, store, headers)
+    assert (again[CAUSATION_ID], again[REPLAY_OF]) == (letter.letter.id, letter.letter.id)
+
+
+async def test_one_whose_outcome_was_to_go_elsewhere_is_decided_without(
+    role: CommandsRole, bus: Bus, caller: Caller, store: EventStore
+) -> None:
+    headers = {COMMAND_ID: str(uuid4()), REPLY_TO: "tenants.events.x"}
+    _, again = await replayed(bus, caller, store, headers)
+    assert again[COMMAND_ID] == headers[COMMAND_ID]
+    assert not {REPLY_TO, REPLAY_OF} & again.keys()
+
+
+async def replayed(
+    bus: Bus, caller: Caller, store: EventStore, headers: dict[str, str]
+) -> tuple[dead_letters.Letter, dict[str, str]]:
+    """Send a command whose headers do not fit, and again from its letter, until it is completed.
+
+    Return the letter, and the headers that it was sent again with.
+    """
+    [tenant] = await active_tenants(store, caller)
+    subject = bus.subjects.command(tenant, "update_profile")
+    await bus.nc.jetstream().publish(subject, b'{"name": "Risen"}', headers=headers)
+
+    async def refused() -> bool:
+        return await relay(bus, store).publish() == 1
+
+    await until(refused)
+    [found] = await dead_letters.letters(*bus)
+    assert found.letter.reason == "invalid-command"
+    letter = await dead_letters.opened(found, lambda: keyring_of(store))
+    sent = await dead_letters.replay(*bus, letter.letter, store)
+
+    async def completed() -> bool:
+        recorded = await store.recorded([(tenant, UUID(sent.command_id))])
+        return any(each.position is not None for each in recorded.values())
+
+    await until(completed)
+    return letter, dict((await messages_of(bus.nc, bus.streams.commands))[-1].headers)
 
 
 async def test_what_was_done_about_a_letter_stays_with_it(store: EventStore) -> None:
