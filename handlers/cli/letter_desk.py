@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
+from functools import partial
 from typing import NamedTuple
 
 from nats.aio.client import Client
@@ -91,8 +92,8 @@ class Desk(NamedTuple):
         """Refuse a tenant that is no id, and a stream or a reason that is neither known nor of any letter."""
         if tenant is not None and tenant != UNKNOWN and not is_tenant_id(tenant):
             raise Misuse(f"--tenant must be the id of a tenant, or {UNKNOWN}, not {tenant!r}")
-        for name, value, known in (("stream", stream, self.streams), ("reason", reason, _REASONS)):
-            if value is None or value in known:
-                continue
-            if not await letters(self.nc, self.subjects, self.streams, limit=1, **{name: value}):
-                raise Misuse(f"{not_known(name, value, known)} ({_LOOK})")
+        any_letter = partial(letters, self.nc, self.subjects, self.streams, limit=1)
+        if stream is not None and stream not in self.streams and not await any_letter(stream=stream):
+            raise Misuse(f"{not_known('stream', stream, self.streams)} ({_LOOK})")
+        if reason is not None and reason not in _REASONS and not await any_letter(reason=reason):
+            raise Misuse(f"{not_known('reason', reason, _REASONS)} ({_LOOK})")
