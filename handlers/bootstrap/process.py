@@ -1,6 +1,6 @@
 """What all roles of a process share: connections to both servers, with schema and streams up to date."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -8,6 +8,7 @@ from pathlib import Path
 import psycopg
 from faststream.nats import NatsBroker
 from nats.aio.client import Client
+from psycopg import errors
 
 from handlers.adapters import key_check, schemas
 from handlers.adapters.beats import Beats
@@ -29,6 +30,7 @@ from handlers.relay.likeness import first_difference
 from handlers.settings import Settings
 from handlers.store.event_store import EventStore
 from handlers.store.migrate import migrate
+from handlers.store.rights import missing_rights
 from handlers.wire.subjects import Streams, Subjects
 
 REACHED_WITHIN = 3.0
@@ -83,18 +85,16 @@ class Process:
 async def connected(settings: Settings) -> AsyncGenerator[Process]:
     """Connect to both servers, and bring schema and streams up to date; wait for a server that is away.
 
-    Raises MasterKeyError, ForeignStreams.
+    Raises MasterKeyError, ForeignStreams, RightsMissing.
     """
     master_key = load_master_key(settings.master_key_file or Path("master.key"), create=settings.create_keys)
     url = settings.postgres_url.get_secret_value()
     nats_url = settings.nats_url.get_secret_value()
     postgres, nats = without_credentials(url), without_credentials(nats_url)
-    await patiently(
-        "the tables, which another process may be making",
-        postgres,
-        partial(migrate, url, partitions=settings.partitions),
-    )
-    await patiently("the roles of tenants", postgres, partial(_prepare, url, master_key))
+    tables = partial(migrate, url, partitions=settings.partitions)
+    await patiently("the tables of the service", postgres, partial(_permitted, url, tables))
+    roles = partial(_prepare, url, master_key)
+    await patiently("the roles of tenants", postgres, partial(_permitted, url, roles))
     await patiently("a connection to NATS", nats, partial(_reached, nats_url))
     broker = NatsBroker(
         settings.nats_servers,
@@ -126,6 +126,14 @@ async def connected(settings: Settings) -> AsyncGenerator[Process]:
         finally:
             await process.key_hints.stop()
             await broker.stop()
+
+
+async def _permitted(url: str, work: Callable[[], Awaitable[None]]) -> None:
+    """Do `work`. Raises RightsMissing where the role may not."""
+    try:
+        await work()
+    except errors.InsufficientPrivilege as error:
+        raise await missing_rights(url, error) from error
 
 
 async def _prepare(url: str, master_key: MasterKey) -> None:
