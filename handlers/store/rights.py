@@ -31,7 +31,7 @@ class Right(NamedTuple):
 
 
 def rights_of(row: tuple[Any, ...]) -> list[Right]:
-    """Return the rights that the row of RIGHTS tells of; those that few databases need only where they lack."""
+    """Return the rights that the row of RIGHTS tells of; what few databases need, where it lacks."""
     user, database, create_role, create, owner, read_only = row
     rights = [
         _right(

@@ -18,7 +18,9 @@ from uuid import uuid4
 import psycopg
 import pytest
 
+from deploy.embedded import EmbeddedStack
 from tests.handlers.cli.conftest import ROOT
+from tests.support.proxy import Proxy
 from tests.support.servers import SharedStack
 from tests.support.waiting import PATIENCE
 
@@ -166,3 +168,24 @@ async def test_given_a_role_without_a_right_when_it_starts_then_it_ends_with_the
     assert helps.format(role=role, database=database) in last["event"]
     assert "Traceback" not in said
     assert "geheim" not in said
+
+
+@pytest.mark.parametrize("server", ["NATS_URL", "POSTGRES_URL"])
+@pytest.mark.parametrize("silent", [False, True])
+async def test_given_a_server_that_is_away_when_it_is_told_to_stop_then_it_stops_well(
+    tmp_path: Path, own_stack: EmbeddedStack, server: str, silent: bool
+) -> None:
+    at = own_stack.endpoints
+    urls = {"NATS_URL": at.nats_url, "POSTGRES_URL": at.postgres_url}
+    async with Proxy(urls[server]) as proxy:
+        urls[server] = proxy.url
+        given = {f"TENANTS_{name}": url for name, url in urls.items()}
+        keys = {f"TENANTS_{name}_KEY_FILE": str(tmp_path / name) for name in ("SIGNING", "CERTIFICATE")}
+        with serving(
+            tmp_path, **given, **keys, TENANTS_HTTP_PORT="0", TENANTS_UNAVAILABLE_AFTER="2"
+        ) as process:
+            await asyncio.to_thread(until, process, '"ready"')
+            proxy.hush() if silent else await proxy.down()
+            process.terminate()
+            _, said = await asyncio.to_thread(process.communicate, timeout=PATIENCE)
+    assert (process.returncode, "Traceback" in said) == (0, False), said
