@@ -99,8 +99,11 @@ async def connected(settings: Settings) -> AsyncGenerator[Process]:
     url = settings.postgres_url.get_secret_value()
     nats_url = settings.nats_url.get_secret_value()
     postgres, bus = without_credentials(url), without_credentials(nats_url)
+    await patiently("a connection to PostgreSQL", postgres, partial(_greeted, url))
     tables = partial(migrate, url, partitions=settings.partitions)
-    await patiently("the tables of the service", postgres, partial(_permitted, url, tables))
+    await patiently(
+        "the tables, which another process may be making", postgres, partial(_permitted, url, tables)
+    )
     roles = partial(_prepare, url, master_key)
     await patiently("the roles of tenants", postgres, partial(_permitted, url, roles))
     await patiently("a connection to NATS", bus, partial(_reached, nats_url))
@@ -154,6 +157,12 @@ async def _permitted(url: str, work: Callable[[], Awaitable[None]]) -> None:
         await work()
     except errors.InsufficientPrivilege as error:
         raise await missing_rights(url, error) from error
+
+
+async def _greeted(url: str) -> None:
+    """Connect once: whether the server is there and knows us is another thing than what it does for us."""
+    connection = await psycopg.AsyncConnection.connect(url, autocommit=True, connect_timeout=10)
+    await connection.close()
 
 
 async def _prepare(url: str, master_key: MasterKey) -> None:
