@@ -13,7 +13,8 @@ ADVICE = "As a superuser, in the service's database: `tenantctl database-rights 
 _REACH = b"""
 SELECT
     (SELECT count(*) FROM pg_proc p WHERE p.pronamespace = 'pg_catalog'::regnamespace
-        AND p.proname ~ '^(lo_|loread$|lowrite$|pg_(try_)?advisory_)' AND has_function_privilege('public', p.oid, 'EXECUTE')),
+        AND p.proname ~ '^(lo_|loread$|lowrite$|pg_(try_)?advisory_)'
+        AND has_function_privilege('public', p.oid, 'EXECUTE')),
     (SELECT count(*) FROM pg_class c
         WHERE c.relnamespace = 'pg_catalog'::regnamespace AND relkind IN ('r', 'v')
         AND (c.relname ~ '^(pg_stat_|pg_statio_|pg_stats)'
