@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import cast
 from urllib.parse import urlsplit
 
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
 from pydantic import SecretStr
 
 _URLS = {
@@ -22,6 +24,8 @@ _PARTS = {
     "metrics_of": (r"[^=\s]+=https?://[^/\s]+\S*", "commands-1=http://127.0.0.1:9101/metrics"),
 }
 """What each of several parts has to be, and an example."""
+
+_ENCODE = "cannot be read: in a URL's user and password a blank is written %20, @ %40, / %2F, : %3A, % %25"
 
 LONGEST = 100 * 365 * 24 * 3600.0
 """Seconds: a duration beyond a century is a slip of the pen, and dates and intervals overflow."""
@@ -64,8 +68,27 @@ def _check_text(name: str, text: str) -> None:
         form, example = _URLS[name]
         if not re.fullmatch(form, text):
             raise ValueError(f"must be a URL such as {example}")
+        if name == "postgres_url":
+            _check_postgres(text)
+        if name == "smtp_url" and not _has_host(text):
+            raise ValueError(_ENCODE)
     elif not text.strip() or not text.isprintable():
         raise ValueError("must be a text, not empty, without control characters")
+
+
+def _check_postgres(text: str) -> None:
+    """Refuse what libpq cannot read, or reads otherwise than it was meant. No part of it is told: any may be
+    of a password."""
+    try:
+        given = conninfo_to_dict(text)
+    except psycopg.ProgrammingError:
+        given = {}
+    ports = str(given.get("port", ""))
+    if given and re.fullmatch(r"[0-9,]*", ports) and "@" not in str(given.get("host", "")):
+        return
+    if "://" in text:
+        raise ValueError(_ENCODE)
+    raise ValueError("cannot be read: a value with blanks stands in quotes, such as password='two words'")
 
 
 def _check_parts(name: str, parts: Iterable[str]) -> None:
@@ -81,15 +104,20 @@ def _check_servers(text: str) -> None:
             told = server.rpartition("@")[2][:_TOLD] or "which is empty"
             raise ValueError(
                 f"server {number} ({told}) must be a URL such as nats://user:password@host:4222,"
-                " each of several with its own, and commas between them"
+                " each of several with its own, and commas between them; a password stands there as it is:"
+                " it has neither blanks nor / or ,"
             )
 
 
 def _is_nats_url(text: str) -> bool:
     if not text.isprintable() or not re.fullmatch(r"(nats|tls|wss?)://[^/\s]+/?|[^/\s]+", text):
         return False
+    return _has_host(text if "://" in text else f"nats://{text}")
+
+
+def _has_host(url: str) -> bool:
     try:
-        parts = urlsplit(text if "://" in text else f"nats://{text}")
+        parts = urlsplit(url)
         return bool(parts.hostname) and len(parts.hostname) < 256 and (parts.port is None or parts.port > 0)
     except ValueError:  # a port that is none
         return False

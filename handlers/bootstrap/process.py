@@ -1,13 +1,17 @@
 """What all roles of a process share: connections to both servers, with schema and streams up to date."""
 
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 
+import nats.errors
 import psycopg
+import structlog
 from faststream.nats import NatsBroker
 from nats.aio.client import Client
+from psycopg import errors
 
 from handlers.adapters import key_check, schemas
 from handlers.adapters.beats import Beats
@@ -29,10 +33,16 @@ from handlers.relay.likeness import first_difference
 from handlers.settings import Settings
 from handlers.store.event_store import EventStore
 from handlers.store.migrate import migrate
+from handlers.store.rights import missing_rights
 from handlers.wire.subjects import Streams, Subjects
+
+log = structlog.get_logger()
 
 REACHED_WITHIN = 3.0
 """Seconds that NATS has for a first connection, before it is said that it does not answer."""
+
+PARTED_WITHIN = 2.0
+"""Seconds that NATS has for the last that a process sends. All that counts was acknowledged before."""
 
 
 class Process:
@@ -83,19 +93,20 @@ class Process:
 async def connected(settings: Settings) -> AsyncGenerator[Process]:
     """Connect to both servers, and bring schema and streams up to date; wait for a server that is away.
 
-    Raises MasterKeyError, ForeignStreams.
+    Raises MasterKeyError, ForeignStreams, RightsMissing.
     """
     master_key = load_master_key(settings.master_key_file or Path("master.key"), create=settings.create_keys)
     url = settings.postgres_url.get_secret_value()
     nats_url = settings.nats_url.get_secret_value()
-    postgres, nats = without_credentials(url), without_credentials(nats_url)
+    postgres, bus = without_credentials(url), without_credentials(nats_url)
+    await patiently("a connection to PostgreSQL", postgres, partial(_greeted, url))
+    tables = partial(migrate, url, partitions=settings.partitions)
     await patiently(
-        "the tables, which another process may be making",
-        postgres,
-        partial(migrate, url, partitions=settings.partitions),
+        "the tables, which another process may be making", postgres, partial(_permitted, url, tables)
     )
-    await patiently("the roles of tenants", postgres, partial(_prepare, url, master_key))
-    await patiently("a connection to NATS", nats, partial(_reached, nats_url))
+    roles = partial(_prepare, url, master_key)
+    await patiently("the roles of tenants", postgres, partial(_permitted, url, roles))
+    await patiently("a connection to NATS", bus, partial(_reached, nats_url))
     broker = NatsBroker(
         settings.nats_servers,
         logger=None,
@@ -111,12 +122,12 @@ async def connected(settings: Settings) -> AsyncGenerator[Process]:
         snapshot_every=settings.snapshot_every,
         turn_timeout=max(settings.unavailable_after, 1.0),  # less might never be enough to connect
     ) as store:
-        await patiently("a connection to NATS", nats, broker.connect)
+        await patiently("a connection to NATS", bus, broker.connect)
         harden(broker.connection)
         recognise(broker.connection)
         process = Process(settings, master_key, broker, store)
         try:
-            await patiently("the streams", nats, process.declare)
+            await patiently("the streams", bus, process.declare)
             await process.key_hints.start(process.keyring.forget)
             await process.watch.start()
             try:
@@ -125,7 +136,33 @@ async def connected(settings: Settings) -> AsyncGenerator[Process]:
                 await process.watch.stop()
         finally:
             await process.key_hints.stop()
+            await _parted(broker)
+
+
+async def _parted(broker: NatsBroker) -> None:
+    """End the connection to NATS: with what it still has to send, or where nobody takes that, without."""
+    nc = broker.connection
+    try:
+        async with asyncio.timeout(PARTED_WITHIN):
             await broker.stop()
+    except (nats.errors.Error, OSError, TimeoutError) as error:
+        log.warning("stopped without a word to NATS", why=str(error) or type(error).__name__)
+        with suppress(nats.errors.Error, OSError, RuntimeError):  # uvloop's, of a socket that is closed
+            await nc.close()
+
+
+async def _permitted(url: str, work: Callable[[], Awaitable[None]]) -> None:
+    """Do `work`. Raises RightsMissing where the role may not."""
+    try:
+        await work()
+    except errors.InsufficientPrivilege as error:
+        raise await missing_rights(url, error) from error
+
+
+async def _greeted(url: str) -> None:
+    """Connect once: whether the server is there and knows us is another thing than what it does for us."""
+    connection = await psycopg.AsyncConnection.connect(url, autocommit=True, connect_timeout=10)
+    await connection.close()
 
 
 async def _prepare(url: str, master_key: MasterKey) -> None:

@@ -31,9 +31,9 @@ async def serve(settings: Settings, roles: tuple[str, ...], ready: Callable[[dic
     """Run `roles` until a signal to stop, or the end of a supervising process; then stop cleanly.
 
     `ready` is called once, with what a supervisor wants to know: the roles, and where HTTP is.
-    Raises what tells that the service can't run here: StreamWeakened, SchemaTooNew, MasterKeyError,
-    KeyFileError, PortTaken. Raises EngineFailed after an engine has ended for a defect: a process that went
-    on without it would look well, and do a part of its work no more.
+    Raises what tells that the service can't run here: StreamWeakened, SchemaTooNew, RightsMissing,
+    MasterKeyError, KeyFileError, PortTaken. Raises EngineFailed after an engine has ended for a defect: a
+    process that went on without it would look well, and do a part of its work no more.
     """
     provider = tracing.configure(settings.otlp_endpoint, settings.environment, roles)
     side = None if settings.metrics_port is None else SidePort(settings.http_host, settings.metrics_port)

@@ -62,6 +62,7 @@ def _serve(roles: tuple[Role, ...], *, as_json: bool) -> None:
     from handlers.bus.streams import StreamWeakened, Unsupported
     from handlers.http_edge.server import PortTaken
     from handlers.store.migrate import SchemaTooNew
+    from handlers.store.rights import RightsMissing
 
     def ready(facts: dict[str, Any]) -> None:
         print(json.dumps(facts) if as_json else f"Ready: {', '.join(facts['ready'])}.", flush=True)
@@ -72,6 +73,7 @@ def _serve(roles: tuple[Role, ...], *, as_json: bool) -> None:
         ForeignStreams,
         KeyFileError,
         MasterKeyError,
+        RightsMissing,
         SchemaTooNew,
         StreamWeakened,
         Unsupported,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,44 @@ def test_a_url_that_no_client_could_use_is_refused_with_an_example(
     assert "swordfish" not in error["msg"]
     monkeypatch.setenv(f"TENANTS_{variable}", right)
     assert getattr(load(), variable.lower())
+
+
+@pytest.mark.parametrize(
+    ("variable", "url"),
+    [
+        ("POSTGRES_URL", "postgresql://tenants:sword fish@db:5432/tenants"),
+        ("POSTGRES_URL", "postgresql://tenants:sword%fish@db:5432/tenants"),
+        ("POSTGRES_URL", "postgresql://tenants:sword@fish@db:5432/tenants"),
+        ("POSTGRES_URL", "postgresql://tenants:sword/fish@db:5432/tenants"),
+        ("POSTGRES_URL", "postgresql://tenants:sword:fish/@db:5432/tenants"),
+        ("POSTGRES_URL", "host=db password=sword fish"),
+        ("SMTP_URL", "smtp://tenants:sword/fish@mail:587"),
+    ],
+)
+def test_a_password_that_nobody_can_read_is_refused_and_not_told(
+    nothing_set: pytest.MonkeyPatch, variable: str, url: str
+):
+    nothing_set.setenv(f"TENANTS_{variable}", url)
+
+    with pytest.raises(Misuse) as refused:
+        given_settings()
+
+    said = str(refused.value)
+    assert said.startswith(f"settings do not fit: TENANTS_{variable}: cannot be read: ")
+    assert not {"sword", "fish"} & set(re.findall("[a-z]+", said))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://tenants:sword%20%40%2Ffish@db:5432,standby:5433/tenants?target_session_attrs=read-write",
+        "postgresql:///tenants?host=/run/postgresql",
+        "host=db password='sword fish'",
+    ],
+)
+def test_a_password_that_is_written_as_libpq_reads_it_is_taken(nothing_set: pytest.MonkeyPatch, url: str):
+    nothing_set.setenv("TENANTS_POSTGRES_URL", url)
+    assert load().postgres_url.get_secret_value() == url
 
 
 @pytest.mark.parametrize(

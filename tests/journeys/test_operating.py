@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 import httpx
 import psycopg
@@ -57,7 +57,7 @@ def test_the_table_of_settings_is_that_of_the_program():
 async def test_the_statements_give_all_rights_that_the_service_needs(stack: SharedStack):
     server = urlsplit(stack.admin_url)
     there = f"{server.hostname}:{server.port}/tenants_production"
-    own = f"postgresql://tenants_service:{quote('change me')}@{there}"
+    own = f"postgresql://tenants_service:change-me@{there}"
     async with await psycopg.AsyncConnection.connect(stack.admin_url, autocommit=True) as admin:
         for statement in MAKING.split(";\n"):
             if statement.strip():

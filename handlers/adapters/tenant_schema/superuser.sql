@@ -10,7 +10,8 @@ GRANT MAINTAIN ON pg_catalog.pg_statistic, pg_catalog.pg_largeobject TO {service
 GRANT SELECT (rolname, xmin) ON pg_catalog.pg_authid TO {service};
 
 -- Large objects have no limit, each takes a lock to be dropped, and their bytes stay in a table of all tenants. Sizes and
--- statistics tell of others. Locks and prepared transactions do, too.
+-- statistics tell of others. Locks and prepared transactions do, too. Advisory locks are everybody's: a tenant could hold those
+-- that another one waits for, and so many that the server has no room for anybody's.
 DO $$
 DECLARE
     closed record;
@@ -18,7 +19,7 @@ BEGIN
     FOR closed IN
         SELECT p.oid::regprocedure AS name FROM pg_proc p
         WHERE p.pronamespace = 'pg_catalog'::regnamespace
-        AND (p.proname ~ '^(lo_|loread$|lowrite$|pg_stat_get_|pg_stat_have_|pg_ls_|pg_current_wal_|pg_last_)'
+        AND (p.proname ~ '^(lo_|loread$|lowrite$|pg_(try_)?advisory_|pg_stat_get_|pg_stat_have_|pg_ls_|pg_current_wal_|pg_last_)'
             OR p.proname IN ('pg_relation_size', 'pg_total_relation_size', 'pg_table_size', 'pg_indexes_size',
                 'pg_database_size', 'pg_tablespace_size', 'pg_relation_filenode', 'pg_relation_filepath',
                 'pg_filenode_relation', 'pg_lock_status', 'pg_prepared_xact', 'pg_blocking_pids',

@@ -13,7 +13,8 @@ ADVICE = "As a superuser, in the service's database: `tenantctl database-rights 
 _REACH = b"""
 SELECT
     (SELECT count(*) FROM pg_proc p WHERE p.pronamespace = 'pg_catalog'::regnamespace
-        AND p.proname ~ '^(lo_|loread$|lowrite$)' AND has_function_privilege('public', p.oid, 'EXECUTE')),
+        AND p.proname ~ '^(lo_|loread$|lowrite$|pg_(try_)?advisory_)'
+        AND has_function_privilege('public', p.oid, 'EXECUTE')),
     (SELECT count(*) FROM pg_class c
         WHERE c.relnamespace = 'pg_catalog'::regnamespace AND relkind IN ('r', 'v')
         AND (c.relname ~ '^(pg_stat_|pg_statio_|pg_stats)'
@@ -37,7 +38,7 @@ FROM pg_stat_activity WHERE usename ~ '^t_[0-9a-f]{32}$'"""
 
 
 class _Reach(NamedTuple):
-    open_large_objects: int
+    open_functions: int
     open_statistics: int
     sees_sessions: bool
     sees_roles: bool
@@ -57,9 +58,9 @@ async def reach(pool: Connections, chosen: Settings) -> list[Finding]:
 
 
 def _wanting(reach: _Reach) -> list[str]:
-    objects, views = reach.open_large_objects, reach.open_statistics
+    functions, views = reach.open_functions, reach.open_statistics
     told = {
-        f"{objects} functions of large objects are open to tenants": objects,
+        f"{functions} functions of large objects and advisory locks are open to tenants": functions,
         f"{views} views of statistics and sizes are open to tenants": views,
         "tenants' sessions are seen only by lending their roles (pg_read_all_stats, pg_signal_backend)": (
             not reach.sees_sessions

@@ -10,10 +10,12 @@ import psycopg
 from eventsourcing.postgres import PostgresDatastore
 
 from handlers.adapters import schemas
+from handlers.adapters.effects import Work
+from handlers.adapters.roles import schema_of
 from handlers.store.library.recorders import TenantApplicationRecorder
 from handlers.store.migrate import migrate
 from tests.handlers.adapters.tenant_database import Database
-from tests.support.servers import make_read_models
+from tests.support.servers import SharedStack, make_read_models
 from tests.support.waiting import within
 
 FORMER = (
@@ -27,10 +29,14 @@ FORMER = (
 
 
 async def test_a_tenant_that_holds_advisory_locks_holds_nobody_up(
-    database: Database, door: psycopg.AsyncConnection[Any]
+    stack: SharedStack, database: Database, tenant: Work, door: psycopg.AsyncConnection[Any]
 ):
+    """As on a server that no superuser has closed."""
+    opened = "FUNCTION pg_advisory_lock(bigint), pg_advisory_lock(int, int)"
+    await stack.as_superuser(database.url, f"GRANT EXECUTE ON {opened} TO {schema_of(tenant.tenant_id)}")
     for key in FORMER:
         await door.execute(f"SELECT pg_advisory_lock({key})".encode())
+    await stack.as_superuser(database.url, f"REVOKE EXECUTE ON {opened} FROM {schema_of(tenant.tenant_id)}")
     async with within("what must not wait for an advisory lock"):
         await migrate(database.url)
         async with database.connect() as connection:
