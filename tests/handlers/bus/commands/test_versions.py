@@ -13,7 +13,14 @@ from handlers.execution import versions
 from handlers.store.batch import Batch, EventRow
 from handlers.store.event_store import EventStore
 from tenant_domain.tenant.decide import ref as tenant_ref
-from tests.handlers.bus.commands.service import Caller, active_tenants, dead_letters, problem, progress
+from tests.handlers.bus.commands.service import (
+    Caller,
+    active_tenants,
+    dead_letters,
+    outcome,
+    problem,
+    progress,
+)
 from tests.support.bus import Bus, messages_of
 from tests.support.waiting import soon, until, within
 
@@ -134,6 +141,25 @@ async def test_a_command_that_no_version_knows_is_refused(
     assert not await held_by_nobody(migrated)()
 
 
+@pytest.mark.parametrize(("command", "fields"), [("update_profile", {"nickname": "A"}), ("brand_new", {})])
+async def test_at_the_answered_door_whoever_asks_is_told_that_versions_are_mixed(
+    role: CommandsRole, newer: Newer, caller: Caller, store: EventStore, command: str, fields: dict[str, str]
+) -> None:
+    [tenant] = await active_tenants(store, caller)
+    await newer.lives()
+
+    found = outcome(await caller.ask(tenant, command, fields))
+    assert (found["error"]["status"], found["error"]["retry_after"]) == (503, 1)
+    assert "Two versions" in found["error"]["detail"]
+    mistaken = await caller.ask(tenant, "update_profile", {"nickname_": "A"})
+    assert problem(mistaken) == "invalid-command"
+
+    await newer.dies()
+    await until(lambda: gone(role))
+    found = outcome(await caller.ask(tenant, command, fields))
+    assert found["error"]["status"] in (404, 422)
+
+
 async def test_a_tenant_with_a_newer_fact_is_left_to_the_worker_that_knows_it(
     role: CommandsRole, newer: Newer, bus: Bus, caller: Caller, store: EventStore, migrated: str
 ) -> None:
@@ -168,8 +194,7 @@ async def test_without_such_a_worker_its_partition_waits_and_the_others_go_on(
 
 async def gone(role: CommandsRole) -> bool:
     """Return whether the role takes the newer version for gone."""
-    knows = role._versions.who_knows  # pyright: ignore[reportPrivateUsage]
-    return await knows(facts=["tenant.brand_new@1"]) == "gone"
+    return await role.versions.who_knows(facts=["tenant.brand_new@1"]) == "gone"
 
 
 async def test_a_fact_that_no_version_knows_is_a_technical_failure(
