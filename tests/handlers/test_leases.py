@@ -13,8 +13,9 @@ import pytest
 from handlers.adapters.standstill import Standstill
 from handlers.bus.intake.claims import Claims
 from handlers.saga_runner.agenda import Agenda
+from handlers.saga_runner.lease import Lease
 from handlers.store.migrate import migrate
-from tests.support.waiting import until
+from tests.support.waiting import soon, until
 
 LEASE = timedelta(seconds=0.6)
 HOURS = [timedelta(hours=1), timedelta(hours=-1)]
@@ -70,6 +71,30 @@ async def test_runs_of_a_worker_that_renews_no_more_are_taken_over_whatever_its_
     finally:
         await first.close()
         await second.close()
+
+
+async def test_who_has_lost_its_connection_does_not_act_before_it_has_renewed(
+    database: psycopg.AsyncConnection, store_url: str
+):
+    long = timedelta(hours=1)
+    agenda = Agenda(store_url, long)
+    lease = Lease(agenda, long, uuid4)
+    try:
+        await lease.begin()
+        await soon(lease.held())
+        await database.execute("SELECT pg_terminate_backend(pid) FROM service.saga_workers")
+
+        async def noticed() -> bool:
+            return not agenda.standing
+
+        await until(noticed)
+        acting = asyncio.create_task(lease.held())
+        await asyncio.sleep(0.05)
+        assert not acting.done()
+        assert await lease.renew()
+        await soon(acting)
+    finally:
+        await agenda.close()
 
 
 @pytest.mark.parametrize("by", HOURS)

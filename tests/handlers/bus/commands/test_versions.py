@@ -141,6 +141,21 @@ async def test_a_command_that_no_version_knows_is_refused(
     assert not await held_by_nobody(migrated)()
 
 
+async def test_of_versions_that_know_something_one_that_lives_is_enough(
+    role: CommandsRole, newer: Newer, store: EventStore
+) -> None:
+    async with store.transaction() as transaction:
+        await transaction.connection.execute(
+            "INSERT INTO service.registries (fingerprint, commands, facts, seen_at)"
+            " VALUES ('taken back', '{}', '{tenant.brand_new@1}', clock_timestamp())"
+        )
+    await until(lambda: gone(role))
+
+    await newer.lives()
+
+    assert await role.versions.who_knows(facts=["tenant.brand_new@1"]) == "alive"
+
+
 @pytest.mark.parametrize(("command", "fields"), [("update_profile", {"nickname": "A"}), ("brand_new", {})])
 async def test_at_the_answered_door_whoever_asks_is_told_that_versions_are_mixed(
     role: CommandsRole, newer: Newer, caller: Caller, store: EventStore, command: str, fields: dict[str, str]
