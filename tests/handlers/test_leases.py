@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
+from handlers.adapters.command_places import Place
 from handlers.adapters.standstill import Standstill
 from handlers.bus.intake.claims import Claims
 from handlers.saga_runner.agenda import Agenda
@@ -151,6 +152,22 @@ async def test_a_worker_keeps_its_partitions_as_long_as_it_renews(
     finally:
         await other.close()
         await living.close()
+
+
+async def test_a_partition_is_moved_by_its_owner_alone_and_from_where_it_is(
+    database: psycopg.AsyncConnection, store_url: str
+):
+    owner, other = Claims(store_url, uuid4()), Claims(store_url, uuid4())
+    here, there = Place(0, None), Place(5, None)
+    try:
+        [partition, *_] = (await owner.claim()).held
+        assert not await other.move(partition, here, there)
+        assert not await owner.move(partition, there, here)
+        assert await owner.move(partition, here, there)
+        assert await owner.places([partition]) == {partition: there}
+    finally:
+        await owner.close()
+        await other.close()
 
 
 async def test_nobody_holds_the_sharing_out_up_by_a_lock_that_any_role_may_take(
