@@ -141,6 +141,18 @@ async def test_a_command_that_no_version_knows_is_refused(
     assert not await held_by_nobody(migrated)()
 
 
+async def test_a_process_that_takes_nothing_over_says_nothing_of_its_version(
+    store: EventStore, migrated: str
+) -> None:
+    looking = versions.Versions(store)
+    looking.start(silent=True)
+    await asyncio.sleep(0.5)  # five times as long as others take to say it
+    await looking.stop()
+    async with store.transaction() as transaction:
+        said = await transaction.connection.execute("SELECT FROM service.registries")
+        assert said.rowcount == 0
+
+
 async def test_of_versions_that_know_something_one_that_lives_is_enough(
     role: CommandsRole, newer: Newer, store: EventStore
 ) -> None:
