@@ -9,6 +9,7 @@ from handlers.bus.routing.forwarding import PATIENCE, Forwarder
 from handlers.bus.routing.owners import HINT, Owners
 from handlers.execution.executor import Executor
 from handlers.execution.metrics import CommandMetrics
+from handlers.execution.versions import Versions
 from handlers.store.cache import StreamCache
 
 
@@ -37,6 +38,14 @@ def commands_role(process: Process) -> CommandsRole:
         beats=process.beats,
         largest=process.largest,
     )
+
+
+def looking_versions(process: Process, started: AsyncExitStack) -> Versions:
+    """Return what looks which versions live, and says nothing: this process takes no commands over."""
+    versions = Versions(process.store)
+    versions.start(silent=True)
+    started.push_async_callback(versions.stop)
+    return versions
 
 
 async def lone_forwarder(process: Process, started: AsyncExitStack) -> Forwarder:

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from prometheus_client import REGISTRY
 
-from handlers.bootstrap.commands import commands_role, lone_forwarder
+from handlers.bootstrap.commands import commands_role, lone_forwarder, looking_versions
 from handlers.bootstrap.http import http_role
 from handlers.bootstrap.process import Process
 from handlers.bootstrap.reading import projections_role, reading
@@ -68,7 +68,8 @@ async def composed(
         made.roles.append(commands)
     if "http" in names and queries is not None:
         forwarder = commands.forwarder if commands else await lone_forwarder(process, started)
-        made.http = http_role(process, forwarder.execute, queries, health, started)
+        versions = commands.versions if commands else looking_versions(process, started)
+        made.http = http_role(process, forwarder.execute, versions, queries, health, started)
         made.roles.append(made.http)
     if endpoints:
         REGISTRY.register(EndpointMetrics(endpoints))

@@ -14,6 +14,7 @@ from handlers.bootstrap.process import Process
 from handlers.bus.asyncapi import asyncapi_document
 from handlers.execution.decode import Request
 from handlers.execution.reply import Reply
+from handlers.execution.versions import Versions
 from handlers.http_edge.app import http_app
 from handlers.http_edge.health import Health
 from handlers.http_edge.server import HttpServer
@@ -25,11 +26,15 @@ from handlers.queries import Queries
 def http_role(
     process: Process,
     execute: Callable[[Request], Awaitable[Reply]],
+    versions: Versions,
     queries: Queries,
     health: Health,
     started: AsyncExitStack,
 ) -> HttpServer:
-    """Return the HTTP edge over what executes commands, what answers queries, and what tells of health."""
+    """Return the HTTP edge over what executes commands, what answers queries, and what tells of health.
+
+    `versions` looks who knows a command that does not fit its form here.
+    """
     settings = process.settings
     signer = Signer.from_file(
         settings.signing_key_file or Path("signing.pem"),
@@ -39,7 +44,13 @@ def http_role(
     )
 
     app = http_app(
-        Doors(execute, queries.answer, uuid4, export_shelf(process, started).fetch),
+        Doors(
+            execute,
+            queries.answer,
+            uuid4,
+            export_shelf(process, started).fetch,
+            instead_of=versions.instead_of,
+        ),
         signer=signer,
         more_keys=(certificate_key(settings).jwk(),),
         health=health,

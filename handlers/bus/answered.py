@@ -7,9 +7,10 @@ of the time that a lone command takes.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from time import perf_counter_ns
+from typing import Any
 from uuid import UUID, uuid4
 
 import msgspec
@@ -29,6 +30,7 @@ from handlers.execution.bulk import BULK, Bulk, BulkOutcome, ControlOperations
 from handlers.execution.decode import Request, command_id_of, decoded
 from handlers.execution.reply import Reply, refused
 from handlers.execution.spans import followed
+from handlers.execution.versions import InsteadOf
 from handlers.wire.headers import ERROR
 from handlers.wire.outcomes import refusal_of
 from handlers.wire.subjects import FLEET, Subjects, is_inbox
@@ -52,7 +54,8 @@ class AnsweredDoor:
     A message is handed on to whoever decides it and the next one taken; the reply is published when the
     command is settled. One that asks for a reply anywhere but in an inbox is not looked at. Where the
     server sorts commands by partition they come on other subjects, with the partition's number in them; it
-    may be another number than ours, so nothing rests on it.
+    may be another number than ours, so nothing rests on it. What does not fit its form is answered as
+    `instead_of` says.
     """
 
     def __init__(
@@ -61,11 +64,13 @@ class AnsweredDoor:
         forwarder: Forwarder,
         replies: Replies,
         subjects: Subjects,
+        instead_of: InsteadOf,
         *,
         new_id: Callable[[], UUID] = uuid4,
     ) -> None:
         self._bulk = Bulk(self._listed, forwarder.execute, new_id)
-        self._bulks: set[asyncio.Task[None]] = set()
+        self._instead_of = instead_of
+        self._tasks: set[asyncio.Task[None]] = set()
         self._subjects = subjects
         self._connection = connection
         self._forwarder = forwarder
@@ -95,7 +100,7 @@ class AnsweredDoor:
             for subscription in self._subscriptions:
                 await subscription.unsubscribe()
         self._subscriptions.clear()
-        await end(*self._bulks)
+        await end(*self._tasks)
 
     async def take(self, message: Msg) -> None:
         """Have one command answered."""
@@ -108,14 +113,12 @@ class AnsweredDoor:
         tenant, _, command = self._door(message.subject).partition(".")
         done = partial(self._done, inbox, self._endpoints.get(command), began)
         if tenant == FLEET:
-            task = asyncio.create_task(self._control(command, headers, message.data, done))
-            self._bulks.add(task)
-            task.add_done_callback(self._bulks.discard)
+            self._begin(self._control(command, headers, message.data, done))
             return
         try:
             request = self._request(tenant, command, headers, message.data)
         except Refusal as refusal:
-            done(refused(command_id_of(headers), tenant, refusal))
+            self._begin(self._refuse(tenant, command, headers, refusal, done))
         else:
             if tracing.on:
                 request, done = followed(request, done, "answered")
@@ -126,6 +129,22 @@ class AnsweredDoor:
         if subject.startswith(self._sorted):
             return subject[len(self._sorted) :].partition(".")[2]
         return subject[len(self._stem) :]
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do what takes a while beside the messages that come next."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _refuse(
+        self,
+        tenant: str,
+        command: str,
+        headers: Mapping[str, str],
+        refusal: Refusal,
+        done: Callable[[Reply], None],
+    ) -> None:
+        done(refused(command_id_of(headers), tenant, await self._instead_of(command, refusal)))
 
     async def _control(
         self, command: str, headers: Mapping[str, str], body: bytes, done: Callable[[Reply], None]

@@ -134,12 +134,17 @@ class CommandsRole:
             patience=limits.unavailable_after + PATIENCE,
         )
         self._receiver = Receiver(self._connection, self.executor, self._replies, subjects, me)
+        self.versions = Versions(store)
         self._answered = AnsweredDoor(
-            self._connection, self.forwarder, self._replies, subjects, new_id=new_id
+            self._connection,
+            self.forwarder,
+            self._replies,
+            subjects,
+            self.versions.instead_of,
+            new_id=new_id,
         )
         self._preference = Preference(self._connection, subjects, owners, me, QUEUE, self._answered.take)
         claims = Claims(postgres_url, me, lease=limits.lease)
-        self._versions = Versions(store)
         door = self._durable(claims, subjects, streams.commands, limits)
         self.durable = DurableDoor(door, metrics, tick=limits.tick, beat=beats.engine("durable door"))
         self.upkeep = Upkeep(
@@ -165,7 +170,7 @@ class CommandsRole:
             tries=limits.tries,
             pause=limits.retry_pause,
             longest_pause=limits.longest_pause,
-            versions=self._versions,
+            versions=self.versions,
             step_aside=self._step_aside,
         )
 

@@ -16,6 +16,7 @@ from handlers.execution.bulk import Bulk
 from handlers.execution.decode import Request as Asked
 from handlers.execution.decode import decoded
 from handlers.execution.reply import Reply, problem_of
+from handlers.execution.versions import InsteadOf
 from handlers.http_edge import bodies, exports, preconditions, problems
 from handlers.http_edge.access import check_command, check_fields, check_provision, check_query
 from handlers.http_edge.exports import Fetch
@@ -25,7 +26,7 @@ from handlers.queries.spans import asking
 from handlers.wire import headers
 from handlers.wire.subjects import FLEET
 from projections.registry import QUESTIONS
-from tenant_domain.refusals import InvalidCommand, VersionConflict
+from tenant_domain.refusals import InvalidCommand, Refusal, VersionConflict
 from tenant_domain.registry import COMMANDS
 from tenant_domain.values import Status
 
@@ -44,12 +45,17 @@ class Limits(NamedTuple):
     """Beyond what a query may wait for its position, and a command for a database that is down."""
 
 
+async def _itself(_command: str, refusal: Refusal) -> Refusal:
+    return refusal
+
+
 class Doors(NamedTuple):
     """What stands behind the routes of tenants.
 
     `execute` is the command path: it returns the outcome of a request. `answer` takes a tenant or `fleet`, a
     query, its fields as JSON, and returns JSON. Both may raise a Refusal. `new_id` makes ids of tenants and
-    commands that come without one. `fetch` gives a part of a tenant's export by its path.
+    commands that come without one. `fetch` gives a part of a tenant's export by its path. `instead_of` makes
+    of the refusal of a command that does not fit its form here what is answered.
     """
 
     execute: Callable[[Asked], Awaitable[Reply]]
@@ -57,6 +63,7 @@ class Doors(NamedTuple):
     new_id: Callable[[], UUID]
     fetch: Fetch
     limits: Limits = Limits()
+    instead_of: InsteadOf = _itself
 
 
 class _Versioned(msgspec.Struct):
@@ -187,7 +194,10 @@ async def _command(
     key = preconditions.idempotency_key(request.headers)
     # A key stands for one tenant, whatever id the body gives it.
     claim = preconditions.tenant_id(request.user, key) if key is not None and name == "provision" else None
-    asked = decoded(tenant, name, said, body, durable=False, new_id=doors.new_id)
+    try:
+        asked = decoded(tenant, name, said, body, durable=False, new_id=doors.new_id)
+    except Refusal as refusal:
+        raise await doors.instead_of(name, refusal) from None
     check_fields(request.user, name, asked.form)
     asked = msgspec.structs.replace(
         asked,

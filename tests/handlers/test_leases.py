@@ -10,11 +10,13 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
+from handlers.adapters.command_places import Place
 from handlers.adapters.standstill import Standstill
 from handlers.bus.intake.claims import Claims
 from handlers.saga_runner.agenda import Agenda
+from handlers.saga_runner.lease import Lease
 from handlers.store.migrate import migrate
-from tests.support.waiting import until
+from tests.support.waiting import soon, until
 
 LEASE = timedelta(seconds=0.6)
 HOURS = [timedelta(hours=1), timedelta(hours=-1)]
@@ -72,6 +74,30 @@ async def test_runs_of_a_worker_that_renews_no_more_are_taken_over_whatever_its_
         await second.close()
 
 
+async def test_who_has_lost_its_connection_does_not_act_before_it_has_renewed(
+    database: psycopg.AsyncConnection, store_url: str
+):
+    long = timedelta(hours=1)
+    agenda = Agenda(store_url, long)
+    lease = Lease(agenda, long, uuid4)
+    try:
+        await lease.begin()
+        await soon(lease.held())
+        await database.execute("SELECT pg_terminate_backend(pid) FROM service.saga_workers")
+
+        async def noticed() -> bool:
+            return not agenda.standing
+
+        await until(noticed)
+        acting = asyncio.create_task(lease.held())
+        await asyncio.sleep(0.05)
+        assert not acting.done()
+        assert await lease.renew()
+        await soon(acting)
+    finally:
+        await agenda.close()
+
+
 @pytest.mark.parametrize("by", HOURS)
 async def test_a_worker_that_renews_keeps_its_runs_whatever_the_clock_says(
     database: psycopg.AsyncConnection, store_url: str, by: timedelta
@@ -126,6 +152,22 @@ async def test_a_worker_keeps_its_partitions_as_long_as_it_renews(
     finally:
         await other.close()
         await living.close()
+
+
+async def test_a_partition_is_moved_by_its_owner_alone_and_from_where_it_is(
+    database: psycopg.AsyncConnection, store_url: str
+):
+    owner, other = Claims(store_url, uuid4()), Claims(store_url, uuid4())
+    here, there = Place(0, None), Place(5, None)
+    try:
+        [partition, *_] = (await owner.claim()).held
+        assert not await other.move(partition, here, there)
+        assert not await owner.move(partition, there, here)
+        assert await owner.move(partition, here, there)
+        assert await owner.places([partition]) == {partition: there}
+    finally:
+        await owner.close()
+        await other.close()
 
 
 async def test_nobody_holds_the_sharing_out_up_by_a_lock_that_any_role_may_take(

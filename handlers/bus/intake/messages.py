@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from functools import partial
 from uuid import UUID
 
@@ -16,15 +15,12 @@ from handlers.execution.decode import command_id_of, decoded
 from handlers.execution.job import Job, Origin
 from handlers.execution.reply import Reply, problem_of, refused
 from handlers.execution.spans import followed
+from handlers.execution.versions import unknown_keys
 from handlers.wire.headers import REPLY_TO
 from handlers.wire.subjects import Subjects, is_inbox, is_tenant_id
-from tenant_domain.refusals import InvalidCommand, Refusal, Unavailable, UnknownCommand
-from tenant_domain.registry import COMMANDS
+from tenant_domain.refusals import Refusal, Unavailable
 
 log = structlog.get_logger()
-
-_MOST_FIELDS = 100
-"""Errors of a form that are looked through: no version has so many new fields."""
 
 FAILED = "failed"
 """Why a command is a dead letter that failed for a technical reason until its tries were used up."""
@@ -63,25 +59,11 @@ def job_of(delivery: Delivery, stream: str, subjects: Subjects, replies: Replies
 
 
 def not_known(job: Job) -> list[str]:
-    """Return what of a refused command another version may know: its name, or fields that are new.
-
-    They are named as `versions.command_keys` does.
-    """
-    if job.reply is None or job.origin is None:
-        return []
-    command = job.origin.subject.rpartition(".")[2]
-    if job.reply.problem == UnknownCommand.problem:
-        return [command] if _is_name(command) else []
-    spec = COMMANDS.get(command)
-    if spec is None or job.reply.problem != InvalidCommand.problem:
+    """Return what of a refused command another version may know: see `versions.unknown_keys`."""
+    if job.reply is None or job.origin is None or job.reply.problem is None:
         return []
     errors: list[dict[str, str]] = msgspec.json.decode(problem_of(job.reply)).get("errors", [])
-    fields = {error["field"] for error in errors[:_MOST_FIELDS]} - spec.form.model_fields.keys()
-    return [f"{command}.{field}" for field in sorted(fields) if _is_name(field)]
-
-
-_is_name = re.compile("[a-z][a-z0-9_]{0,63}").fullmatch
-"""What a command or a field can be called; anything else may be bytes that no database takes."""
+    return unknown_keys(job.origin.subject.rpartition(".")[2], job.reply.problem, errors)
 
 
 def _nobody_asked(_reply: Reply) -> None: ...

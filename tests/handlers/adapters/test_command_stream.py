@@ -26,17 +26,17 @@ class Commands:
     """A stream of one partition, which is decided up to `decided`."""
 
     def __init__(self, bus: Bus, files: Path) -> None:
-        self._bus, self._files = bus, files
+        self.bus, self._files = bus, files
         self.last = self.decided = 0
         self.stream = self.swept_within(20)
 
     def swept_within(self, patience: float) -> CommandStream:
-        bus = self._bus
-        return CommandStream(bus.nc, bus.subjects, bus.streams.commands, self._places, patience=patience)
+        bus = self.bus
+        return CommandStream(bus.nc, bus.subjects, bus.streams.commands, self.places, patience=patience)
 
     async def send(self, body: bytes) -> None:
-        subject = self._bus.subjects.command(uuid4(), "update_profile")
-        self.last = (await self._bus.nc.jetstream(timeout=PATIENCE).publish(subject, body)).seq
+        subject = self.bus.subjects.command(uuid4(), "update_profile")
+        self.last = (await self.bus.nc.jetstream(timeout=PATIENCE).publish(subject, body)).seq
 
     async def purged_before_younger_ones(self) -> None:
         """Have the planted command purged, whose bytes stay."""
@@ -48,7 +48,7 @@ class Commands:
         assert await self.found(), "the server cleans up by itself: then a sweep is not needed"
 
     async def left(self) -> list[bytes]:
-        return [each.body for each in await messages_of(self._bus.nc, self._bus.streams.commands)]
+        return [each.body for each in await messages_of(self.bus.nc, self.bus.streams.commands)]
 
     async def found(self) -> bool:
         return await asyncio.to_thread(self._found)
@@ -62,8 +62,8 @@ class Commands:
     def _found(self) -> bool:
         return any(PLANTED in file.read_bytes() for file in self._files.rglob("*.blk"))
 
-    async def _places(self) -> dict[int, Place]:
-        info = await jetstream.stream_info(self._bus.nc, self._bus.streams.commands)
+    async def places(self) -> dict[int, Place]:
+        info = await jetstream.stream_info(self.bus.nc, self.bus.streams.commands)
         assert info is not None
         return {0: Place(self.decided, info["created"])}
 
@@ -80,6 +80,22 @@ async def test_what_was_purged_goes_from_the_file_when_nothing_is_on_its_way(com
     commands.decided = commands.last
     await commands.stream.sweep()
     assert not await commands.found()
+
+
+async def test_nothing_is_purged_behind_a_connection_that_was_lost_meanwhile(
+    commands: Commands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await commands.send(b"one")
+    commands.decided = commands.last
+    looked_up = commands.places
+
+    async def after_a_while() -> dict[int, Place]:
+        commands.bus.nc.stats["reconnects"] += 1  # in which the stream may have been put back
+        return await looked_up()
+
+    monkeypatch.setattr(commands, "places", after_a_while)
+    await commands.swept_within(20).purge()
+    assert await commands.left() == [b"one"]
 
 
 async def test_it_goes_also_when_something_always_is(commands: Commands) -> None:

@@ -66,6 +66,19 @@ async def test_given_another_tenants_sealed_value_when_it_is_read_as_ones_own_th
     assert msgspec.json.decode(await keyring.open_json(text)) == {"name": "Ada"}
 
 
+async def test_given_two_living_keys_then_the_newest_seals_and_both_open(rows: Rows, keyring: Keyring):
+    tenant = uuid4()
+    first = await key_of(keyring, rows, tenant)
+    rows.stored, former = [], rows.stored
+    second = await key_of(keyring, rows, tenant)
+    rows.stored = [*former, *rows.stored]
+
+    keys = (await keyring.prepare([tenant]))[tenant]
+
+    assert keys.current.id == second.current.id
+    assert set(keys.known) == {first.current.id, second.current.id}
+
+
 async def test_given_a_wrapped_key_that_was_moved_to_another_tenant_then_it_opens_nothing(
     rows: Rows, keyring: Keyring
 ):

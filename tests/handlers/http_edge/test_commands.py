@@ -8,6 +8,7 @@ import httpx
 import pytest
 from litestar.types import ASGIApp
 
+from handlers.execution.versions import Versions
 from handlers.http_edge.tenants import Doors, Limits
 from handlers.http_edge.tokens import Signer
 from tenant_domain.tenant.commands import Terminate
@@ -193,6 +194,25 @@ async def test_a_command_that_is_not_there_yet_says_so(
 ) -> None:
     answer = await refused.request(method, f"{TENANTS}/{uuid4()}{path}", json={})
     assert answer.json()["type"] == "/problems/unknown-command"
+
+
+@pytest.mark.parametrize(
+    ("newest", "status"), [("update_profile.nickname", 503), ("update_profile.other", 422)]
+)
+async def test_a_field_that_only_a_living_newer_version_knows_is_to_be_sent_again(
+    service: Service, signer: Signer, newest: str, status: int
+) -> None:
+    async with service.store.transaction() as transaction:
+        await transaction.connection.execute(
+            "INSERT INTO service.registries (fingerprint, commands, facts, seen_at)"
+            " VALUES ('newer', ARRAY[%s], '{}', clock_timestamp())",
+            (newest,),
+        )
+    doors = service.doors._replace(instead_of=Versions(service.store).instead_of)
+    async with client(edge(doors, signer), signer.sign(user="ops", role="operator")) as operator:
+        answer = await operator.put(f"{TENANTS}/{uuid4()}", json={"nickname": "A"})
+    assert answer.status_code == status
+    assert ("Retry-After" in answer.headers) is (status == 503)
 
 
 @pytest.mark.parametrize("as_body", [True, False])

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Literal
 from uuid import UUID, uuid4
 
-from handlers.saga_runner.agenda import Agenda
+from handlers.saga_runner.agenda import Agenda, Due
+from handlers.saga_runner.shelf import shelve
 from handlers.saga_runner.worker import Limits
 from tenant_domain.operation.commands import CancelOperation
 from tenant_domain.operation.events import StepCompensated, StepCompleted
@@ -113,6 +114,20 @@ async def test_a_run_is_taken_again_when_the_answer_that_gave_it_was_lost(house:
     await agenda.free(owner, [])
     assert await taken() == [operation_id]
     await agenda.close()
+
+
+async def test_a_run_that_rests_is_only_taken_off_the_agenda(house: House):
+    async with house.working():
+        tenant_id, operation_id = await house.provision()
+        await house.finished(operation_id)
+    before = await house.history(tenant_id)
+
+    due = Due(operation_id, tenant_id, "provisioning", None)
+    shelved = await shelve(house.store, due, uuid4(), RuntimeError("trouble"))
+
+    assert shelved is not None
+    assert shelved[1].events == ()
+    assert await house.history(tenant_id) == before
 
 
 async def test_several_workers_share_runs_without_doing_any_twice(house: House):

@@ -7,7 +7,9 @@ from typing import Any, Literal
 from uuid import UUID
 
 import pytest
+from msgspec.structs import replace
 
+from handlers.adapters.erasure import Erased, Erasure
 from handlers.adapters.exports.sources import Source
 from handlers.saga_runner.worker import Limits
 from tenant_domain.operation.commands import RetryOperation
@@ -48,6 +50,25 @@ async def test_a_failure_before_or_after_any_effect_is_tried_again(house: House)
             assert len(failed) == 1, point
             said = json.loads(await certificate(house, tenant_id))["certificate"]
             assert said["export"]["parts"] > 10, point
+
+
+async def test_what_a_second_look_finds_is_not_certified(house: House, monkeypatch: pytest.MonkeyPatch):
+    erase, looks = Erasure.erase, list[Erased]()
+
+    async def erased(erasure: Erasure, tenant_id: UUID) -> Erased:
+        found = await erase(erasure, tenant_id)
+        looks.append(found)
+        first, *others = found.stores
+        return replace(found, stores=[replace(first, verified=len(looks) > 1), *others])
+
+    monkeypatch.setattr(Erasure, "erase", erased)
+    async with house.working():
+        tenant_id = await living(house)
+        operation = await house.finished(await terminate(house, tenant_id))
+
+    assert operation.status is OperationStatus.SUCCEEDED
+    [failed] = [fact for fact in await house.facts(tenant_id) if isinstance(fact, StepFailed)]
+    assert "A second look found what should be gone: data keys" in failed.error
 
 
 async def test_a_step_that_fails_for_good_parks_the_run_and_an_operator_lets_it_go_on(house: House):

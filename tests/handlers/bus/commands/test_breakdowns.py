@@ -267,6 +267,7 @@ async def test_no_outcome_is_forgotten_that_an_undecided_command_may_ask_for(
         first = await caller.ask(tenant, "resume", b"", command_id)
 
         await role.upkeep.clean()
+        assert list(await store.recorded([(tenant, command_id)])) == [(tenant, command_id)]
         await role.durable.start()
 
         assert (await waiting).data == first.data

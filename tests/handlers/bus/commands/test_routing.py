@@ -168,6 +168,8 @@ async def test_a_command_for_many_operations_is_given_to_the_owner_of_each_and_d
         for tenant in runs:
             assert [each.count(tenant) for each in decided][_owner(workers, tenant)] == 2
         assert len(decided[0]) + len(decided[1]) == 2 * len(runs)
+        ids = {each.command_id for requests in seen for each in requests}
+        assert len(ids) == len(runs)  # the second time they are the same: the ledger answers
         assert [each["status"] for each in told[0]["result"]["items"]] == ["completed"] * len(runs)
         assert told[0] == told[1]
         for tenant in runs:

@@ -13,7 +13,14 @@ from handlers.execution import versions
 from handlers.store.batch import Batch, EventRow
 from handlers.store.event_store import EventStore
 from tenant_domain.tenant.decide import ref as tenant_ref
-from tests.handlers.bus.commands.service import Caller, active_tenants, dead_letters, problem, progress
+from tests.handlers.bus.commands.service import (
+    Caller,
+    active_tenants,
+    dead_letters,
+    outcome,
+    problem,
+    progress,
+)
 from tests.support.bus import Bus, messages_of
 from tests.support.waiting import soon, until, within
 
@@ -134,6 +141,52 @@ async def test_a_command_that_no_version_knows_is_refused(
     assert not await held_by_nobody(migrated)()
 
 
+async def test_a_process_that_takes_nothing_over_says_nothing_of_its_version(
+    store: EventStore, migrated: str
+) -> None:
+    looking = versions.Versions(store)
+    looking.start(silent=True)
+    await asyncio.sleep(0.5)  # five times as long as others take to say it
+    await looking.stop()
+    async with store.transaction() as transaction:
+        said = await transaction.connection.execute("SELECT FROM service.registries")
+        assert said.rowcount == 0
+
+
+async def test_of_versions_that_know_something_one_that_lives_is_enough(
+    role: CommandsRole, newer: Newer, store: EventStore
+) -> None:
+    async with store.transaction() as transaction:
+        await transaction.connection.execute(
+            "INSERT INTO service.registries (fingerprint, commands, facts, seen_at)"
+            " VALUES ('taken back', '{}', '{tenant.brand_new@1}', clock_timestamp())"
+        )
+    await until(lambda: gone(role))
+
+    await newer.lives()
+
+    assert await role.versions.who_knows(facts=["tenant.brand_new@1"]) == "alive"
+
+
+@pytest.mark.parametrize(("command", "fields"), [("update_profile", {"nickname": "A"}), ("brand_new", {})])
+async def test_at_the_answered_door_whoever_asks_is_told_that_versions_are_mixed(
+    role: CommandsRole, newer: Newer, caller: Caller, store: EventStore, command: str, fields: dict[str, str]
+) -> None:
+    [tenant] = await active_tenants(store, caller)
+    await newer.lives()
+
+    found = outcome(await caller.ask(tenant, command, fields))
+    assert (found["error"]["status"], found["error"]["retry_after"]) == (503, 1)
+    assert "Two versions" in found["error"]["detail"]
+    mistaken = await caller.ask(tenant, "update_profile", {"nickname_": "A"})
+    assert problem(mistaken) == "invalid-command"
+
+    await newer.dies()
+    await until(lambda: gone(role))
+    found = outcome(await caller.ask(tenant, command, fields))
+    assert found["error"]["status"] in (404, 422)
+
+
 async def test_a_tenant_with_a_newer_fact_is_left_to_the_worker_that_knows_it(
     role: CommandsRole, newer: Newer, bus: Bus, caller: Caller, store: EventStore, migrated: str
 ) -> None:
@@ -168,8 +221,7 @@ async def test_without_such_a_worker_its_partition_waits_and_the_others_go_on(
 
 async def gone(role: CommandsRole) -> bool:
     """Return whether the role takes the newer version for gone."""
-    knows = role._versions.who_knows  # pyright: ignore[reportPrivateUsage]
-    return await knows(facts=["tenant.brand_new@1"]) == "gone"
+    return await role.versions.who_knows(facts=["tenant.brand_new@1"]) == "gone"
 
 
 async def test_a_fact_that_no_version_knows_is_a_technical_failure(
