@@ -26,8 +26,8 @@ from handlers.settings import unknown
 
 _log = structlog.get_logger()
 
-INTERRUPTED = 130
-"""What a shell calls a program that Ctrl-C ended."""
+ENDED_BY = 128
+"""What a shell adds to the number of the signal that ended a program: 130 for Ctrl-C, 143 for SIGTERM."""
 
 _WIDTH = 124
 """Columns of a picture of the demo."""
@@ -72,12 +72,18 @@ def run_demo(*, keep: bool, data_dir: Path | None, samples: Path | None, svg: Pa
 async def _until_stopped(work: Coroutine[Any, Any, int]) -> int:
     """Run `work` to its end, or until Ctrl-C or SIGTERM, which ends it cleanly."""
     task = asyncio.create_task(work)
+    came: list[int] = []
+
+    def stop(sign: int) -> None:
+        came.append(sign)
+        task.cancel()
+
     for sign in stop_signals():
-        asyncio.get_running_loop().add_signal_handler(sign, task.cancel)
+        asyncio.get_running_loop().add_signal_handler(sign, stop, sign)
     try:
         return await task
     except asyncio.CancelledError:
-        return INTERRUPTED
+        return ENDED_BY + came[0]
 
 
 async def _run_until_stopped(options: Options, as_json: bool) -> int:

@@ -70,6 +70,10 @@ class Decision(NamedTuple):
     result: Mapping[str, Any] = {}
 
 
+UNCHANGED = Decision(result={"changed": False})
+"""The command asked for what holds already; its outcome says so."""
+
+
 class Context(NamedTuple):
     """What a decision takes from outside: the tenant, the time, an id to use, who asked, the policy.
 

@@ -42,11 +42,11 @@ def for_servers(home: Path, places: Iterable[Path]) -> Account | None:
     for account, obstacle in obstacles.items():
         if obstacle is None:
             return account
-    account, obstacle = list(obstacles.items())[-1]
+    tried = ", ".join(f"{account.name} cannot enter {obstacle}" for account, obstacle in obstacles.items())
     raise EmbeddedError(
-        f"PostgreSQL does not run as root, so its account here would be {account.name}, which cannot enter "
-        f"{obstacle}: choose a place that everyone may pass through, let others enter that folder "
-        f"(chmod o+x), or start as an ordinary user"
+        f"PostgreSQL does not run as root, and no account that it could run as reaches its place: {tried}: "
+        "choose a place that everyone may pass through, let others enter that folder (chmod o+x), or start "
+        "as an ordinary user"
     )
 
 

@@ -10,8 +10,9 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
+from inspect import Parameter
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, Argument, CycloptsError, MissingArgumentError
 
 from handlers.adapters.tasks import keep_cancellations
 from handlers.cli import (
@@ -28,7 +29,7 @@ from handlers.cli import (
     service,
     tenants,
 )
-from handlers.cli.exits import MISUSE, explained
+from handlers.cli.exits import Misuse, explained
 
 app = App(
     name="tenantctl",
@@ -66,11 +67,11 @@ def run(arguments: Sequence[str] | None = None) -> None:
     keep_cancellations()
     _open_closed_outputs()
     try:
-        result = app(arguments, exit_on_error=False, result_action="return_value")
+        result = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
         code = result if isinstance(result, int) else 0
         sys.stdout.flush()
-    except CycloptsError:
-        code = MISUSE  # cyclopts has said what is wrong
+    except CycloptsError as error:
+        code = explained(Misuse(_misuse(error)), as_json="--json" in (arguments or sys.argv[1:]))
     except KeyboardInterrupt:
         code = 130
     except BrokenPipeError:  # whoever read us has seen enough
@@ -79,6 +80,27 @@ def run(arguments: Sequence[str] | None = None) -> None:
     except Exception as error:  # noqa: BLE001 - the one place where errors become sentences
         code = explained(error, as_json="--json" in (arguments or sys.argv[1:]))
     sys.exit(code)
+
+
+def _misuse(error: CycloptsError) -> str:
+    """Return what is wrong with a command line; of options that are missing all at once."""
+    words = " ".join(error.command_chain or ())
+    given = {token.partition("=")[0] for token in error.root_input_tokens or ()}
+    first = error.argument
+    if isinstance(error, MissingArgumentError) and first and error.app and not given & set(first.names):
+        needed = [each for each in error.app.assemble_argument_collection() if each.required]
+        names = [each.names for each in needed]
+        missing = [_named(each) for each in needed[names.index(first.names) :] if not given & set(each.names)]
+        said = f"{words} needs {', '.join(missing)}"
+    else:
+        said = " ".join(str(error).split()).replace(", ...", " …").rstrip(".")
+    return f"{said}. `{' '.join(('tenantctl', *(error.command_chain or ()), '--help'))}` tells more."
+
+
+def _named(argument: Argument) -> str:
+    """Return what an argument is called in the help: an option by its name, another one in capitals."""
+    positional = argument.field_info.kind is not Parameter.KEYWORD_ONLY
+    return argument.name.lstrip("-").upper() if positional else argument.name
 
 
 def _open_closed_outputs() -> None:

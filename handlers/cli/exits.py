@@ -16,6 +16,7 @@ _ADVICE = {
     "operation-in-progress": "Wait for it, or see `tenantctl operations show`.",
     "version-conflict": "Read it again (`tenantctl tenants show`), and decide anew.",
     "command-id-reused": "Leave out --command-id, or repeat exactly what it was used for.",
+    "legal-hold": "`tenantctl tenants legal-hold release` ends the hold.",
     "unavailable": "`tenantctl doctor` shows which part is down.",
     "stale-read": "`tenantctl projections status` shows how far the read models are.",
 }

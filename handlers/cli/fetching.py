@@ -48,11 +48,11 @@ async def fetch(base: str, token: str, tenant_id: UUID, folder: Path) -> Fetched
 
 
 async def _fetch(http: httpx.AsyncClient, url: str, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
     try:
         async with http.stream("GET", url) as response:
             if not response.is_success:
                 raise _refused(json.loads(await response.aread()))
+            target.parent.mkdir(parents=True, exist_ok=True)
             with target.open("wb") as out:
                 async for chunk in response.aiter_bytes(CHUNK):
                     out.write(chunk)

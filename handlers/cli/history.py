@@ -13,7 +13,7 @@ from handlers.cli.exits import Misuse
 from handlers.cli.where import Common, Limit, connected
 
 COLUMNS = ("position", "time", "type", "version", "actor", "data")
-FLEET_COLUMNS = ("position", "time", "tenant_id", "type", "version", "actor")
+FLEET_COLUMNS = ("position", "time", "tenant_id", "type", "version", "actor", "data")
 COMMON = Common()
 
 

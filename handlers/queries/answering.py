@@ -147,7 +147,10 @@ class Queries:
             if await self._reached(form.min_position, form.timeout_ms / 1000):
                 read = await self._read(question)
             if read.position < form.min_position:
-                detail = f"Position {form.min_position} was not reached in time."
+                detail = (
+                    f"Position {form.min_position} was not reached in time; the answer would be as of"
+                    f" {read.position}. Ask again, with a longer timeout_ms, or without min_position."
+                )
                 raise StaleRead(detail, position=read.position)
         if read.nothing and question.tenant_id is not None:
             await self._require_tenant(question.tenant_id, question.form.min_position or 0)

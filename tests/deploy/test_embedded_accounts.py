@@ -113,8 +113,11 @@ async def test_a_folder_above_that_the_servers_cannot_enter_is_named_and_not_cha
 
 @as_root
 def test_programs_that_the_servers_cannot_reach_are_named(private_folder: Path) -> None:
-    with pytest.raises(EmbeddedError, match=f"cannot enter {private_folder}"):
+    with pytest.raises(EmbeddedError, match=f"nobody cannot enter {private_folder}") as refused:
         accounts.for_servers(Path("/"), [private_folder])
+    for name in ("postgres", "nobody"):
+        known = name in {entry.pw_name for entry in pwd.getpwall()}
+        assert (f"{name} cannot enter" in str(refused.value)) == known
 
 
 def mode_of(folder: Path) -> int:

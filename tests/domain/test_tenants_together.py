@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from handlers.wire.events import Meta, encoded, event_of
 from tenant_domain.catalogue import PLANS, Policy
-from tenant_domain.decision import Command, Decision, Event, NewEvent, Ref
+from tenant_domain.decision import UNCHANGED, Command, Decision, Event, NewEvent, Ref
 from tenant_domain.operation import decide as operation
 from tenant_domain.operation.commands import CancelOperation, CompensateOperation, RetryOperation
 from tenant_domain.operation.events import CompensationStarted
@@ -136,7 +136,7 @@ class Tenants(RuleBasedStateMachine):
         self.completed(before, command, decision)
         self.append(decision.events)
         if isinstance(command, UpdateProfile):
-            assert self.decided(tenant_id, command) == Decision()
+            assert self.decided(tenant_id, command) == UNCHANGED
             self.has_come_true(tenant_id, command)
 
     @rule(tenant_id=tenants, command=plan_changes)

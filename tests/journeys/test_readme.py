@@ -47,6 +47,20 @@ def test_the_other_terminal_is_told_where_all_is(service: Running, tmp_path: Pat
     assert run.stdout.splitlines() == [at.nats, at.http, at.admin_token, programs], run.stderr
 
 
+def test_where_nothing_runs_it_is_told_so(tmp_path: Path):
+    (tmp_path / ".venv").symlink_to(CHECKOUT / ".venv")
+    run = subprocess.run(
+        ["bash", "-uo", "pipefail", "-c", WHERE],
+        env={"PATH": os.defpath},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "start it first" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
 @pytest.mark.parametrize(
     "block", [block for block in SHELL if block != WHERE and not any(word in block for word in LONG)]
 )

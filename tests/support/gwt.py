@@ -113,8 +113,9 @@ class Then:
         return self._facts
 
     def then_nothing(self, operation_id: UUID | None = None) -> None:
-        """The command is done and changes nothing."""
+        """The command is done and changes nothing, and says so."""
         self.then(operation_id=operation_id)
+        assert self.decision.result == {"changed": False}
 
     def then_refused(self, kind: type[Refusal], **extra: object) -> None:
         """The command is refused in this way, and says so in a sentence, with these fields."""

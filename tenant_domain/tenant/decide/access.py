@@ -5,7 +5,7 @@ from __future__ import annotations
 from uuid import UUID
 
 from tenant_domain.authorisation import Authority
-from tenant_domain.decision import Context, Decision, Event, NewEvent, World
+from tenant_domain.decision import UNCHANGED, Context, Decision, Event, NewEvent, World
 from tenant_domain.tenant.commands import Resume, Suspend
 from tenant_domain.tenant.decide.rules import (
     begin_operation,
@@ -38,7 +38,7 @@ def suspend(command: Suspend, world: World, ctx: Context) -> Decision:
     require_free(tenant)
     if tenant.status is Status.SUSPENDED:
         if tenant.suspended_by is not Authority.TENANT or ctx.authority is Authority.TENANT:
-            return Decision()
+            return UNCHANGED
         raised = SuspensionRaised(reason=command.reason, by=ctx.authority)
         return Decision((NewEvent(ref(ctx.tenant_id), raised),))
     require_status(tenant, command.name_, Status.ACTIVE)
@@ -55,7 +55,7 @@ def resume(command: Resume, world: World, ctx: Context) -> Decision:
     require_own_suspension(tenant, command.name_, ctx)
     require_free(tenant)
     if tenant.status is Status.ACTIVE:
-        return Decision()
+        return UNCHANGED
     require_status(tenant, command.name_, Status.SUSPENDED)
     return begin_operation(Resumed(operation_id=str(ctx.operation_id)), "resumption", RESUMPTION, ctx)
 

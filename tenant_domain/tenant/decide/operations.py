@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from uuid import UUID
 
-from tenant_domain.decision import Context, Decision, Event, NewEvent, Ref, World
+from tenant_domain.decision import UNCHANGED, Context, Decision, Event, NewEvent, Ref, World
 from tenant_domain.operation import decide as operation
 from tenant_domain.operation.commands import (
     CancelOperation,
@@ -29,7 +29,7 @@ def retry_operation(command: RetryOperation, world: World, ctx: Context) -> Deci
     _require_unfinished(run, command)
     waiting = any(step.retry_at for step in run.steps)
     if run.status is not OperationStatus.PARKED and not waiting:
-        return Decision(operation_id=run.operation_id)
+        return UNCHANGED._replace(operation_id=run.operation_id)
     _require_no_hold(tenant, run, command)
     return _decided(run, OperationRetried(retried_at=ctx.now))
 
@@ -78,7 +78,7 @@ def _undo(
 ) -> Decision:
     tenant, run = tenant_and_run(command, world, ctx)
     if run.status is OperationStatus.COMPENSATING or run.status == ending:
-        return Decision(operation_id=run.operation_id)
+        return UNCHANGED._replace(operation_id=run.operation_id)
     _require_unfinished(run, command)
     _require_way_back(tenant, run, command)
     return _decided(run, CompensationStarted(ending=ending, reason=reason))
@@ -93,7 +93,10 @@ def _require_unfinished(run: Operation, command: OfRun) -> None:
 
 def _require_no_hold(tenant: Tenant, run: Operation, command: OfRun) -> None:
     if tenant.legal_hold and run.kind == "termination" and not run.ending:
-        raise LegalHold(f"A legal hold forbids {command.name_}; its reason stands in the tenant's history.")
+        raise LegalHold(
+            f"A legal hold forbids {command.name_}; its reason stands in the tenant's history."
+            " release_legal_hold ends it."
+        )
 
 
 def _require_way_back(tenant: Tenant, run: Operation, command: OfRun) -> None:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from tenant_domain.catalogue import Policy
-from tenant_domain.decision import Context, Decision, Event, World
+from tenant_domain.decision import UNCHANGED, Context, Decision, Event, World
 from tenant_domain.refusals import OperationInProgress
 from tenant_domain.tenant.commands import Upgrade
 from tenant_domain.tenant.decide.rules import (
@@ -33,7 +33,7 @@ def upgrade(command: Upgrade, world: World, ctx: Context) -> Decision:
     if tenant.plan_change is not None:
         return _same_change(tenant.plan_change, command.plan, effective_at)
     if command.plan == tenant.plan:
-        return Decision()
+        return UNCHANGED
     started = PlanChangeStarted(
         operation_id=str(ctx.operation_id),
         from_plan=tenant.plan,
@@ -82,6 +82,6 @@ def plan_change_rolled_back(tenant: Tenant, operation_id: UUID, plan: str, reaso
 
 def _same_change(change: PlanChange, plan: str, effective_at: datetime) -> Decision:
     if change.plan == plan and change.effective_at == effective_at:
-        return Decision(operation_id=change.operation_id)
+        return UNCHANGED._replace(operation_id=change.operation_id)
     detail = f"The operation {change.operation_id} changes the plan already; wait for its end, or cancel it."
     raise OperationInProgress(detail, operation_id=str(change.operation_id))

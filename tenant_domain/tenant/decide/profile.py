@@ -7,7 +7,7 @@ from uuid import UUID
 
 from msgspec import UNSET
 
-from tenant_domain.decision import Context, Decision, NewEvent, Ref, World
+from tenant_domain.decision import UNCHANGED, Context, Decision, NewEvent, Ref, World
 from tenant_domain.subdomain import decide as subdomain
 from tenant_domain.subdomain.commands import Release
 from tenant_domain.subdomain.state import SubdomainClaim
@@ -47,7 +47,7 @@ def update_profile(command: UpdateProfile, world: World, ctx: Context) -> Decisi
     renamed = command.name is not None and command.name != tenant.name
     relabelled = command.metadata is not None and command.metadata != tenant.metadata
     if not (moved or changes or renamed or relabelled):
-        return Decision()
+        return UNCHANGED
     updated = ProfileUpdated(
         tenant_name=command.name if renamed and command.name is not None else UNSET,
         subdomain=command.subdomain if moved and command.subdomain is not None else UNSET,

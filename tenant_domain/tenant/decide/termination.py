@@ -7,7 +7,7 @@ from datetime import timedelta
 from uuid import UUID
 
 from tenant_domain.authorisation import require_authority
-from tenant_domain.decision import Context, Decision, Event, NewEvent, Ref, World
+from tenant_domain.decision import UNCHANGED, Context, Decision, Event, NewEvent, Ref, World
 from tenant_domain.operation import decide as operation
 from tenant_domain.operation.state import Operation
 from tenant_domain.refusals import InvalidCommand, LegalHold
@@ -50,7 +50,9 @@ def terminate(command: Terminate, world: World, ctx: Context) -> Decision:
         raise InvalidCommand.of("confirm_subdomain", "must be the tenant's subdomain, to confirm its end")
     if tenant.legal_hold is not None:
         # Its reason may name a person, and a refusal is recorded.
-        raise LegalHold("A legal hold forbids it; its reason stands in the tenant's history.")
+        raise LegalHold(
+            "A legal hold forbids it; its reason stands in the tenant's history. release_legal_hold ends it."
+        )
     purge_at = ctx.now + timedelta(days=command.retain_days)
     scheduled = TerminationScheduled(
         operation_id=str(ctx.operation_id), reason=command.reason, purge_at=purge_at, by=ctx.authority
@@ -74,14 +76,14 @@ def cancel_termination(command: CancelTermination, world: World, ctx: Context) -
     require_status(tenant, command.name_, Status.PENDING_DELETION)
     run = _termination(tenant, world)
     undone = operation.turn_back(run, "cancelled", "The termination was cancelled.")
-    return Decision(undone, operation_id=run.operation_id)
+    return (Decision(undone) if undone else UNCHANGED)._replace(operation_id=run.operation_id)
 
 
 def place_legal_hold(command: PlaceLegalHold, world: World, ctx: Context) -> Decision:
     """Forbid the destruction of the tenant's data; a termination stops where it is."""
     tenant = living_tenant(world, ctx)
     if tenant.legal_hold == command.reason:
-        return Decision()
+        return UNCHANGED
     placed = NewEvent(ref(ctx.tenant_id), LegalHoldPlaced(reason=command.reason))
     if tenant.termination is None:
         return Decision((placed,))
@@ -93,7 +95,7 @@ def release_legal_hold(_command: ReleaseLegalHold, world: World, ctx: Context) -
     """Let the tenant's data be destroyed again; a termination that the hold stopped goes on."""
     tenant = living_tenant(world, ctx)
     if tenant.legal_hold is None:
-        return Decision()
+        return UNCHANGED
     released = NewEvent(ref(ctx.tenant_id), LegalHoldReleased())
     if tenant.termination is None:
         return Decision((released,))

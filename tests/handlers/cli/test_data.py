@@ -40,6 +40,14 @@ def test_history_events_and_replay_tell_the_same(tenantctl: CommandLine, made: d
     assert "ada@" not in str(watched)
 
 
+def test_a_history_of_all_tenants_shows_the_facts_own_fields(
+    tenantctl: CommandLine, made: dict[str, Any]
+) -> None:
+    at = ("--from", made["position"], "--to", made["position"])
+    (fact,) = tenantctl.json("history", *at).lines
+    assert json.dumps(fact["data"])[:20] in tenantctl("history", *at).out
+
+
 def test_a_replay_is_narrowed(tenantctl: CommandLine, made: dict[str, Any]) -> None:
     tenant = made["tenant_id"]
     activated = tenantctl("replay", "--tenant", tenant, "--type", "tenant.activated").record

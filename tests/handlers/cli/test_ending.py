@@ -40,7 +40,11 @@ def test_a_tenant_is_held_exported_and_ended_with_a_certificate(tenantctl: Comma
     assert tenantctl.json("tenants", "legal-hold", "place", tenant, "--reason", "Case 26-114").code == 0
     held = tenantctl.json("tenants", "terminate", tenant, "--confirm-subdomain", label)
     assert (held.code, json.loads(held.err)["type"]) == (1, "/problems/legal-hold")
-    assert tenantctl.json("tenants", "legal-hold", "release", tenant).code == 0
+    assert "release_legal_hold" in json.loads(held.err)["detail"]
+    person = tenantctl("tenants", "terminate", tenant, "--confirm-subdomain", label)
+    assert "`tenantctl tenants legal-hold release`" in person.err
+    released = [tenantctl.json("tenants", "legal-hold", "release", tenant) for _ in range(2)]
+    assert [(each.code, each.record["result"]) for each in released] == [(0, {}), (0, {"changed": False})]
 
     ending = tenantctl.json("tenants", "terminate", tenant, "--confirm-subdomain", label)
     assert ending.record["operation_id"]

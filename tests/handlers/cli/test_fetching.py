@@ -14,6 +14,7 @@ import pytest
 
 from handlers.cli.exits import Misuse
 from handlers.cli.fetching import fetch
+from tenant_domain.refusals import NotFound
 
 
 @contextmanager
@@ -22,8 +23,9 @@ def edge(files: Mapping[str, bytes]) -> Generator[str]:
 
     class Answering(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            content = files[self.path.partition("/export/")[2]]
-            self.send_response(200)
+            content = files.get(self.path.partition("/export/")[2])
+            self.send_response(404 if content is None else 200)
+            content = b'{"status": 404, "detail": "There is no export."}' if content is None else content
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)
@@ -49,6 +51,12 @@ async def test_a_part_that_is_not_as_the_manifest_says_is_named(tmp_path: Path) 
         with edge({"manifest.json": manifest("a/b", b"right"), "a/b": content}) as url:
             fetched = await fetch(url, "token", uuid4(), tmp_path)
         assert (fetched.wrong, fetched.fetched) == (["a/b"], 1)
+
+
+async def test_an_export_that_is_refused_leaves_no_folder(tmp_path: Path) -> None:
+    with edge({}) as url, pytest.raises(NotFound, match="no export"):
+        await fetch(url, "token", uuid4(), tmp_path / "export")
+    assert os.listdir(tmp_path) == []
 
 
 async def test_a_manifest_leads_out_of_no_folder(tmp_path: Path) -> None:

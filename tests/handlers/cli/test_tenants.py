@@ -226,6 +226,27 @@ def test_misuse_is_exit_code_2(tenantctl: CommandLine, words: tuple[str, ...]) -
     assert result.err
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("tenants", "provision", "--name", "X"), "needs --subdomain, --admin-email, --admin-name."),
+        (("tenants", "provision", "--name=X", "--admin-name", "Ada"), "needs --subdomain, --admin-email."),
+        (("tenants", "suspend", "acme"), "tenants suspend needs --reason."),
+        (("operations", "show", "acme"), "operations show needs OPERATION-ID."),
+        (("tenants", "lst"), 'Did you mean "list"?'),
+    ],
+    ids=str,
+)
+def test_what_is_missing_is_told_as_missing(
+    tenantctl: CommandLine, words: tuple[str, ...], told: str
+) -> None:
+    result = tenantctl(*words)
+    assert (result.code, result.out) == (2, "")
+    assert told in result.err
+    assert "--help` tells more" in result.err
+    assert "/problems/misuse" in tenantctl.json(*words).err
+
+
 def test_many_operations_are_run_again_at_once_and_only_once(
     tenantctl: CommandLine, made: dict[str, Any]
 ) -> None:

@@ -53,7 +53,7 @@ async def test_a_tenant_that_nobody_changed_includes_a_position_that_is_asked_fo
     head = await side.history.append(side.store)
     still = await side.ask(tenant, "tenant", min_position=head, timeout_ms=0)
     assert (still["version"], still["position"]) == (1, head)
-    with pytest.raises(StaleRead):
+    with pytest.raises(StaleRead, match=f"as of {head}.*timeout_ms"):
         await side.ask(tenant, "tenant", min_position=head + 1, timeout_ms=0)
 
 
