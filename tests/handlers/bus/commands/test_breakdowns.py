@@ -1,18 +1,22 @@
 """What becomes of durable commands when the database, the bus, the stream or a command's code breaks."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg
 import pytest
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 from structlog.testing import capture_logs
 
 from deploy.embedded import EmbeddedStack
 from handlers.adapters import jetstream
 from handlers.bus.commands import CommandsRole
+from handlers.bus.intake.feed import Feed, FeedLost
 from handlers.bus.intake.upkeep import FORGET
 from handlers.bus.streams import declare
 from handlers.execution import attempt
@@ -33,7 +37,7 @@ from tests.handlers.bus.commands.service import (
 )
 from tests.support.bus import Bus, messages_of, own_names
 from tests.support.proxy import Proxy
-from tests.support.waiting import until
+from tests.support.waiting import soon, until
 
 PERSON = "ada@example.com"
 
@@ -274,6 +278,39 @@ async def test_no_outcome_is_forgotten_that_an_undecided_command_may_ask_for(
         await role.upkeep.clean()  # takes the command from the stream, so the next one may forget it
         await role.upkeep.clean()
         assert await store.recorded([(tenant, command_id)]) == {}
+
+
+async def test_a_message_that_is_lost_on_the_way_is_noticed_with_the_next_one(
+    bus: Bus, caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tenant, came = uuid4(), count(1)
+    nc: Any = bus.nc  # of whose types one is not known
+    subscribe: Callable[..., Awaitable[Subscription]] = nc.subscribe
+    for _ in range(3):
+        await caller.put(tenant, "resume")
+    [own, *_] = bus.subjects.partitioned(tenant)
+
+    async def leaking(inbox: str, *, cb: Callable[[Msg], Awaitable[None]], **more: Any) -> Subscription:
+        async def passed_on(message: Msg) -> None:
+            if not message.reply or next(came) != 2:
+                await cb(message)
+
+        return await subscribe(inbox, cb=passed_on, **more)
+
+    monkeypatch.setattr(bus.nc, "subscribe", leaking)
+    feed = Feed(bus.nc, bus.streams.commands, own, window=10, max_bytes=1024 * 1024)
+    await feed.open(0)
+    taken: list[int] = []
+
+    async def read() -> None:
+        while True:
+            await feed.ready()
+            taken.extend([each.sequence for each in await feed.take(10)])
+
+    with pytest.raises(FeedLost, match="lost on the way"):
+        await soon(read())
+    await feed.close()
+    assert taken == [1]
 
 
 async def test_a_stream_that_was_made_anew_is_read_from_its_beginning(
