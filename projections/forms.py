@@ -17,7 +17,14 @@ from tenant_domain.values import STORABLE, checked_text
 LAST_POSITION = 2**63 - 1
 """The largest position that PostgreSQL and NATS can count to."""
 
-Position = Annotated[int, Field(ge=0, le=LAST_POSITION)]
+
+def _whole(value: Any) -> Any:
+    """Return 30 for 30.0 and 3e1, which JSON Schema takes for whole numbers too."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Whole = BeforeValidator(_whole)
+Position = Annotated[int, Field(ge=0, le=LAST_POSITION), Whole]
 Text = Annotated[
     str,
     Field(min_length=1, max_length=200, json_schema_extra={"pattern": STORABLE}),
@@ -46,14 +53,14 @@ class Query(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
     min_position: Position = 0
-    timeout_ms: Annotated[int, Field(ge=0, le=30_000)] = 1000
+    timeout_ms: Annotated[int, Field(ge=0, le=30_000), Whole] = 1000
 
 
 class Page(Query):
     """A question with many answers: `cursor` is the former page's `next_cursor`."""
 
     cursor: Annotated[str, Field(max_length=512)] | None = None
-    limit: Annotated[int, Field(ge=1, le=500)] = 50
+    limit: Annotated[int, Field(ge=1, le=500), Whole] = 50
 
 
 def invalid(field: str, detail: str) -> InvalidQuery:

@@ -10,7 +10,7 @@ from uuid import UUID
 import msgspec
 from pydantic import Field
 
-from projections.forms import LAST_POSITION, Page, Query, Text, Time
+from projections.forms import LAST_POSITION, Page, Query, Text, Time, Whole
 from projections.questions import (
     BY_OPERATORS,
     BY_READERS,
@@ -128,7 +128,7 @@ class GetAsOf(Query):
     """The tenant as it was: at a time, whose own events belong to it, or after an event of its stream."""
 
     at: Time | None = None
-    version: Annotated[int, Field(ge=1, le=LAST_POSITION)] | None = None
+    version: Annotated[int, Field(ge=1, le=LAST_POSITION), Whole] | None = None
 
 
 def _own_id(tenant_id: UUID | None, _: GetTenant) -> UUID | None:

@@ -264,6 +264,7 @@ def _schemas() -> Json:
         schema = form.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas |= schema.pop("$defs", {})
         schemas[form.__name__] = schema
+    schemas[ControlOperations.__name__] |= parts.something_of("kind", "status", "tenant_id")
     answers = [answer_type(question) for question in QUESTIONS.values()]
     structs = [BulkOutcome, TenantContext, *EVENTS.values(), *answers]
     _, found = msgspec.json.schema_components(structs, ref_template="#/components/schemas/{name}")

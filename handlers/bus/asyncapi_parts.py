@@ -7,6 +7,7 @@ from typing import Any
 from handlers.wire import headers as names
 from tenant_domain.decision import Event
 from tenant_domain.refusals import REFUSALS
+from tenant_domain.values import SEALED
 
 Json = dict[str, Any]
 
@@ -86,7 +87,14 @@ PARAMETERS: Json = {
 }
 
 _UUID: Json = {"type": "string", "format": "uuid"}
+_ID: Json = {**_UUID, "pattern": "^[0-9a-fA-F]{8}-([0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}$"}
 _TEXT: Json = {"type": "string", "minLength": 1, "maxLength": 255}
+_LINE: Json = {**_TEXT, "pattern": f"^(?!{SEALED})[^\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029\\ufffd]*$"}
+_INBOX: Json = {
+    "type": "string",
+    "maxLength": 255,
+    "pattern": r"^_INBOX(_[!-)+\-/-=?-~]+)?(\.[!-)+\-/-=?-~]+)*$",
+}
 _NUMBER: Json = {"type": "string", "pattern": "^[0-9]{1,18}$"}
 _TRACE: Json = {"type": "string", "pattern": "^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$"}
 
@@ -96,21 +104,20 @@ def _said(schema: Json, description: str) -> Json:
 
 
 _COMMAND_HEADERS: Json = {
-    names.COMMAND_ID: _said(_UUID, "The idempotency key, per tenant; made up here when it is missing."),
+    names.COMMAND_ID: _said(_ID, "The idempotency key, per tenant; made up here when it is missing."),
     names.EXPECTED_VERSION: _said(_NUMBER, "Refuse unless the tenant is at this version."),
-    names.ACTOR: _said(_TEXT, "Who asked, as the calling service vouches for it."),
-    names.CORRELATION_ID: _said(_TEXT, "Carried into every event that follows."),
-    names.CAUSATION_ID: _said(_TEXT, "Carried into every event that follows."),
-    names.TRACEPARENT: _said(_TRACE, "W3C trace context, carried into every event that follows."),
+    names.ACTOR: _said(_LINE, "Who asked, as the calling service vouches for it."),
+    names.CORRELATION_ID: _said(_LINE, "Carried into every event that follows."),
+    names.CAUSATION_ID: _said(_LINE, "Carried into every event that follows."),
+    names.TRACEPARENT: _said(
+        {"type": "string"},
+        "W3C trace context, carried into every event that follows; one that does not fit it is left out.",
+    ),
 }
 _DURABLE_HEADERS: Json = {
     **_COMMAND_HEADERS,
-    names.COMMAND_ID: _said(_UUID, "The idempotency key, per tenant."),
-    names.REPLY_TO: {
-        "type": "string",
-        "pattern": "^_INBOX",
-        "description": "Where the outcome goes: an inbox of the caller.",
-    },
+    names.COMMAND_ID: _said(_ID, "The idempotency key, per tenant."),
+    names.REPLY_TO: _said(_INBOX, "Where the outcome goes: an inbox of the caller."),
 }
 _EVENT_HEADERS: Json = {
     names.CE_SPECVERSION: {"const": "1.0"},
@@ -140,6 +147,27 @@ def event_headers(kind: type[Event]) -> Json:
     """Return the schema of the headers of one kind of event (CloudEvents 1.0, NATS binding, binary mode)."""
     own = {names.CE_TYPE: {"const": kind.name}, names.CE_SCHEMAVERSION: {"const": str(kind.schema)}}
     return {"type": "object", "allOf": [ref("schemas", "EventHeaders")], "properties": own}
+
+
+def _in_another_case(name: str) -> str:
+    """Return the pattern of a name in whatever case."""
+    return "".join(f"[{each.upper()}{each.lower()}]" if each.isalpha() else each for each in name)
+
+
+_WRITTEN_AS_THEY_ARE: Json = {
+    "propertyNames": {
+        "anyOf": [
+            {"enum": sorted(names.OF_COMMANDS)},
+            {"not": {"pattern": f"^({'|'.join(map(_in_another_case, sorted(names.OF_COMMANDS)))})$"}},
+        ]
+    },
+    "description": "Each stands there once, and in this case; what others have headers for is passed over.",
+}
+
+
+def something_of(*fields: str) -> Json:
+    """Return the condition that one of these fields at least is given, and not null."""
+    return {"anyOf": [{"required": [f], "properties": {f: {"not": {"type": "null"}}}} for f in fields]}
 
 
 def _object(properties: Json, required: list[str], **more: Any) -> Json:
@@ -186,8 +214,8 @@ _DEAD_LETTER_HEADERS: Json = {
 }
 
 SCHEMAS: Json = {
-    "CommandHeaders": _object(_COMMAND_HEADERS, []),
-    "DurableCommandHeaders": _object(_DURABLE_HEADERS, [names.COMMAND_ID]),
+    "CommandHeaders": _object(_COMMAND_HEADERS, [], **_WRITTEN_AS_THEY_ARE),
+    "DurableCommandHeaders": _object(_DURABLE_HEADERS, [names.COMMAND_ID], **_WRITTEN_AS_THEY_ARE),
     "EventHeaders": _object({**_EVENT_HEADERS, **_CARRIED_HEADERS}, list(_EVENT_HEADERS)),
     "ErrorHeaders": _object(_ERROR_HEADERS, list(_ERROR_HEADERS)),
     "DeadLetterHeaders": _object(

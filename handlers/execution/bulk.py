@@ -17,7 +17,7 @@ import msgspec
 from pydantic import Field, model_validator
 
 from handlers.execution.body import canonical, validated
-from handlers.execution.decode import Request, check_names, decoded
+from handlers.execution.decode import Request, check_headers, command_id_of, decoded
 from handlers.execution.reply import Reply, problem_of
 from handlers.wire.headers import COMMAND_ID
 from handlers.wire.subjects import FLEET
@@ -119,7 +119,7 @@ class Bulk:
         """
         if command not in BULK:
             raise UnknownCommand(not_known("command for many operations", command, BULK))
-        check_names(headers)
+        check_headers(headers)
         form = validated(ControlOperations, canonical(body))
         assert isinstance(form, ControlOperations)
         if form.from_step is not None and command not in _STEPWISE:
@@ -133,11 +133,7 @@ class Bulk:
         return Reply(_encode(BulkOutcome(command_id=bulk_id, result=result)))
 
     def _id(self, headers: Mapping[str, str]) -> UUID:
-        given = headers.get(COMMAND_ID)
-        try:
-            return self._new_id() if given is None else UUID(given)
-        except ValueError:
-            raise InvalidCommand.of(COMMAND_ID, "must be a hyphenated UUID") from None
+        return command_id_of(headers) or self._new_id()
 
     async def _one(
         self, command: str, headers: Mapping[str, str], bulk_id: UUID, found: _Found, form: ControlOperations

@@ -125,10 +125,14 @@ def decoded(
     )
 
 
-def check_names(headers: Mapping[str, str]) -> None:
-    """Refuse (InvalidCommand) a header of a command that stands there twice, or in another case."""
+def check_headers(headers: Mapping[str, str]) -> None:
+    """Refuse (InvalidCommand) headers that no command may have, as `decoded` does on the answered door."""
     errors: _Errors = []
+    if COMMAND_ID in headers and command_id_of(headers) is None:
+        _refuse(errors, COMMAND_ID, "must be a hyphenated UUID")
     _check_names(headers, errors)
+    _expected_versions(headers, errors)
+    _meta(headers, "", errors)
     if errors:
         raise InvalidCommand(f"{errors[0]['field']}: {errors[0]['detail']}", errors=errors)
 

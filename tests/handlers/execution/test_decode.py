@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from handlers.execution.body import MAX_BODY
-from handlers.execution.decode import Request, check_names, decoded
+from handlers.execution.decode import Request, check_headers, decoded
 from handlers.wire.headers import Received
 from tenant_domain.refusals import InvalidCommand, Refusal, UnknownCommand
 
@@ -66,7 +66,7 @@ def test_a_header_in_another_case_is_refused_by_name(name: str, value: str) -> N
     for other in (name.lower(), name.upper(), name.swapcase()):
         assert refused_fields(headers={"Command-Id": COMMAND_ID, other: value}) == [other]
         with pytest.raises(InvalidCommand):
-            check_names({other: value})
+            check_headers({other: value})
 
 
 @pytest.mark.parametrize(("name", "value"), CONTRACT_HEADERS)
