@@ -14,10 +14,19 @@ from handlers.adapters.jetstream import StreamMessage
 from handlers.adapters.keyring import Keyring
 from handlers.execution.decode import command_id_of
 from handlers.store.event_store import EventStore
-from handlers.wire.dead_letters import ERASED, DeadLetter, token, unpacked
+from handlers.wire.dead_letters import (
+    ERASED,
+    DeadLetter,
+    header_key_ids,
+    known_headers,
+    opened_headers,
+    token,
+    unpacked,
+)
 from handlers.wire.headers import CAUSATION_ID, COMMAND_ID, CORRELATION_ID, REPLAY_OF, REPLY_TO
 from handlers.wire.sealing import key_of_body, opened_body
 from handlers.wire.subjects import Streams, Subjects, is_inbox, is_tenant_id
+from tenant_domain.refusals import CommandIdReused
 
 
 class Letter(NamedTuple):
@@ -66,17 +75,23 @@ async def letter(nc: Client, streams: Streams, number: int) -> Letter | None:
 
 
 async def opened(found: Letter, keyring: Callable[[], Keyring]) -> Letter:
-    """Return a letter with its body as it was sent, or omitted, where the key that sealed it is destroyed.
+    """Return a letter as it was sent, or without what was sealed, where the key is destroyed.
 
     `keyring` is asked for when there is something to open. Raises StoreUnavailable.
     """
-    key_id = key_of_body(found.letter.body)
-    if key_id is None:
+    letter = found.letter
+    ids = header_key_ids(letter.headers)
+    if (of_body := key_of_body(letter.body)) is not None:
+        ids.add(of_body)
+    if not ids:
         return found
-    body = opened_body(found.letter.body, await keyring().find([key_id]))
-    if body is None:
-        return found._replace(letter=found.letter._replace(body=b"", omitted=ERASED))
-    return found._replace(letter=found.letter._replace(body=body))
+    keys = await keyring().find(ids)
+    headers, body = opened_headers(letter.headers, keys), opened_body(letter.body, keys)
+    if headers is None or body is None:
+        return found._replace(
+            letter=letter._replace(headers=known_headers(letter.headers), body=b"", omitted=ERASED)
+        )
+    return found._replace(letter=letter._replace(headers=headers, body=body))
 
 
 class Sent(NamedTuple):
@@ -97,9 +112,9 @@ async def replay(
 ) -> Sent:
     """Send the command of an opened letter again, through the durable door.
 
-    Where the ledger has its refusal, under its own id that would be the answer for ever; where it came
-    without an id, or with one that is no UUID, it would be refused for that again. Then it gets an id of
-    its own, and names the former one, or the letter. Otherwise it keeps its id: if it was decided
+    Where the ledger has its refusal, or another command, under its own id that would be the answer for ever;
+    where it came without an id, or with one that is no UUID, it would be refused for that again. Then it gets
+    an id of its own, and names the former one, or the letter. Otherwise it keeps its id: if it was decided
     meanwhile, it is not decided twice. Headers that steer the server were meant for the first time, and
     are left out, as is a Reply-To that is no inbox.
     Raises NotReplayable, StoreError, and nats-py's errors when it was not taken.
@@ -110,7 +125,11 @@ async def replay(
         raise NotReplayable(f"without its {dead.omitted} it is not what was sent")
     headers = _kept(dead.headers)
     former = command_id_of(dead.headers)
-    if former is None or await _is_refused(subjects, dead, former, store):
+    if (
+        former is None
+        or dead.reason == CommandIdReused.problem
+        or await _is_refused(subjects, dead, former, store)
+    ):
         headers = _anew(headers, str(new_id()), dead.id if former is None else dead.headers[COMMAND_ID])
     try:
         ack = await nc.jetstream().publish(dead.subject, dead.body, stream=streams.commands, headers=headers)

@@ -11,6 +11,7 @@ from uuid import UUID, uuid5
 from handlers.execution.decode import Request
 from handlers.execution.reply import Reply, problem_of
 from handlers.store.batch import DeadLetterRow
+from handlers.wire.dead_letters import sealed_headers
 from handlers.wire.sealing import NOBODY, DataKey
 
 _LETTERS = UUID("5b0f5a7c-54a8-5f5c-9d33-0d3c6f2a8a11")
@@ -31,7 +32,7 @@ class Origin(NamedTuple):
     body: bytes
 
     def dead_letter(self, reason: str, error: str, key: DataKey, group: int) -> DeadLetterRow:
-        """Return the row that keeps this message, its body sealed; the same message gives the same id."""
+        """Return the row that keeps this message, sealed; the same message gives the same id."""
         return DeadLetterRow(
             id=uuid5(_LETTERS, f"{self.stream}:{self.sequence}:{self.stored_at}"),
             tenant=self.tenant,
@@ -39,7 +40,7 @@ class Origin(NamedTuple):
             sequence=self.sequence,
             reason=reason,
             subject=self.subject.replace("\x00", "\ufffd"),  # PostgreSQL's text has no NUL
-            headers=json.dumps(dict(self.headers)),
+            headers=json.dumps(sealed_headers(self.headers, key)),
             body=key.body(self.body),
             error=error,
             group=group,

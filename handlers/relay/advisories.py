@@ -27,7 +27,8 @@ from handlers.adapters.keyring import Keyring
 from handlers.store.batch import Batch, DeadLetterRow, KeyRow
 from handlers.store.errors import is_outage
 from handlers.store.event_store import EventStore
-from handlers.wire.sealing import NOBODY
+from handlers.wire.dead_letters import sealed_headers
+from handlers.wire.sealing import NOBODY, DataKey
 from handlers.wire.subjects import Streams, Subjects, is_tenant_id
 
 log = structlog.get_logger()
@@ -161,7 +162,7 @@ class AdvisoryWatcher:
     async def _sealed(self, rows: Collection[DeadLetterRow]) -> Batch:
         """Return the batch that keeps the letters, each sealed for its tenant."""
         keys = await self._keyring.prepare({_owner(row) for row in rows})
-        letters = [row._replace(body=keys[_owner(row)].current.body(row.body)) for row in rows]
+        letters = [_sealed(row, keys[_owner(row)].current) for row in rows]
         new = [
             KeyRow(tenant, each.current.id, each.wrapped, 0)
             for tenant, each in keys.items()
@@ -207,6 +208,11 @@ def _problem(advisory: Advisory, there: StreamMessage | None) -> dict[str, objec
         "consumer": advisory.consumer,
         "deliveries": advisory.deliveries,
     }
+
+
+def _sealed(row: DeadLetterRow, key: DataKey) -> DeadLetterRow:
+    headers = json.dumps(sealed_headers(json.loads(row.headers), key))
+    return row._replace(headers=headers, body=key.body(row.body))
 
 
 def _owner(row: DeadLetterRow) -> UUID:

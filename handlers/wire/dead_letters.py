@@ -1,7 +1,8 @@
 """A dead letter as a message: the one that was given up, with its headers and body, and why.
 
 Its own headers stand as they were, so far as they can: one that would steer the server (`Nats-…`), that is
-not plain ASCII, or has a name that is taken goes into `Dead-Letter-Headers`, a JSON object.
+not plain ASCII, or has a name that is taken goes into `Dead-Letter-Headers`, a JSON object. What the sender
+made up himself is sealed like the body: nobody knows whom it names.
 """
 
 from __future__ import annotations
@@ -10,8 +11,11 @@ import json
 import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple, cast
+from uuid import UUID
 
-from handlers.wire.headers import COMMAND_ID, MSG_ID
+from handlers.wire.headers import COMMAND_ID, MSG_ID, OF_COMMANDS, REPLAY_OF, TRACEPARENT
+from handlers.wire.sealing import DataKey, Keys, key_ids, opened_json
+from tenant_domain.values import SEALED
 
 ID = "Dead-Letter-Id"
 STREAM = "Dead-Letter-Stream"
@@ -22,6 +26,7 @@ TIME = "Dead-Letter-Time"
 ERROR = "Dead-Letter-Error"
 HEADERS = "Dead-Letter-Headers"
 OMITTED = "Dead-Letter-Omitted"
+SEALED_HEADERS = "Dead-Letter-Sealed-Headers"
 
 ERASED = "body, which is erased"
 """What is omitted of a letter whose tenant's data is erased."""
@@ -32,6 +37,10 @@ LONGEST_ERROR = 16 * 1024
 LARGEST_HEADERS = 63 * 1024
 """Bytes of all headers of a message: JetStream refuses one with 64 KiB (error 10097). Those of a command that
 came through may have more when they are written here, for what is not ASCII is escaped."""
+
+_KNOWN = OF_COMMANDS | {REPLAY_OF, TRACEPARENT}
+_CLOUD_EVENTS = "ce-"
+"""Headers that events have as well, in plain text."""
 
 _OWN = "dead-letter-"
 _SERVER = "nats-"
@@ -53,6 +62,34 @@ class DeadLetter(NamedTuple):
     headers: Mapping[str, str]
     body: bytes
     omitted: str = ""
+
+
+def sealed_headers(headers: Mapping[str, str], key: DataKey) -> dict[str, str]:
+    """Return headers as a letter keeps them: those that we know as they are, all others sealed."""
+    others = {name: value for name, value in headers.items() if not _is_known(name)}
+    return known_headers(headers) | ({SEALED_HEADERS: key.token(others)} if others else {})
+
+
+def _is_known(name: str) -> bool:
+    return name in _KNOWN or name.startswith(_CLOUD_EVENTS)
+
+
+def header_key_ids(headers: Mapping[str, str]) -> set[UUID]:
+    """Return the id of the key that headers were sealed with, if any were."""
+    return key_ids(json.dumps(headers.get(SEALED_HEADERS, "")).encode())
+
+
+def known_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return those that are kept in plain text."""
+    return {name: value for name, value in headers.items() if _is_known(name)}
+
+
+def opened_headers(headers: Mapping[str, str], keys: Keys) -> dict[str, str] | None:
+    """Return headers as they were sent, or None where the key that sealed some of them is destroyed."""
+    if SEALED_HEADERS not in headers:
+        return dict(headers)
+    others = json.loads(opened_json(json.dumps({SEALED: headers[SEALED_HEADERS]}).encode(), keys))
+    return None if SEALED in others else known_headers(headers) | others
 
 
 def token(text: str) -> str:

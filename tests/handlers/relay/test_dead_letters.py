@@ -82,10 +82,10 @@ async def listed(bus: Bus, count: int, **asked: Any) -> list[Letter]:
     return await dead_letters.letters(*bus, **asked)
 
 
-async def opened_body_of(letter: Letter, store: EventStore) -> bytes:
-    """Return the body of a letter as it was sent; it is sealed where it stands."""
+async def opened(letter: Letter, store: EventStore) -> DeadLetter:
+    """Return a letter as it was sent; it is sealed where it stands."""
     assert letter.letter.body.startswith(b"sealed:")
-    return (await dead_letters.opened(letter, lambda: keyring_of(store))).letter.body
+    return (await dead_letters.opened(letter, lambda: keyring_of(store))).letter
 
 
 async def test_a_letter_is_what_was_sent_and_why_it_was_given_up(bus: Bus, store: EventStore) -> None:
@@ -481,8 +481,8 @@ async def test_an_event_that_a_subscriber_gives_up_is_a_dead_letter_though_nobod
     [event] = await assert_mirrors(bus, store)
     dead = letter.letter
     assert (letter.tenant, dead.reason, dead.sequence) == (str(TENANT), reason, 1)
-    assert (dead.subject, await opened_body_of(letter, store)) == (event.subject, event.body)
-    assert dead.headers == event.headers
+    sent = await opened(letter, store)
+    assert (sent.subject, sent.body, sent.headers) == (event.subject, event.body, event.headers)
     assert dead.error["consumer"] == "billing"
 
 
@@ -495,7 +495,7 @@ async def test_a_given_up_message_that_is_gone_is_told_all_the_same(bus: Bus, st
     async with role(bus, store):
         [letter] = await listed(bus, 1)
     assert (letter.tenant, letter.letter.sequence) == ("unknown", 1)
-    assert await opened_body_of(letter, store) == b""
+    assert (await opened(letter, store)).body == b""
     assert "not in its stream" in letter.letter.error["detail"]
 
 

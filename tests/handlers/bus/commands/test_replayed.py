@@ -3,6 +3,7 @@
 from functools import partial
 from uuid import UUID, uuid4
 
+import psycopg
 import pytest
 from prometheus_client import CollectorRegistry
 
@@ -80,6 +81,59 @@ async def test_one_that_was_decided_meanwhile_keeps_its_id_and_is_not_decided_tw
     assert outcome(done)["status"] == "completed"
 
     assert (await dead_letters.replay(*bus, letter.letter, store)).command_id == str(command_id)
+
+
+async def test_one_whose_id_another_command_had_is_decided_under_one_of_its_own(
+    role: CommandsRole, bus: Bus, caller: Caller, store: EventStore
+) -> None:
+    [tenant], former = await active_tenants(store, caller), uuid4()
+    await caller.ask(tenant, "update_profile", {"name": "First"}, former)
+    await soon(await caller.put(tenant, "update_profile", b'{"name": "Second"}', former))
+    letter = await published(bus, store)
+    assert letter.letter.reason == "command-id-reused"
+
+    sent = await dead_letters.replay(*bus, letter.letter, store)
+
+    assert sent.command_id != str(former)
+
+    async def decided() -> bool:
+        recorded = await store.recorded([(tenant, UUID(sent.command_id))])
+        return any(each.position is not None for each in recorded.values())
+
+    await until(decided)
+
+
+async def test_what_a_sender_made_up_is_sealed_with_the_letter_and_sent_again_as_it_was(
+    role: CommandsRole, bus: Bus, caller: Caller, store: EventStore
+) -> None:
+    headers = {"X-Asked-By": "Ada Lovelace", "Actor": "crm", "Dead-Letter-Sealed-Headers": "mine"}
+    letter, again = await replayed(bus, caller, store, headers)
+    [kept] = await dead_letters.letters(*bus)
+    assert "Lovelace" not in str(kept.letter.headers)
+    assert kept.letter.headers["Actor"] == "crm"
+    assert letter.letter.headers == headers
+    assert (again["X-Asked-By"], again["Actor"]) == ("Ada Lovelace", "crm")
+
+
+async def test_a_letter_whose_key_is_destroyed_is_shown_without_what_was_sealed(
+    role: CommandsRole, bus: Bus, caller: Caller, store: EventStore, store_url: str
+) -> None:
+    [tenant] = await active_tenants(store, caller)
+    given = {COMMAND_ID: "seven", "X-Asked-By": "Ada Lovelace"}
+    await bus.nc.jetstream().publish(bus.subjects.command(tenant, "update_profile"), b"{}", headers=given)
+
+    async def refused() -> bool:
+        return await relay(bus, store).publish() == 1
+
+    await until(refused)
+    async with await psycopg.AsyncConnection.connect(store_url, autocommit=True) as connection:
+        await connection.execute("UPDATE service.tenant_keys SET wrapped = NULL, destroyed_at = now()")
+    [found] = await dead_letters.letters(*bus)
+
+    letter = await dead_letters.opened(found, lambda: keyring_of(store))
+
+    assert letter.letter.headers == {COMMAND_ID: "seven"}
+    assert (letter.letter.body, letter.letter.omitted) == (b"", "body, which is erased")
 
 
 @pytest.mark.parametrize(
