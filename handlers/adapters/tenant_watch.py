@@ -1,8 +1,9 @@
 """The watch over tenants' sessions and roles: what PostgreSQL lets everybody do, and what must not last.
 
 A session may lift its own time limits, and a role may change its own password and settings; no right can be
-taken away for that. So sessions that hold a transaction for too long are ended, and roles that were changed
-are put back. Ages are counted here, by a clock that does not jump.
+taken away for that. So sessions that hold a transaction for too long are ended, or a temporary file, which a
+cursor WITH HOLD keeps beyond its transaction; roles that were changed are put back. Ages are counted here,
+by a clock that does not jump.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ they come up to so much later."""
 
 _MAY = """
 SELECT pg_has_role('pg_read_all_stats', 'USAGE') AND pg_has_role('pg_signal_backend', 'USAGE'),
-    has_column_privilege('pg_catalog.pg_authid', 'xmin', 'SELECT')"""
+    has_column_privilege('pg_catalog.pg_authid', 'xmin', 'SELECT'),
+    has_function_privilege('pg_ls_tmpdir()', 'EXECUTE')"""
 
 _NAMES = "SELECT DISTINCT usename FROM pg_stat_activity WHERE usename ~ '^t_[0-9a-f]{32}$'"
 
@@ -39,6 +41,11 @@ _SESSIONS = """
 SELECT pid, usename, backend_start, xact_start, state_change, state LIKE 'idle in transaction%'
 FROM pg_stat_activity
 WHERE usename ~ '^t_[0-9a-f]{32}$' AND xact_start IS NOT NULL"""
+
+_FILES = r"""
+SELECT s.pid, s.usename, s.backend_start, f.name
+FROM pg_ls_tmpdir() f JOIN pg_stat_activity s ON f.name LIKE 'pgsql\_tmp' || s.pid || '.%'
+WHERE s.usename ~ '^t_[0-9a-f]{32}$'"""
 
 _END = "SELECT pg_terminate_backend(pid) FROM unnest(%s::int[]) pid"
 
@@ -80,6 +87,13 @@ class _Session(NamedTuple):
     idle: bool
 
 
+class _File(NamedTuple):
+    pid: int
+    role: str
+    began: object
+    name: str
+
+
 class TenantWatch:
     """Looks from `start` to `stop`, database or not; any number of them may. `connect` is in autocommit."""
 
@@ -93,7 +107,7 @@ class TenantWatch:
         self._connect, self._key, self._limits = connect, key, limits or WatchLimits()
         self._ended = Counter(
             "tenants_database_sessions_ended",
-            "Sessions of tenants that held a transaction for too long, by why",
+            "Sessions of tenants that held a transaction or a temporary file for too long, by why",
             ("why",),
             registry=registry,
         )
@@ -108,6 +122,7 @@ class TenantWatch:
             registry=registry,
         )
         self._seen: dict[tuple[object, ...], float] = {}
+        self._files: dict[_File, float] = {}
         self._changes: int | None = None
         self._looked_at_all = 0.0
         self._tasks: list[asyncio.Task[Any]] = []
@@ -135,18 +150,21 @@ class TenantWatch:
         """Look once: end sessions, put roles back. Raises psycopg.Error."""
         row = await (await connection.execute(_MAY)).fetchone()
         assert row is not None
-        sees_sessions, sees_roles = row
-        await self._look_at_sessions(connection, lent=not sees_sessions)
+        sees_sessions, sees_roles, sees_files = row
+        await self._look_at_sessions(connection, lent=not sees_sessions, files=sees_files)
         await self._look_at_roles(connection, changes=sees_roles)
 
-    async def _look_at_sessions(self, connection: AsyncConnection[Any], *, lent: bool) -> None:
+    async def _look_at_sessions(self, connection: AsyncConnection[Any], *, lent: bool, files: bool) -> None:
         """End what holds on for too long. Without rights of its own, the roles are lent, for this look."""
         async with connection.transaction(force_rollback=True):
             if lent:
                 for (name,) in await _rows(connection, _NAMES):
                     await lend(connection, UUID(name[2:]))
             sessions = [_Session(*row) for row in await _rows(connection, _SESSIONS)]
-            too_long = self._too_long(sessions)
+            too_long: list[tuple[_Session | _File, str]] = [*self._too_long(sessions)]
+            if files:
+                held = self._held([_File(*row) for row in await _rows(connection, _FILES)])
+                too_long += ((file, "temporary file") for file in held)
             if too_long:
                 await connection.execute(_END, ([session.pid for session, _ in too_long],))
         for session, why in too_long:
@@ -171,6 +189,13 @@ class TenantWatch:
         self._seen = seen
         self._oldest.set(oldest)
         return found
+
+    def _held(self, files: Iterable[_File]) -> list[_File]:
+        """Return those that are older than any transaction may be, one of each session."""
+        now = asyncio.get_running_loop().time()
+        self._files = {file: self._files.get(file, now) for file in files}
+        old = [file for file, since in self._files.items() if now - since > self._limits.transaction]
+        return list({(file.pid, file.began): file for file in old}.values())
 
     async def _look_at_roles(self, connection: AsyncConnection[Any], *, changes: bool) -> None:
         names = {name for (name,) in await _rows(connection, _WITH_SETTINGS)}

@@ -93,6 +93,19 @@ async def test_a_session_that_holds_no_transaction_stays(
         await door.execute("SELECT count(*) FROM users")
 
 
+async def test_a_session_that_keeps_a_file_beyond_its_transaction_is_ended(
+    database: Database, door: psycopg.AsyncConnection[Any]
+):
+    await door.execute("BEGIN")
+    await door.execute(
+        "DECLARE kept CURSOR WITH HOLD FOR SELECT repeat('x', 1000000) FROM generate_series(1, 20)"
+    )
+    await door.execute("COMMIT")
+    async with watching(database) as registry:
+        await ended(door)
+        await counted(registry, "tenants_database_sessions_ended_total", why="temporary file")
+
+
 async def test_without_rights_on_all_sessions_the_roles_are_lent(
     stack: SharedStack, database: Database, door: psycopg.AsyncConnection[Any]
 ):
