@@ -105,13 +105,13 @@ class Plans:
         return {"differences": told, "sha256": plan_state.hashed(plan_state.packed(live))}
 
     async def _backup(self, work: Work) -> PlanState:
-        kept = work.operation.step(BACKUP_STEP).output
+        kept, path = work.operation.step(BACKUP_STEP).output, backup_path(work.operation.operation_id)
         async with self._bucket(work.tenant_id) as bucket:
-            raw = await _stored(bucket, backup_path(work.operation.operation_id))
+            raw = await _stored(bucket, path)
         if raw is None:
-            raise EffectFailed("The backup of the tenant's state is not there.")
+            raise PermanentlyFailed(f"The backup {path} is not in the tenant's bucket.")
         if plan_state.hashed(raw) != kept.get("sha256"):
-            raise EffectFailed("The backup of the tenant's state is not what was kept.")
+            raise PermanentlyFailed(f"The backup {path} in the tenant's bucket is not what was kept.")
         return msgspec.json.decode(raw, type=PlanState)
 
     @asynccontextmanager

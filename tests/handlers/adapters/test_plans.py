@@ -248,7 +248,7 @@ async def test_a_backup_that_was_changed_or_is_gone_is_not_used(up: Change, raw:
         await obstore.delete_async(bucket, path)
     else:
         await obstore.put_async(bucket, path, raw)
-    with pytest.raises(EffectFailed, match="backup of the tenant's state is not"):
+    with pytest.raises(PermanentlyFailed, match=f"backup {path} .*is not"):
         await up.restore()
     assert await up.state() == before
 

@@ -14,7 +14,9 @@ import psycopg
 import pytest
 
 from handlers.adapters import plan_state
+from handlers.adapters.effects import Work
 from handlers.adapters.plan_state import PlanState
+from handlers.adapters.plans import backup_path
 from handlers.adapters.schemas import schema_of
 from handlers.saga_runner.worker import Limits
 from tenant_domain.catalogue import PLANS
@@ -178,6 +180,26 @@ async def test_a_change_that_cannot_be_undone_is_parked_and_goes_on_when_asked(h
         operation = await house.until(tenant.operation_id, lambda state: state.finished)
     assert operation.status is OperationStatus.ROLLED_BACK
     assert await tenant.is_what_it_was()
+
+
+async def test_without_its_backup_a_change_is_parked_at_once(house: House):
+    [tenant] = await moving(house, UP)
+
+    async def lose(work: Work) -> None:
+        await obstore.delete_async(
+            house.buckets.open(work.tenant_id), backup_path(work.operation.operation_id)
+        )
+
+    faults = Faults(house.effects)
+    faults.plan(("after", "keep_backup"), lose)
+    await tenant.ask()
+    async with house.working(effects=faults.effects()):
+        operation = await tenant.end()
+    assert operation.status is OperationStatus.PARKED
+    assert f"{backup_path(tenant.operation_id)} is not in the tenant's bucket" in (
+        operation.parked_reason or ""
+    )
+    assert (operation.step("verify").attempts, operation.step("apply_changes").tries) == (1, 1)
 
 
 async def test_what_differs_from_the_plan_turns_the_run_back(house: House):
