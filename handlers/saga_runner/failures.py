@@ -16,6 +16,11 @@ from sagas.journal import Failure
 _RIGHTS = re.compile(
     r"permission denied (to (create|alter|drop) (role|database|extension)|for (database|schema) \w+)"
 ).fullmatch
+_OBJECTS = re.compile(
+    r"((?:permission denied for|must be owner of) [a-z ]+?)(?: (pg_\w+))?(?: .+)?"
+).fullmatch
+"""Names of what is in a tenant's schema are the tenant's words; those of the catalogue are not."""
+
 _ID = re.compile(r"[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}").search
 
 
@@ -57,10 +62,17 @@ def described(error: Exception) -> Failure:
 def _lacking(error: psycopg.Error) -> str:
     """Return which right the service's role lacks, in the server's words where these name nothing else."""
     said = error.diag.message_primary or ""
-    right = f": {said}" if _RIGHTS(said) else ""
+    missing = "The role of TENANTS_POSTGRES_URL lacks a right; `tenantctl doctor` names the GRANT that helps."
+    if _RIGHTS(said):
+        return f"The database refused it: {said} ({error.sqlstate}). {missing}"
+    found = _OBJECTS(said)
+    if found is None:
+        return f"The database refused it ({error.sqlstate}). {missing}"
+    if found[2] is not None:
+        return f"The database refused it: {found[1]} {found[2]} ({error.sqlstate}). {missing}"
     return (
-        f"The database refused it{right} ({error.sqlstate}). The role of TENANTS_POSTGRES_URL lacks a right;"
-        " `tenantctl doctor` names the GRANT that helps."
+        f"The database refused it: {found[1]} in the tenant's schema ({error.sqlstate}). It is another role's,"
+        " whose name `\\d` of that schema shows: give it to the tenant's role, or drop it, and retry."
     )
 
 
