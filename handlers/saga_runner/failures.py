@@ -71,8 +71,8 @@ def _lacking(error: psycopg.Error) -> str:
     if found[2] is not None:
         return f"The database refused it: {found[1]} {found[2]} ({error.sqlstate}). {missing}"
     return (
-        f"The database refused it: {found[1]} in the tenant's schema ({error.sqlstate}). It is another role's,"
-        " whose name `\\d` of that schema shows: give it to the tenant's role, or drop it, and retry."
+        f"The database refused it: {found[1]} in the tenant's schema ({error.sqlstate}). It is of another"
+        " role, which `\\d` of that schema names: give it to the tenant's role, or drop it, and retry."
     )
 
 
