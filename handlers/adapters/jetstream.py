@@ -14,6 +14,8 @@ import msgspec
 from nats.aio.client import Client
 from nats.errors import NoRespondersError
 
+from handlers.adapters import nats_rights
+
 TIMEOUT = 5.0
 """Seconds for an answer of the server's API: it answers in milliseconds, or is not well."""
 
@@ -51,11 +53,11 @@ class StreamMessage(NamedTuple):
 async def call(nc: Client, request: str, body: Mapping[str, Any] | None = None) -> Json:
     """Return the answer to `$JS.API.<request>`.
 
-    Raises JetStreamError for a refusal, and nats-py's errors where no answer came.
+    Raises JetStreamError for a refusal, and nats-py's errors where no answer came (NotPermitted among them).
     """
     payload = b"" if body is None else msgspec.json.encode(body)
     try:
-        answer = await nc.request(f"$JS.API.{request}", payload, timeout=TIMEOUT)
+        answer = await nats_rights.request(nc, f"$JS.API.{request}", payload, TIMEOUT)
     except NoRespondersError:
         raise JetStreamError(request, 0, "JetStream does not answer: is it enabled?") from None
     content: Json = msgspec.json.decode(answer.data)

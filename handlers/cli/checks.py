@@ -23,7 +23,8 @@ from handlers.cli.findings.attempt import Check, attempt, failed
 from handlers.cli.findings.finding import Finding
 from handlers.cli.findings.leftovers import leftovers
 from handlers.cli.projections import connections
-from handlers.cli.where import Common, bus, http_url, settings, store
+from handlers.cli.unreachable import Unreachable
+from handlers.cli.where import Common, bus, http_url, settings, source, store
 from handlers.client import TenantClient
 from handlers.settings import Settings
 from handlers.store.connections import Connections
@@ -78,17 +79,17 @@ async def _bus(common: Common, chosen: Settings, streams: Streams) -> AsyncGener
         async with bus(common) as nc:
             client = TenantClient(nc, prefix=chosen.subject_prefix, timeout=doors.QUICK)
             checks: dict[str, Check] = {
-                "nats": partial(jetstream.server, nc),
+                "nats": partial(jetstream.server, nc, source(common, "nats")),
                 "jetstream": partial(jetstream.account, nc, chosen),
             }
             for stream in (streams.commands, streams.events, streams.dead_letters, streams.context_stream):
                 checks[stream] = partial(jetstream.stream, nc, stream)
-            checks["commands"] = partial(doors.commands, client)
-            checks["queries"] = partial(doors.queries, client)
+            checks["commands"] = partial(doors.commands, nc, client)
+            checks["queries"] = partial(doors.queries, nc, client)
             async for finding in _each(checks):
                 yield finding
-    except (Refusal, NatsError, OSError) as error:
-        yield Finding("nats", "broken", str(error), "Start it, or set TENANTS_NATS_URL.")
+    except Unreachable as error:
+        yield Finding("nats", "broken", error.found, error.advice)
     except Exception as error:  # noqa: BLE001 - whatever a client library makes of a URL or a server
         yield failed("nats", error)
 
@@ -97,7 +98,7 @@ async def _database(common: Common, chosen: Settings) -> AsyncGenerator[Finding]
     try:
         async with connections(common) as pool:
             ((migrated, version),) = await pool.fetch(_TABLES, ())
-            yield Finding("postgres", "ok", f"PostgreSQL {version}")
+            yield Finding("postgres", "ok", f"PostgreSQL {version}, where {source(common, 'postgres')} says")
             checks: dict[str, Check] = {
                 "rights": partial(rights.postgres, pool),
                 "clock of postgres": partial(clocks.postgres, pool),
@@ -108,8 +109,8 @@ async def _database(common: Common, chosen: Settings) -> AsyncGenerator[Finding]
                 yield finding
             if not migrated:
                 yield Finding("schema", "broken", "no tables", "Start the service: it makes its tables.")
-    except (Refusal, StoreError, TimeoutError) as error:
-        yield Finding("postgres", "broken", str(error) or "silent", "Start it, or set TENANTS_POSTGRES_URL.")
+    except Unreachable as error:
+        yield Finding("postgres", "broken", error.found, error.advice)
     except Exception as error:  # noqa: BLE001 - whatever a driver makes of a URL or a server
         yield failed("postgres", error)
 

@@ -22,7 +22,7 @@ _ADVICE = {
 }
 
 
-_OTHER_TABLES = ("3F000", "42P01", "42703", "42883")
+OTHER_TABLES = ("3F000", "42P01", "42703", "42883")
 """A schema, a table, a column, a function that is not there."""
 
 
@@ -91,7 +91,7 @@ def _said_by_database(error: Exception) -> str:
     """Return a sentence for what PostgreSQL says of a database that is not as the service left it."""
     said = str(error).partition("\n")[0].rstrip(".")
     state: str | None = getattr(error, "sqlstate", None)
-    if state in _OTHER_TABLES:
+    if state in OTHER_TABLES:
         return (
             f"The database has no tables of the service, or those of another version ({said}). Name the"
             " right one in TENANTS_POSTGRES_URL, or start the service: it makes its tables."

@@ -127,9 +127,10 @@ def http_url(common: Common) -> str | None:
 
 @asynccontextmanager
 async def bus(common: Common) -> AsyncGenerator[Client]:
-    """Give a connection to NATS. Raises Unavailable and Unauthenticated, saying where it looked."""
+    """Give a connection to NATS. Raises Unreachable, saying where it looked."""
     from nats.errors import Error as NatsError
 
+    from handlers.cli.unreachable import Unreachable
     from handlers.client.connecting import connected as connection_to
 
     chosen = settings(common)
@@ -137,10 +138,11 @@ async def bus(common: Common) -> AsyncGenerator[Client]:
     try:
         nc = await connection_to(chosen.nats_servers, REACH, {"name": "tenantctl"})
     except Unauthenticated:
-        raise Unauthenticated(f"The NATS server at {where} does not know these credentials.") from None
+        found = f"The NATS server at {where} does not know these credentials."
+        raise Unreachable(found, f"Correct user and password in {source(common, 'nats')}.") from None
     except (Unavailable, OSError, NatsError) as error:
-        hint = _hint(chosen, "nats_url")
-        raise Unavailable(f"No NATS answers at {where} within {REACH:g} s.{hint}") from error
+        found = f"No NATS answers at {where} within {REACH:g} s."
+        raise Unreachable(found, _starting(common, "nats")) from error
     try:
         yield nc
     finally:
@@ -177,6 +179,8 @@ async def explained(common: Common, error: StoreUnavailable) -> Exception:
     """
     import psycopg
 
+    from handlers.cli.unreachable import Unreachable, advice_for
+
     chosen = settings(common)
     url = chosen.postgres_url.get_secret_value()
     try:
@@ -189,8 +193,8 @@ async def explained(common: Common, error: StoreUnavailable) -> Exception:
         why = "no answer" if isinstance(reason, TimeoutError) else "that is not a URL of PostgreSQL"
     else:
         return error
-    hint = _hint(chosen, "postgres_url")
-    return Unavailable(f"PostgreSQL cannot be used at {_public(url)}: {why}.{hint}")
+    advice = advice_for(why, source(common, "postgres"), _starting(common, "postgres"))
+    return Unreachable(f"PostgreSQL cannot be used at {_public(url)}: {why}.", advice)
 
 
 def keyring(common: Common, opened: EventStore) -> Keyring:
@@ -215,12 +219,26 @@ def _endpoints(data_dir: Path) -> dict[str, str]:
         raise Misuse(f"{data_dir / ENDPOINTS} cannot be read: {error}") from None
 
 
-def _hint(chosen: Settings, name: str) -> str:
-    """Return what to do where neither a setting nor a running stack says where a server is."""
-    if name in chosen.model_fields_set:
-        return ""
-    variable = f"TENANTS_{name.upper()}"
-    return f" Start `tenantctl dev`, name its folder with --data-dir, or set {variable}."
+def source(common: Common, server: str) -> str:
+    """Return what says where `server` (nats, postgres) is: a variable, or the file of a running stack."""
+    variable = f"TENANTS_{server.upper()}_URL"
+    if f"{server}_url" in given_settings().model_fields_set:
+        return variable
+    if server in _endpoints(common.data_dir):
+        return str(common.data_dir / ENDPOINTS)
+    return f"{variable} (its default)"
+
+
+def _starting(common: Common, server: str) -> str:
+    """Return what to do where nothing answers: by whether a setting, a running stack or nothing named it."""
+    variable = f"TENANTS_{server.upper()}_URL"
+    match source(common, server):
+        case said if said == variable:
+            return f"Start it, or correct {variable}."
+        case said if said.endswith(ENDPOINTS):
+            return f"Start `tenantctl dev` again, which wrote {said}, or set {variable}."
+        case _:
+            return f"Start `tenantctl dev`, name its folder with --data-dir, or set {variable}."
 
 
 def _public(url: str) -> str:

@@ -9,7 +9,7 @@ import pytest
 from handlers import logs
 from handlers.cli.where import Common, bus, explained
 from handlers.store.errors import StoreUnavailable
-from tenant_domain.refusals import Unauthenticated
+from tenant_domain.refusals import Unavailable
 
 LOST = StoreUnavailable("no connection to the database")
 
@@ -46,7 +46,7 @@ async def test_a_wrong_password_is_told_of_and_not_shown(
 
     place = nats_url.rpartition("@")[2]
     nothing_set.setenv("TENANTS_NATS_URL", f"nats://service:swordfish@{place}")
-    with pytest.raises(Unauthenticated, match=f"NATS server at nats://{place} does not know these"):
+    with pytest.raises(Unavailable, match=f"NATS server at nats://{place} does not know these"):
         async with bus(Common(data_dir=tmp_path)):
             pass
 
