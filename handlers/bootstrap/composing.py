@@ -52,7 +52,8 @@ async def composed(
     """Make the roles of these names; what only they use ends with `started`."""
     made = Composition()
     endpoints: list[Endpoint] = []
-    made.roles.append(StreamWatch(lambda: process.nc, process.streams, process.declare))
+    watch = StreamWatch(lambda: process.nc, process.definitions, process.declare, REGISTRY)
+    made.roles.append(watch)
     if "relay" in names:
         made.roles.append(relay_role(process))
     queries = await reading(process, started) if {"projections", "http"} & set(names) else None

@@ -73,14 +73,18 @@ class Process:
         """The connection to NATS that all parts of this process share."""
         return self.broker.connection
 
+    @property
+    def definitions(self) -> dict[str, Json]:
+        """What each stream must be, by name."""
+        return definitions(self.subjects, self.streams, self.limits)
+
     async def declare(self) -> frozenset[str]:
         """Make the streams that are missing, and mark them.
 
         Raises StreamWeakened, and ForeignStreams where they were made from another log.
         """
         missing = await declare(self.nc, self.subjects, self.streams, self.limits)
-        names = definitions(self.subjects, self.streams, self.limits)
-        await settle(self.nc, self.streams.events, names, await self.store.identity(), self._holds)
+        await settle(self.nc, self.streams.events, self.definitions, await self.store.identity(), self._holds)
         await self.largest.look()
         return missing
 

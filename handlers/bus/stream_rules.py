@@ -37,6 +37,17 @@ def compared(info: Mapping[str, Any], wanted: Json) -> Json:
     return growth
 
 
+def departures(info: Mapping[str, Any], wanted: Json) -> dict[str, str]:
+    """Return in which fields a stream is not as it was declared, and what they are."""
+    present = info["config"]
+    found = {field: present.get(field, RULES[field].absent) for field in wanted}
+    return {
+        field: f"{field} is {found[field]!r}, not {value!r}"
+        for field, value in wanted.items()
+        if not RULES[field].fits(found[field], value)
+    }
+
+
 class Rule(NamedTuple):
     """How a field is compared: what it is when absent, when it is right, when a change is growth."""
 
@@ -64,6 +75,10 @@ def _equal_limit(present: int, wanted: int) -> bool:
 
 def _more(present: int, wanted: int) -> bool:
     return wanted > present
+
+
+def _turned_off(present: bool, wanted: bool) -> bool:
+    return present and not wanted
 
 
 def _turned_on(present: bool, wanted: bool) -> bool:
@@ -95,10 +110,11 @@ RULES: Mapping[str, Rule] = {
     "allow_direct": Rule(False, _equal, _turned_on),
     "allow_atomic": Rule(False, _equal, _turned_on),
     "allow_rollup_hdrs": Rule(False, _equal, _turned_on),
-    "max_msgs_per_subject": Rule(-1, *_SAME),
+    "max_msgs_per_subject": Rule(-1, *_LIMIT),
     "deny_delete": Rule(False, _equal, _turned_on),
     "sealed": Rule(False, *_SAME),
-    "no_ack": Rule(False, *_SAME),
+    "no_ack": Rule(False, _equal, _turned_off),
+    "max_msgs": Rule(-1, *_LIMIT),
     "max_bytes": Rule(-1, *_LIMIT),
     "max_age": Rule(0, *_LIMIT),
     "max_msg_size": Rule(-1, *_LIMIT),

@@ -4,7 +4,8 @@ One of them is the key-value bucket of the live context, as clients make one.
 
 An existing stream is compared field by field. What makes it stronger (more bytes, subjects, replicas) is
 applied by an update that keeps every field this program does not know; what would weaken it is refused,
-with the stream and the field named: an operator decides that, not a start of the service.
+with the stream and the field named: an operator decides that, not a start of the service. The same is done
+while the service runs (handlers/bus/stream_watch.py).
 Any number of processes may declare at the same time.
 """
 
@@ -180,6 +181,10 @@ def _stream(name: str, subjects: list[str], limits: Limits, **fields: Any) -> Js
         "storage": "file",
         "discard": "old",
         "num_replicas": limits.replicas,
+        "max_msgs": -1,
+        "max_msgs_per_subject": -1,
+        "max_bytes": -1,
+        "max_age": 0,
         "allow_direct": True,
         "sealed": False,
         "no_ack": False,

@@ -7,6 +7,7 @@ from functools import partial
 
 from nats.errors import Error as NatsError
 
+from handlers.bus.streams import definitions, limits_of
 from handlers.cli.exits import Misuse
 from handlers.cli.findings import (
     clocks,
@@ -29,7 +30,7 @@ from handlers.client import TenantClient
 from handlers.settings import Settings
 from handlers.store.connections import Connections
 from handlers.store.errors import StoreError
-from handlers.wire.subjects import Streams
+from handlers.wire.subjects import Streams, Subjects
 from tenant_domain.refusals import Refusal
 
 _TABLES = b"""
@@ -48,7 +49,7 @@ async def examined(common: Common) -> AsyncGenerator[Finding]:
     streams = Streams.of(chosen.subject_prefix)
     parts = (
         _given(chosen),
-        _bus(common, chosen, streams),
+        _bus(common, chosen),
         _database(common, chosen),
         _outlets(common, streams),
     )
@@ -74,7 +75,7 @@ async def _given(chosen: Settings) -> AsyncGenerator[Finding]:
         yield finding
 
 
-async def _bus(common: Common, chosen: Settings, streams: Streams) -> AsyncGenerator[Finding]:
+async def _bus(common: Common, chosen: Settings) -> AsyncGenerator[Finding]:
     try:
         async with bus(common) as nc:
             client = TenantClient(nc, prefix=chosen.subject_prefix, timeout=doors.QUICK)
@@ -82,8 +83,9 @@ async def _bus(common: Common, chosen: Settings, streams: Streams) -> AsyncGener
                 "nats": partial(jetstream.server, nc, source(common, "nats")),
                 "jetstream": partial(jetstream.account, nc, chosen),
             }
-            for stream in (streams.commands, streams.events, streams.dead_letters, streams.context_stream):
-                checks[stream] = partial(jetstream.stream, nc, stream)
+            subjects, streams = Subjects(chosen.subject_prefix), Streams.of(chosen.subject_prefix)
+            for name, wanted in definitions(subjects, streams, limits_of(chosen)).items():
+                checks[name] = partial(jetstream.stream, nc, wanted)
             checks["commands"] = partial(doors.commands, nc, client)
             checks["queries"] = partial(doors.queries, nc, client)
             async for finding in _each(checks):

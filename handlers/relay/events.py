@@ -9,7 +9,8 @@ A stream that is missing is made again and filled from the first event; one that
 failure is filled from its end. One that holds what the log does not have (a stranger's message, or events
 that a failover of the database lost) is told of loudly, and made anew from the log, where the log is surely
 the one that it was made of, as its mark says (handlers/store/identity.py). Else it is left alone until
-somebody rebuilds it: going on would lose events for those who listen.
+somebody rebuilds it: going on would lose events for those who listen. One that lost its first messages (a
+purge, a limit that somebody set) is made anew alike.
 
 No event holds up those behind it. Where publishing failed right behind the same one before, the next goes
 alone; one that no message can carry, or that the server refuses for good, goes out as a claim check.
@@ -35,7 +36,7 @@ from handlers.adapters.jetstream import Json
 from handlers.adapters.pace import Pace
 from handlers.relay.claims import TRIES, Claims, Doubt, carried, claim_of
 from handlers.relay.cloud_events import Message, claim_check
-from handlers.relay.likeness import differs_at, first_difference
+from handlers.relay.likeness import beginning, differs_at, first_difference, is_cut
 from handlers.relay.metrics import RelayMetrics
 from handlers.relay.outlet import Outlet, OutOfPlace, Refused, Run
 from handlers.relay.replacing import Recreate, replace
@@ -65,15 +66,17 @@ JITTER = 0.5
 class Astray(Exception):
     """The stream holds what the log does not have: a stranger's message, or what a restored backup lost.
 
-    `position` is the first at which they differ.
+    `position` is the first at which they differ; None where the stream has only lost what it began with.
     """
 
-    def __init__(self, stream: str, position: int, last: int, head: int) -> None:
-        super().__init__(
-            f"{stream} holds another message than the log from position {position} on"
-            f" (the stream is at {last}, the log at {head})"
+    def __init__(self, stream: str, position: int | None, info: Json, head: int) -> None:
+        first, last = info["state"]["first_seq"], info["state"]["last_seq"]
+        what = (
+            f"has lost the positions from {beginning(info)} to {first - 1}"
+            if position is None
+            else f"holds another message than the log from position {position} on"
         )
-        self.position = position
+        super().__init__(f"{stream} {what} (the stream is at {last}, the log at {head})")
 
 
 class EventRelay:
@@ -215,7 +218,7 @@ class EventRelay:
         info = await self._present()
         held = (info["created"], self._store.incarnation.number)
         other = await self._difference(info, thorough=held != self._held)
-        if other is not None:
+        if other is not None or is_cut(info):
             info = await self._made_anew(info, other)
         self._held = held
         return info["state"]["last_seq"]
@@ -223,22 +226,28 @@ class EventRelay:
     async def _difference(self, info: Json, *, thorough: bool) -> int | None:
         return await first_difference(self._nc, self._store, self._stream, info, thorough=thorough)
 
-    async def _made_anew(self, info: Json, other: int) -> Json:
-        """Make a stream anew that differs from position `other` on. Raises Astray where that is not right."""
+    async def _made_anew(self, info: Json, other: int | None) -> Json:
+        """Make a stream anew that differs from position `other` on, or (None) has lost its beginning.
+
+        Raises Astray where it differs and that is not right. One that lacks its beginning is left as it is
+        then: going on loses nothing more.
+        """
         head = await self._store.head()
-        astray = Astray(self._stream, other, info["state"]["last_seq"], head)
+        astray = Astray(self._stream, other, info, head)
         self._metrics.astray.set(1)
         mark, log_now = LogIdentity.of(info["config"].get("metadata")), await self._store.identity()
         if self._recreate is None or mark is None or not log_now.follows(mark):
+            if other is None:
+                return info
             raise astray
         log.error("stream is made anew from the log", stream=self._stream, why=str(astray))
         await asyncio.sleep(random.uniform(0, JITTER))  # noqa: S311
         now = await self._present()
         still = await self._difference(now, thorough=True)
-        if still is not None:
-            first = min(now["state"]["first_seq"], head + 1)
+        if still is not None or is_cut(now):
+            first, same = min(beginning(now), head + 1), None if still is None else still - 1
             await self.claims.forget()
-            await replace(self._nc, self._subjects, self._stream, self._recreate, first, same=still - 1)
+            await replace(self._nc, self._subjects, self._stream, self._recreate, first, same=same)
             await self._declare()  # it carries the log's mark of now
             self._metrics.rebuilds.inc()
         return await self._present()

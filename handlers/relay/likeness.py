@@ -4,6 +4,7 @@ An event's id follows from its stream, version and time (handlers/relay/cloud_ev
 it as the message's id. Each message was stored only right behind its predecessor, so the last one mostly
 speaks for all. A stranger's message, or events that a failover lost, stand at the end first: whatever
 differs, differs from some position on, which is found by halves. What limits have cut off counts as the same.
+What was purged, or cut off by a limit that is gone, counts as lost: the log has it.
 """
 
 from __future__ import annotations
@@ -26,6 +27,19 @@ async def differs_at(nc: Client, store: EventStore, stream: str, sequence: int) 
         return True
     there = await jetstream.message(nc, stream, sequence)
     return there is not None and there.headers.get(MSG_ID) != event_id(event[0])
+
+
+def beginning(info: Json) -> int:
+    """Return the position that a stream should begin at: where it was made to, unless it has limits."""
+    config = info["config"]
+    if config.get("max_age", 0) > 0 or any(config.get(each, -1) > 0 for each in ("max_bytes", "max_msgs")):
+        return info["state"]["first_seq"]
+    return max(1, config.get("first_seq", 1))
+
+
+def is_cut(info: Json) -> bool:
+    """Return whether a stream has lost its first messages although nothing that it is set to takes them."""
+    return info["state"]["last_seq"] > 0 and info["state"]["first_seq"] > beginning(info)
 
 
 async def first_difference(

@@ -11,7 +11,7 @@ from handlers.adapters.key_check import CHECK_VALUE
 from handlers.adapters.keys import MasterKeyError, load_master_key
 from handlers.bus.marks import mark_of
 from handlers.cli.findings.finding import Finding
-from handlers.relay.likeness import differs_at, first_difference
+from handlers.relay.likeness import beginning, differs_at, first_difference, is_cut
 from handlers.settings import Settings
 from handlers.store.connections import Connections
 from handlers.store.event_store import EventStore
@@ -73,4 +73,12 @@ async def events(nc: Client, streams: Streams, log: EventStore) -> list[Finding]
         return [
             Finding(what, "broken", found, "A running relay mends its end; else `tenantctl events rebuild`.")
         ]
+    if is_cut(info):
+        found = (
+            f"{streams.events} has lost its positions {beginning(info)} to {info['state']['first_seq'] - 1}"
+        )
+        advice = (
+            "A running relay makes it anew once it has nothing to publish; else `tenantctl events rebuild`."
+        )
+        return [Finding(what, "broken", found, advice)]
     return [Finding(what, "ok", f"{streams.events} holds the log's events, as far as looked at")]

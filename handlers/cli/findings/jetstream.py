@@ -5,6 +5,8 @@ from __future__ import annotations
 from nats.aio.client import Client
 
 from handlers.adapters import jetstream
+from handlers.adapters.jetstream import Json
+from handlers.bus.stream_rules import departures
 from handlers.cli.findings.finding import Finding
 from handlers.settings import GIB, Settings
 
@@ -34,13 +36,19 @@ async def account(nc: Client, chosen: Settings) -> Finding:
     return Finding("jetstream", "ok", f"{info.get('storage', 0) / GIB:.2f} GiB stored, {room}")
 
 
-async def stream(nc: Client, name: str) -> Finding:
-    """Look whether a stream is there."""
+async def stream(nc: Client, wanted: Json) -> Finding:
+    """Look whether a stream is there, and as it was declared."""
+    name = wanted["name"]
     try:
         info = await jetstream.stream_info(nc, name)
     except jetstream.JetStreamError as error:
         return Finding(name, "broken", str(error), ENABLE)
     if info is None:
         return Finding(name, "broken", "missing", "Start the service: it declares its streams.")
+    if other := departures(info, wanted):
+        advice = (
+            "A running service puts back what was weakened; what stays, change in the stream or the settings."
+        )
+        return Finding(name, "broken", "; ".join(other.values()), advice)
     state = info["state"]
     return Finding(name, "ok", f"{state['messages']} messages, last {state['last_seq']}")

@@ -1,19 +1,23 @@
 """The service declares its streams: makes, grows, and never weakens them."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any
 from uuid import uuid4
 
 import pytest
+import structlog
 from nats.js.errors import APIError
+from prometheus_client import CollectorRegistry
 
 from handlers.adapters import jetstream
+from handlers.adapters.jetstream import Json
 from handlers.bus import streams as declaring
 from handlers.bus.stream_rules import compared
-from handlers.bus.stream_watch import StreamWatch, missing
+from handlers.bus.stream_watch import StreamWatch, departed
 from handlers.bus.streams import (
     LARGEST_COMMAND,
     Limits,
@@ -24,7 +28,7 @@ from handlers.bus.streams import (
     definitions,
 )
 from tests.support.bus import Bus, messages_of, own_bus
-from tests.support.waiting import PATIENCE, within
+from tests.support.waiting import PATIENCE, until, within
 
 LIMITS = Limits(commands_max_bytes=8 * 1024**2, dead_letters_max_bytes=8 * 1024**2)
 
@@ -123,7 +127,7 @@ async def test_a_stream_grows_and_keeps_what_the_service_does_not_know(bus: Bus)
     await declare(bus.nc, bus.subjects, bus.streams, LIMITS)
     await put(bus)
     name = bus.streams.commands
-    theirs = {"description": "ours", "max_msgs_per_subject": 1000, "allow_msg_ttl": True}
+    theirs = {"description": "ours", "allow_msg_ttl": True}
     await jetstream.call(bus.nc, f"STREAM.UPDATE.{name}", await config_of(bus, name) | theirs)
 
     bigger = replace(LIMITS, commands_max_bytes=LIMITS.commands_max_bytes * 2, commands_window=60.0)
@@ -162,7 +166,6 @@ async def test_a_stream_of_old_is_brought_up_to_what_is_needed(bus: Bus) -> None
         ("retention", "workqueue"),
         ("storage", "memory"),
         ("subject_transform", None),
-        ("no_ack", True),
         ("persist_mode", "default"),
         ("discard", "new"),
         ("subjects", "more"),
@@ -178,8 +181,7 @@ async def test_what_would_weaken_a_stream_is_refused_and_named(bus: Bus, field: 
         present = [*wanted["subjects"], f"{bus.subjects.prefix}.more"]
     former = wanted | {field: present}
     await jetstream.call(bus.nc, f"STREAM.CREATE.{bus.streams.commands}", former)
-    if field != "no_ack":
-        await put(bus)
+    await put(bus)
     before = await config_of(bus, bus.streams.commands)
 
     with pytest.raises(StreamWeakened, match=rf"{bus.streams.commands}.*{field}") as refused:
@@ -224,18 +226,81 @@ async def test_many_may_declare_at_once(bus: Bus) -> None:
     assert (await config_of(bus, bus.streams.commands))["max_bytes"] == bigger.commands_max_bytes
 
 
+@asynccontextmanager
+async def watching(bus: Bus, registry: CollectorRegistry | None = None) -> AsyncGenerator[None]:
+    """Watch over the streams while inside."""
+    wanted = definitions(bus.subjects, bus.streams, LIMITS)
+    watch = StreamWatch(
+        lambda: bus.nc, wanted, partial(declare, *bus, LIMITS), registry or CollectorRegistry(), interval=0.02
+    )
+    await watch.start()
+    try:
+        yield
+    finally:
+        await watch.stop()
+
+
+async def put_back(bus: Bus) -> None:
+    """Wait until all streams are as they were declared."""
+    async with within("the streams as they were declared"):
+        while await departed(bus.nc, definitions(bus.subjects, bus.streams, LIMITS)):  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
 @pytest.mark.parametrize("lost", ["commands", "events", "dead_letters", "context_stream", "advisories"])
 async def test_a_stream_that_is_lost_is_made_again_while_the_service_runs(bus: Bus, lost: str) -> None:
     name = getattr(bus.streams, lost)
     await declare(*bus, LIMITS)
     config = await config_of(bus, name)
-    watch = StreamWatch(lambda: bus.nc, bus.streams, partial(declare, *bus, LIMITS), interval=0.02)
-    await watch.start()
-    try:
+    async with watching(bus):
         await jetstream.call(bus.nc, f"STREAM.DELETE.{name}")
-        async with within("the streams that were missing"):
-            while await missing(bus.nc, bus.streams):  # noqa: ASYNC110 - the watch makes it
-                await asyncio.sleep(0.02)
+        await put_back(bus)
         assert await config_of(bus, name) == config
-    finally:
-        await watch.stop()
+
+
+@pytest.mark.parametrize(
+    ("which", "weaker"),
+    [
+        ("commands", {"max_bytes": 100_000}),
+        ("commands", {"max_msgs": 1, "discard": "old"}),
+        ("commands", {"max_msgs_per_subject": 1}),
+        ("commands", {"max_age": 60_000_000_000}),
+        ("events", {"max_msgs": 3}),
+        ("events", {"max_age": 1_000_000_000, "duplicate_window": 1_000_000_000}),
+        ("events", {"no_ack": True, "allow_direct": False}),
+        ("dead_letters", {"max_msgs": 1}),
+        ("context_stream", {"max_bytes": 100_000}),
+        ("advisories", {"max_msgs": 1}),
+    ],
+)
+async def test_a_stream_that_is_weakened_is_put_back_while_the_service_runs(
+    bus: Bus, which: str, weaker: Json
+) -> None:
+    name = getattr(bus.streams, which)
+    await declare(*bus, LIMITS)
+    config = await config_of(bus, name)
+    await jetstream.call(bus.nc, f"STREAM.UPDATE.{name}", config | weaker)
+    assert await departed(bus.nc, definitions(bus.subjects, bus.streams, LIMITS))
+    async with watching(bus):
+        await put_back(bus)
+    assert await config_of(bus, name) == config
+
+
+async def test_what_cannot_be_put_back_is_told_once_and_counted(bus: Bus) -> None:
+    await declare(*bus, LIMITS)
+    name, registry = bus.streams.commands, CollectorRegistry()
+    config = await config_of(bus, name)
+    await put(bus)
+    await jetstream.call(
+        bus.nc, f"STREAM.UPDATE.{name}", config | {"max_bytes": 2 * LIMITS.commands_max_bytes}
+    )
+
+    def is_counted() -> bool:
+        return registry.get_sample_value("tenants_streams_departed", {"stream": name}) == 1
+
+    with structlog.testing.capture_logs() as said:
+        async with watching(bus, registry):
+            await until(is_counted)
+            await asyncio.sleep(0.2)
+    told = [line["event"] for line in said if line["log_level"] == "error"]
+    assert told == ["streams are not as they were declared, and are put back", "a stream cannot be put back"]

@@ -130,6 +130,43 @@ async def test_events_that_a_failover_lost_make_way_and_consumers_see_what_is_th
         assert next_one.metadata.sequence.stream == 13
 
 
+async def test_events_that_were_purged_come_back_and_consumers_go_on_where_they_were(
+    bus: Bus, store: EventStore
+) -> None:
+    await store.append(facts(30))
+    await settled(bus, store)
+    stream = bus.streams.events
+    async with running(mending(bus, store)):
+        await reached(bus, 30)
+        config = ConsumerConfig(durable_name="halfway", ack_policy=AckPolicy.EXPLICIT)
+        await bus.nc.jetstream(timeout=PATIENCE).add_consumer(stream, config)
+        durable = await bus.nc.jetstream(timeout=PATIENCE).pull_subscribe_bind("halfway", stream)
+        for message in await durable.fetch(20, timeout=PATIENCE):
+            await message.ack_sync(timeout=PATIENCE)
+        await jetstream.call(bus.nc, f"STREAM.PURGE.{stream}", {"seq": 11})
+
+        async def whole() -> bool:
+            info = await jetstream.stream_info(bus.nc, stream)
+            return info is not None and info["state"]["messages"] == 30
+
+        await until(whole)
+        await assert_mirrors(bus, store)
+        (next_one,) = await durable.fetch(1, timeout=PATIENCE)
+        assert next_one.metadata.sequence.stream == 21
+
+
+async def test_a_stream_that_begins_late_because_it_was_made_so_is_whole(bus: Bus, store: EventStore) -> None:
+    await store.append(facts(30))
+    await recreate_events(*bus, Limits(), first=21)
+    await settled(bus, store)
+    registry = CollectorRegistry()
+    async with running(mending(bus, store, registry)):
+        await reached(bus, 30)
+        await store.append(facts(5))
+        await reached(bus, 35)
+    assert registry.get_sample_value("tenants_relay_rebuilds_total") == 0
+
+
 @pytest.mark.parametrize(("log", "system", "timeline"), [("another", 0, 0), ("", 1, 0), ("", 0, 1)])
 async def test_a_stream_of_another_line_is_left_alone(
     bus: Bus, store: EventStore, log: str, system: int, timeline: int
