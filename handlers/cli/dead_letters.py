@@ -47,7 +47,7 @@ async def list_letters(
     stream
         Name of the stream that the message stood in.
     reason
-        Why it was given up: the name of a problem, or max-deliveries, or terminated.
+        Why it was given up: the name of a problem, max-deliveries, terminated, or not-in-log.
     dismissed
         List those that were dismissed, too.
     limit

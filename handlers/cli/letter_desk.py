@@ -13,6 +13,7 @@ from handlers.adapters.keyring import Keyring
 from handlers.bus.dead_letters import Letter, letter, letters, opened
 from handlers.bus.letter_handling import Handling, handled
 from handlers.cli.exits import Misuse
+from handlers.relay.displaced import NOT_IN_LOG
 from handlers.store.event_store import EventStore
 from handlers.wire.subjects import Streams, Subjects, is_tenant_id
 from tenant_domain.refusals import REFUSALS, NotFound, not_known
@@ -25,7 +26,7 @@ UNKNOWN = "unknown"
 
 _NOTHING = Handling()
 
-_REASONS = (*REFUSALS, "failed", "max-deliveries", "terminated")
+_REASONS = (*REFUSALS, "failed", "max-deliveries", "terminated", NOT_IN_LOG)
 _LOOK = "`tenantctl dead-letters list` shows what there is"
 
 

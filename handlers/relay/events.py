@@ -36,6 +36,7 @@ from handlers.adapters.jetstream import Json
 from handlers.adapters.pace import Pace
 from handlers.relay.claims import TRIES, Claims, Doubt, carried, claim_of
 from handlers.relay.cloud_events import Message, claim_check
+from handlers.relay.displaced import displaced
 from handlers.relay.likeness import beginning, differs_at, first_difference, is_cut
 from handlers.relay.metrics import RelayMetrics
 from handlers.relay.outlet import Outlet, OutOfPlace, Refused, Run
@@ -246,6 +247,8 @@ class EventRelay:
         still = await self._difference(now, thorough=True)
         if still is not None or is_cut(now):
             first, same = min(beginning(now), head + 1), None if still is None else still - 1
+            if still is not None:
+                await self._store.append(displaced(self._stream, now, still))
             await self.claims.forget()
             await replace(self._nc, self._subjects, self._stream, self._recreate, first, same=same)
             await self._declare()  # it carries the log's mark of now

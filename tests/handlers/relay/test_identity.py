@@ -128,6 +128,12 @@ async def test_events_that_a_failover_lost_make_way_and_consumers_see_what_is_th
         await assert_mirrors(bus, store)
         (next_one,) = await durable.fetch(1, timeout=PATIENCE)
         assert next_one.metadata.sequence.stream == 13
+    # And a dead letter tells of it until somebody dismisses it
+    async with store.transaction() as transaction:
+        told = "SELECT reason, stream, sequence, error FROM service.dead_letters"
+        [(reason, where, position, error)] = await (await transaction.connection.execute(told)).fetchall()
+    assert (reason, where, position) == ("not-in-log", stream, 13)
+    assert "positions 13 to 30" in error
 
 
 async def test_events_that_were_purged_come_back_and_consumers_go_on_where_they_were(
