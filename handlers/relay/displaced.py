@@ -18,7 +18,7 @@ NOT_IN_LOG = "not-in-log"
 
 
 def displaced(stream: str, info: Json, position: int) -> Batch:
-    """Return the batch with the letter about what `stream` holds from `position` on; it is the same one twice.
+    """Return the batch with the letter about what `stream` holds from `position` on; the same again is one.
 
     `info` is what the server says of the stream.
     """
