@@ -88,11 +88,17 @@ class Settings(BaseSettings):
     # keys
     master_key_file: Path | None = Field(
         None,
-        description="32 random bytes in hex; it wraps tenants' data keys, and their passwords derive from it",
+        description="32 random bytes in hex; it wraps tenants' data keys, and their passwords derive from it;"
+        " none: master.key in the working folder",
     )
-    signing_key_file: Path | None = Field(None, description="Ed25519 private key (PEM) that signs tokens")
+    signing_key_file: Path | None = Field(
+        None,
+        description="Ed25519 private key (PEM) that signs tokens; none: signing.pem in the working folder",
+    )
     certificate_key_file: Path | None = Field(
-        None, description="Ed25519 private key (PEM) that signs certificates of deletion"
+        None,
+        description="Ed25519 private key (PEM) that signs certificates of deletion; none: certificates.pem"
+        " in the working folder",
     )
     create_keys: bool = Field(False, description="create missing key files; for development")
     token_issuer: str = Field("tenants", description="the `iss` of tokens")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -16,6 +17,15 @@ from joserfc.jwk import OKPKey
 
 class KeyFileError(Exception):
     """A key file is missing, unreadable, or not what it must be; the message says what to do."""
+
+
+@contextmanager
+def named_by(variable: str) -> Generator[None]:
+    """Say in a KeyFileError from inside which variable names the file."""
+    try:
+        yield
+    except KeyFileError as error:
+        raise KeyFileError(f"{variable}: {error}") from None
 
 
 def private_key(path: Path, *, create: bool = False) -> OKPKey:

@@ -19,7 +19,7 @@ from handlers.adapters.effects import Effects
 from handlers.adapters.erasure import Erasure
 from handlers.adapters.exports.preservation import Preservation
 from handlers.adapters.exports.shelf import Shelf
-from handlers.adapters.key_files import private_key
+from handlers.adapters.key_files import named_by, private_key
 from handlers.adapters.notices import Mailer, Notices
 from handlers.adapters.objects import Buckets, buckets
 from handlers.adapters.plans import Plans
@@ -81,7 +81,8 @@ def export_shelf(process: Process, started: AsyncExitStack) -> Shelf:
 def certificate_key(settings: Settings) -> CertificateKey:
     """Return the key that certificates are signed with. Raises KeyFileError."""
     path = settings.certificate_key_file or Path("certificates.pem")
-    return CertificateKey(private_key(path, create=settings.create_keys))
+    with named_by("TENANTS_CERTIFICATE_KEY_FILE"):
+        return CertificateKey(private_key(path, create=settings.create_keys))
 
 
 def buckets_of(settings: Settings, kind: Kind) -> Buckets:

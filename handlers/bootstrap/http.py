@@ -9,6 +9,7 @@ from uuid import uuid4
 import msgspec
 from prometheus_client import REGISTRY
 
+from handlers.adapters.key_files import named_by
 from handlers.bootstrap.adapters import certificate_key, export_shelf
 from handlers.bootstrap.process import Process
 from handlers.bus.asyncapi import asyncapi_document
@@ -36,12 +37,13 @@ def http_role(
     `versions` looks who knows a command that does not fit its form here.
     """
     settings = process.settings
-    signer = Signer.from_file(
-        settings.signing_key_file or Path("signing.pem"),
-        create=settings.create_keys,
-        issuer=settings.token_issuer,
-        audience=settings.token_audience,
-    )
+    with named_by("TENANTS_SIGNING_KEY_FILE"):
+        signer = Signer.from_file(
+            settings.signing_key_file or Path("signing.pem"),
+            create=settings.create_keys,
+            issuer=settings.token_issuer,
+            audience=settings.token_audience,
+        )
 
     app = http_app(
         Doors(

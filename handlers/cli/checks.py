@@ -44,7 +44,8 @@ async def examined(common: Common) -> AsyncGenerator[Finding]:
     try:
         chosen = settings(common)
     except Misuse as error:
-        yield Finding("settings", "broken", str(error), "`tenantctl settings` lists them all.")
+        advice = "Correct what is named; docs/operating.md lists all settings with their units and bounds."
+        yield Finding("settings", "broken", str(error), advice)
         return
     streams = Streams.of(chosen.subject_prefix)
     parts = (

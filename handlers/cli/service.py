@@ -25,12 +25,11 @@ HIDDEN = "********"
 def serve(
     *,
     roles: Annotated[list[Role] | None, Parameter(name="--role", negative="")] = None,
-    common: Common = COMMON,
+    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> int:
     """Run the service on given servers until Ctrl-C or SIGTERM: all roles, or those named.
 
     Where the servers are, and everything else, is said by settings alone: see `tenantctl settings`.
-    With --json it prints one line once it is ready.
 
     Example: tenantctl serve --role commands --role relay
 
@@ -38,13 +37,15 @@ def serve(
     ----------
     roles
         A role to run, as often as needed; all of them by default.
+    as_json
+        Print one line of JSON once it is ready.
     """
     from handlers import logs
 
     logs.configure("info", role=",".join(roles or ()))  # until the settings say more
     logs.hear_python()
     try:
-        _serve(tuple(roles or ()), as_json=common.as_json)
+        _serve(tuple(roles or ()), as_json=as_json)
     except Exception as error:
         if logs.form_here() == "console":
             raise

@@ -66,15 +66,13 @@ def _wanting(reach: _Reach) -> list[str]:
             not reach.sees_sessions
         ),
         "a changed password is not seen (SELECT (rolname, xmin) ON pg_authid)": not reach.sees_roles,
-        "no connections are reserved (reserved_connections, pg_use_reserved_connections)": (
-            not reach.has_reserve
-        ),
+        "no connections are reserved (reserved_connections of postgresql.conf, from a restart on;"
+        " pg_use_reserved_connections)": (not reach.has_reserve),
         f"the service is a member of {reach.memberships} tenants' roles, which costs every backend": (
             reach.memberships
         ),
-        "a prepared transaction of a tenant would stay for good (max_prepared_transactions = 0)": (
-            reach.may_prepare
-        ),
+        "a prepared transaction of a tenant would stay for good (max_prepared_transactions = 0 in"
+        " postgresql.conf, from a restart on)": (reach.may_prepare),
         "tenants' temporary files have no limit (temp_file_limit)": reach.unlimited_files,
     }
     return [sentence for sentence, so in told.items() if so]

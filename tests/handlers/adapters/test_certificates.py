@@ -11,6 +11,8 @@ from joserfc.jwk import OKPKey
 
 from handlers.adapters.certificates import CertificateKey, NotValid, verified
 from handlers.adapters.key_files import KeyFileError, private_key, public_keys
+from handlers.bootstrap.adapters import certificate_key
+from handlers.settings import Settings
 
 CONTENT = {"certificate_id": "c-1", "stores": [{"store": "objects", "count": 3, "verified": True}], "by": "ü"}
 
@@ -61,3 +63,8 @@ def test_a_file_without_a_key_says_so(content: str, tmp_path: Path):
     (tmp_path / "key").write_text(content)
     with pytest.raises(KeyFileError, match="no Ed25519 key"):
         public_keys(tmp_path / "key")
+
+
+def test_a_key_that_is_not_there_is_told_of_with_the_setting_that_names_it(tmp_path: Path) -> None:
+    with pytest.raises(KeyFileError, match="TENANTS_CERTIFICATE_KEY_FILE: there is no key at"):
+        certificate_key(Settings.model_validate({"certificate_key_file": tmp_path / "none.pem"}))

@@ -1,8 +1,10 @@
 """The service itself by the command line: settings, tokens, health; and what is said when nothing runs."""
 
 import os
+import re
 import subprocess
 import sys
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,15 @@ def test_a_doctor_finds_a_running_service_well(tenantctl: CommandLine) -> None:
         findings
     )
     assert "what" in tenantctl("doctor").out
+
+
+def test_every_finding_of_a_doctor_is_on_the_page_for_operators(tenantctl: CommandLine) -> None:
+    page = (ROOT / "docs/operating.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (.*?) \|", page[page.index("| finding |") :], re.MULTILINE)
+    named = [name for row in rows for name in re.findall(r"`(.*?)`", row)]
+    found = [finding["what"] for finding in tenantctl.json("doctor").lines]
+    missing = [what for what in found if not any(fnmatch(what, name.replace("…", "*")) for name in named)]
+    assert not missing
 
 
 def test_a_doctor_names_what_is_not_there(lonely: CommandLine) -> None:
@@ -94,15 +105,16 @@ def test_a_variable_that_is_no_setting_is_told_of_with_the_nearest_one(lonely: C
     assert "swordfish" not in told.err + told.out + str(found)
 
 
-@pytest.mark.parametrize("command", ["serve", "dev"])
-def test_who_runs_the_service_is_told_of_a_variable_that_is_no_setting(tmp_path: Path, command: str) -> None:
-    file = tmp_path / "no folder"
-    file.touch()
+@pytest.mark.parametrize("words", [("serve",), ("dev", "--data-dir", "no folder")])
+def test_who_runs_the_service_is_told_of_a_variable_that_is_no_setting(
+    tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    (tmp_path / "no folder").touch()
     result = subprocess.run(
-        [sys.executable, "-m", "deploy.tenantctl", command, "--data-dir", str(file)],
+        [sys.executable, "-m", "deploy.tenantctl", *words],
         capture_output=True,
         text=True,
-        cwd=ROOT,
+        cwd=tmp_path,
         env={**os.environ, **TYPO, "TENANTS_MASTER_KEY_FILE": str(tmp_path / "none")},
         check=False,
     )
