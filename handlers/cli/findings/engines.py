@@ -16,16 +16,21 @@ LATE = 10.0
 """Seconds after which a due run that nobody has taken means that nobody will."""
 
 HEAD = b"SELECT position FROM service.event_head"
+# A lease stands on for an hour where the database's clock was put back; its connection ends with its worker.
 _WORKERS = b"""
 SELECT count(*), count(*) FILTER (WHERE EXISTS (
-    SELECT FROM service.command_workers w WHERE w.owner = p.owner AND w.lease_until > now()))
+    SELECT FROM service.command_workers w WHERE w.owner = p.owner AND w.lease_until > now()
+    AND (w.pid IS NULL OR EXISTS (
+        SELECT FROM pg_stat_activity s WHERE s.pid = w.pid AND s.backend_start = w.backend_start))))
 FROM service.command_progress p WHERE p.partition >= 0"""
 _LETTERS = b"""
 SELECT count(*), count(*) FILTER (WHERE published_at IS NULL) FROM service.dead_letters d
 WHERE NOT EXISTS (SELECT FROM service.dead_letter_handling h WHERE h.id = d.id)"""
 _AGENDA = b"""
 SELECT count(*), count(*) FILTER (WHERE due_at < now() - make_interval(secs => %s)
-    AND NOT EXISTS (SELECT FROM service.saga_workers w WHERE w.owner = a.owner AND w.lease_until > now()))
+    AND NOT EXISTS (SELECT FROM service.saga_workers w WHERE w.owner = a.owner AND w.lease_until > now()
+    AND (w.pid IS NULL OR EXISTS (
+        SELECT FROM pg_stat_activity s WHERE s.pid = w.pid AND s.backend_start = w.backend_start))))
 FROM service.saga_agenda a"""
 
 

@@ -72,9 +72,15 @@ async def test_a_doctor_says_of_each_part_that_does_not_run_what_to_start(house:
     await migrate(house.postgres_url)
     house.history.tenant()
     await house.append()
+    dead = uuid4()  # its lease stands, for the clock was put back since; its connection does not
     await house.execute(
-        "INSERT INTO service.saga_agenda VALUES (%s, %s, 'provisioning', now() - interval '1 minute', NULL)",
-        *(uuid4(), uuid4()),
+        "INSERT INTO service.saga_workers (owner, lease_until, pid, backend_start)"
+        " VALUES (%s, now() + interval '1 hour', 1, now())",
+        dead,
+    )
+    await house.execute(
+        "INSERT INTO service.saga_agenda VALUES (%s, %s, 'provisioning', now() - interval '1 minute', %s)",
+        *(uuid4(), uuid4(), dead),
     )
     await house.execute(
         "INSERT INTO service.dead_letters VALUES (%s, 't', 's', 1, 'r', 'x', '{}', '', '{}', now())", uuid4()
